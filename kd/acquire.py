@@ -1,0 +1,137 @@
+"""Where an offline run's teacher comes from: a checkpoint, the registry, or training it now."""
+
+import copy
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning import seed_everything
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor, nn
+
+from kd.build import build_net
+from kd.config import content_hash, plain
+from kd.data.module import ImageDataModule
+from kd.errors import UserError
+from kd.teachers.checkpoint import WEIGHTS, load_weights
+from kd.teachers.frozen import FrozenTeacher
+from kd.teachers.registry import Registry
+
+log = logging.getLogger(__name__)
+
+# A teacher's accuracy may differ by this much from its record on another machine.
+_ACCURACY_TOLERANCE = 2e-3
+# Where a teacher's training runs and how it reports does not make it another teacher.
+_NOT_IN_KEY = ("accelerator", "devices", "enable_progress_bar")
+
+Train = Callable[[DictConfig, Path, ImageDataModule], Any]
+
+
+class Teaching(NamedTuple):
+    """A teacher that is ready: the net, its test logits [N, K] and accuracy, and its cost."""
+
+    teacher: FrozenTeacher
+    test_logits: Tensor
+    test_acc: float
+    source: str
+    seconds: float
+
+
+def acquire_teacher(
+    cfg: DictConfig,
+    data: ImageDataModule,
+    wanted: Iterable[str],
+    device: torch.device,
+    train: Train,
+) -> Teaching:
+    """Make the teacher net, give it its weights, and test it once.
+
+    Args:
+        cfg: the run's config; `cfg.teacher` says which net and whence.
+        data: the run's data.
+        wanted: the taps that the objectives read.
+        device: where the teacher is tested.
+        train: runs a config in a folder; called where the teacher has to be trained now.
+
+    Raises:
+        UserError: the weights cannot be loaded, or their accuracy is not the recorded one.
+    """
+    started = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        seed_everything(cfg.teacher.training.seed, verbose=False)
+        net = build_net(cfg, "teacher", data)
+    path, source = _weights(cfg, data, net, train)
+    load_weights(net, path)
+    seconds = time.perf_counter() - started if source == "trained now" else 0.0
+
+    teacher = FrozenTeacher(net, plain(cfg.teacher.taps), wanted)
+    logits, targets = teacher.predict(data.test_dataloader(), device)
+    accuracy = (logits.argmax(1) == targets).float().mean().item()
+    log.info("teacher %s: test accuracy %.4f (%s, %s)", cfg.teacher.name, accuracy, source, path)
+    if source != "checkpoint":
+        _compare_with_record(path, accuracy)
+    return Teaching(teacher, logits, accuracy, source, seconds)
+
+
+def _weights(
+    cfg: DictConfig, data: ImageDataModule, net: nn.Module, train: Train
+) -> tuple[Path, str]:
+    if cfg.teacher.checkpoint is not None:
+        return Path(cfg.teacher.checkpoint), "checkpoint"
+    registry = Registry(Path(cfg.paths.teachers))
+    name = teacher_key(cfg, data)
+
+    def train_in(folder: Path) -> None:
+        log.info("teacher %s is not in %s yet: training it now", cfg.teacher.name, registry.root)
+        train(teacher_run(cfg, folder), folder, _teacher_data(cfg, data))
+
+    path, trained = registry.get_or_train(name, train_in)
+    return path, "trained now" if trained else "reused"
+
+
+def teacher_key(cfg: DictConfig, data: ImageDataModule) -> str:
+    """Name a teacher by all that its weights depend on: net, data, view and training."""
+    training = plain(cfg.teacher.training)
+    training["trainer"] = {k: v for k, v in training["trainer"].items() if k not in _NOT_IN_KEY}
+    content = {
+        "net": plain(cfg.teacher.net),
+        "data": data.fingerprint,
+        "view": plain(cfg.data.view),
+        "training": training,
+    }
+    return f"{cfg.teacher.name}-{cfg.data.name}-{content_hash(content)}"
+
+
+def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
+    """Turn a run's config into that of its teacher's own training: the teacher is the student."""
+    training = plain(cfg.teacher.training)
+    run = copy.deepcopy(cfg)
+    with open_dict(run):
+        run.paths.run = str(folder)
+        run.student = {key: plain(cfg.teacher[key]) for key in ("name", "net", "taps")}
+        run.teacher.name, run.teacher.net, run.teacher.taps = "none", None, {}
+        run.data.batch_size, run.data.seed = training["batch_size"], training["seed"]
+        for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
+            run[part] = training[part]
+        run.resume = None
+    OmegaConf.set_struct(run, True)
+    return run
+
+
+def _teacher_data(cfg: DictConfig, data: ImageDataModule) -> ImageDataModule:
+    training = cfg.teacher.training
+    return data.variant(batch_size=training.batch_size, seed=training.seed)
+
+
+def _compare_with_record(folder: Path, accuracy: float) -> None:
+    recorded = json.loads((folder / "result.json").read_text())["test/acc"]
+    if abs(recorded - accuracy) > _ACCURACY_TOLERANCE:
+        raise UserError(
+            f"the teacher in {folder} scores {accuracy:.4f} on the test set, but {recorded:.4f} "
+            f"was recorded when it was trained: its {WEIGHTS} or the data changed. Delete that "
+            "folder to train it anew"
+        )

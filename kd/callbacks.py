@@ -1,0 +1,111 @@
+"""What watches a run: progress, settings for TensorBoard, diverging losses, interruptions."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from kd.distillers.base import HPARAMS_METRIC
+from kd.errors import UserError
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's rich progress bar without the logger's version, which is a folder name here."""
+
+    def get_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        metrics: dict[str, Any] = super().get_metrics(*args, **kwargs)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class LogHyperparameters(Callback):
+    """Fill TensorBoard's HPARAMS tab with the run's settings and its validation accuracy.
+
+    Args:
+        hparams: flat plain settings.
+    """
+
+    def __init__(self, hparams: dict[str, Any]) -> None:
+        self.hparams = hparams
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                # The metric has to be announced with the settings, or the tab stays empty.
+                logger.log_hyperparams(self.hparams, {HPARAMS_METRIC: float("nan")})
+            else:
+                logger.log_hyperparams(self.hparams)
+
+
+class BestOnValidation(ModelCheckpoint):
+    """Keep the weights of the best validation score; of equal scores, the later.
+
+    On a small validation set many epochs tie at the top, and Lightning would keep the first, from
+    the time when the learning rate was still high.
+    """
+
+    def check_monitor_top_k(self, trainer: Trainer, current: torch.Tensor | None = None) -> bool:
+        if current is not None and self.best_model_score is not None:
+            tie = bool(current == self.best_model_score)
+            if trainer.strategy.reduce_boolean_decision(tie):
+                return True
+        return super().check_monitor_top_k(trainer, current)
+
+
+class StopOnDivergence(Callback):
+    """End the run when a loss term is no longer finite, naming the step and the term.
+
+    Every step's terms are checked on the device; the host asks for the verdict after every step on
+    the CPU and every `every` steps elsewhere, so that an accelerator is not held up.
+    """
+
+    def __init__(self, every: int = 50) -> None:
+        self.every = every
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.names: list[str] = []
+        self.first_bad: torch.Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        terms = torch.stack(list(outputs["terms"].values()))
+        step = trainer.global_step
+        if self.first_bad is None:
+            self.names = list(outputs["terms"])
+            self.first_bad = torch.full_like(terms, -1)
+        fresh = ~terms.isfinite() & (self.first_bad < 0)
+        self.first_bad = torch.where(fresh, step, self.first_bad)
+        if terms.device.type == "cpu" or step % self.every == 0:
+            self._judge()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._judge()
+
+    def _judge(self) -> None:
+        steps = [] if self.first_bad is None else self.first_bad.tolist()
+        bad = {name: int(step) for name, step in zip(self.names, steps, strict=True) if step >= 0}
+        if bad:
+            where = ", ".join(f"{name!r} (step {step})" for name, step in bad.items())
+            raise UserError(
+                f"the loss is not finite: {where}. Lower optimizer.lr or the term's weight, clip "
+                "with trainer.gradient_clip_val=1, lengthen scheduler.warmup, or use "
+                "trainer.precision=32-true"
+            )
+
+
+class SaveOnInterrupt(Callback):
+    """Write `last.ckpt` when the run is interrupted, so that it can be resumed from that step."""
+
+    def __init__(self, folder: str) -> None:
+        self.path = Path(folder) / "last.ckpt"
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            trainer.save_checkpoint(self.path)

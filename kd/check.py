@@ -1,0 +1,152 @@
+"""The check before a run: every mistake of a config at once, before anything heavy happens."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from kd.build import build_optimizer, make, root_cause
+from kd.config import plain
+from kd.errors import UserError, nearest
+from kd.objectives.base import Objective
+
+_HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Import every `_target_`, bind its arguments, and check what only makes sense together.
+
+    Raises:
+        UserError: names every mistake with its place and the nearest valid choice.
+    """
+    problems = list(_missing(cfg)) or list(_knobs(cfg)) or list(_targets(_plain(cfg), ""))
+    if not problems:
+        problems = [
+            *_method(cfg),
+            *_optimization(cfg, ""),
+            *_optimization(cfg.teacher.training, "teacher.training."),
+        ]
+    if problems:
+        count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        raise UserError("\n  ".join([f"{count} in the configuration", *problems]))
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        return plain(cfg)
+    except OmegaConfBaseException as error:
+        raise UserError(f"the configuration does not resolve: {root_cause(error)}") from error
+
+
+def _missing(cfg: DictConfig) -> Iterator[str]:
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        yield f"{key} has no value; give it as {key}=…"
+
+
+def _knobs(cfg: DictConfig) -> Iterator[str]:
+    """Check the values that every method means alike."""
+    if not _is_integer(cfg.seed) or cfg.seed < 0:
+        yield f"seed={cfg.seed}: must be a whole number ≥ 0"
+    epochs = cfg.trainer.get("max_epochs")
+    if not _is_integer(epochs) or epochs < 1:
+        yield f"trainer.max_epochs={epochs}: must be a whole number ≥ 1"
+    method = cfg.method
+    if "temperature" in method and not (_is_number(method.temperature) and method.temperature > 0):
+        yield f"method.temperature={method.temperature}: must be a number > 0, such as 4"
+    if "alpha" in method and not (_is_number(method.alpha) and 0 <= method.alpha <= 1):
+        yield (
+            f"method.alpha={method.alpha}: must be in [0, 1]; it is the share of the soft term, "
+            "and the hard labels get what is left"
+        )
+    if "beta" in method and not (_is_number(method.beta) and method.beta >= 0):
+        yield f"method.beta={method.beta}: must be a number ≥ 0"
+
+
+def _targets(node: Any, place: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield from _target(node, place)
+        for key, value in node.items():
+            yield from _targets(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(node, list):
+        for position, value in enumerate(node):
+            yield from _targets(value, f"{place}[{position}]")
+
+
+def _target(node: dict[str, Any], place: str) -> Iterator[str]:
+    try:
+        parameters = inspect.signature(get_object(node["_target_"])).parameters
+    except Exception as error:  # an import can fail in any way
+        yield f"{place}._target_={node['_target_']}: {root_cause(error)}"
+        return
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in node.keys() - _HYDRA_KEYS - parameters.keys():
+        yield f"{place}.{key}: {node['_target_']} takes no {key!r}; {nearest(key, parameters)}"
+
+
+def _method(cfg: DictConfig) -> Iterator[str]:
+    objectives, weights = cfg.method.objectives, cfg.method.weights
+    for name in weights.keys() - objectives.keys():
+        yield f"method.weights.{name} names no objective; {nearest(name, objectives)}"
+    for name in objectives.keys() - weights.keys():
+        yield f"method.objectives.{name} has no weight; add method.weights.{name}"
+    for name in sorted(weights.keys() & objectives.keys()):
+        weight = weights[name]
+        if _is_number(weight) and weight < 0:
+            yield f"method.weights.{name}={weight}: must be ≥ 0{_share_hint(cfg)}"
+        yield from _objective(cfg, name)
+    if all(weight == 0 for weight in weights.values()):
+        yield "method.weights are all 0: nothing is left to train on"
+
+
+def _optimization(cfg: DictConfig, place: str) -> Iterator[str]:
+    """Make optimizer and scheduler for a single number: they refuse bad values only when made."""
+    try:
+        build_optimizer(cfg.optimizer, [nn.Parameter(torch.zeros(1))])
+        make(cfg.scheduler, "scheduler")
+    except UserError as error:
+        yield f"{place}{error}"
+
+
+def _share_hint(cfg: DictConfig) -> str:
+    both = "alpha" in cfg.method and "beta" in cfg.method
+    return " (alpha + beta must be ≤ 1 where they share the loss with the labels)" if both else ""
+
+
+def _objective(cfg: DictConfig, name: str) -> Iterator[str]:
+    """Make the objective (it is cheap: its adapters come later) and look for what it needs."""
+    place = f"method.objectives.{name}"
+    try:
+        objective: Objective = make(cfg.method.objectives[name], place)
+    except UserError as error:
+        yield str(error)
+        return
+    if cfg.method.weights[name] == 0:
+        return
+    yield from _unknown_taps(place, "student", objective.student_taps, cfg.student)
+    if not objective.needs_teacher:
+        return
+    if cfg.teacher.net is None:
+        yield f"{place} needs a teacher, and teacher={cfg.teacher.name}; name one, or method=ce"
+    else:
+        yield from _unknown_taps(place, "teacher", objective.teacher_taps, cfg.teacher)
+
+
+def _unknown_taps(place: str, role: str, wanted: tuple[str, ...], net: DictConfig) -> Iterator[str]:
+    for tap in wanted:
+        if tap not in net.taps:
+            yield f"{place}: no tap {tap!r} in {role}={net.name}; {nearest(tap, net.taps)}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,105 @@
+"""How every command starts: Hydra's main, and one message instead of a traceback for a mistake."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from kd.config import CONF_DIR, register_models
+from kd.errors import UserError, nearest
+
+Task = Callable[[DictConfig], Any]
+
+_CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
+
+
+def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
+    """Turn `task(cfg)` into a command that is configured by `conf/<config_name>.yaml`.
+
+    A user's mistake ends it with one message and exit code 1, or with the traceback where
+    HYDRA_FULL_ERROR=1.
+    """
+
+    def decorate(task: Task) -> Callable[[], None]:
+        main = hydra.main(str(CONF_DIR), config_name, version_base="1.3")(task)
+
+        def start() -> None:
+            full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+            # With this set, Hydra hands exceptions on instead of printing them.
+            os.environ["HYDRA_FULL_ERROR"] = "1"
+            try:
+                register_models(CONF_DIR, *_config_dirs(sys.argv[1:]))
+                main()
+            except Exception as error:
+                message = _message(error)
+                if full or message is None:
+                    raise
+                sys.exit(f"error: {message}")
+
+        return start
+
+    return decorate
+
+
+def _config_dirs(arguments: Sequence[str]) -> list[Path]:
+    """The folders given with --config-dir: models kept there are options as well."""
+    flags = ("--config-dir", "-cd")
+    apart = [b for a, b in pairwise(arguments) if a in flags]
+    joined = [a.split("=", 1)[1] for a in arguments if a.startswith("--config-dir=")]
+    return [Path(folder).resolve() for folder in apart + joined]
+
+
+def _message(error: Exception) -> str | None:
+    """What to tell the user; None where the program is at fault and should show its traceback."""
+    cause = error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.parent_node is not None:
+        return _unknown_key(cause)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _unknown_option(error, error.options)
+    if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+        return (
+            f"cannot write to {error.filename}: {error.strerror}; choose another folder with "
+            "hydra.run.dir=… or paths.output=…"
+        )
+    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
+        return str(error)
+    return None
+
+
+def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
+    parent: Any = error.parent_node
+    place = str(parent._get_full_key("")).rstrip(".")
+    key, keys = str(error.key), [str(key) for key in parent]
+    if place == "method":
+        knobs = [k for k in keys if k not in ("name", "objectives", "weights")]
+        listed = ", ".join(knobs) or "none"
+        return f"method.{key}: method={parent.get('name')} has no {key!r}; its knobs: {listed}"
+    elsewhere = [path for path in _paths(parent._get_root()) if path.split(".")[-1] == key]
+    also = f"; there is {', '.join(elsewhere[:4])}" if elsewhere else ""
+    full_key = f"{place}.{key}" if place else key
+    return f"there is no {full_key!r}{also}; {nearest(key, keys)}"
+
+
+def _paths(node: Any, prefix: str = "") -> list[str]:
+    """Every key path of a config, Hydra's own part left out."""
+    if not isinstance(node, DictConfig):
+        return []
+    found = []
+    for key in map(str, node):
+        if key != "hydra" or prefix:
+            child = node._get_node(key)
+            found += [f"{prefix}{key}", *_paths(child, f"{prefix}{key}.")]
+    return found
+
+
+def _unknown_option(error: MissingConfigException, options: Sequence[str]) -> str:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    return f"{group}={name}: there is no such option; {nearest(name, options)}"

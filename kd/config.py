@@ -1,0 +1,80 @@
+"""The configuration: where it lies, its resolvers, and the options `teacher=` and `student=`.
+
+Importing this module registers the resolvers; it loads neither torch nor lightning.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+_PACKAGE = Path(__file__).resolve().parent
+CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+# What a run's numbers do not depend on: left out of the hash that says "same experiment".
+_NOT_HASHED = ("paths", "logger", "callbacks", "resume", "debug")
+
+
+def _one_minus(*terms: float) -> float:
+    """The share that is left to the hard labels: `${one_minus:${method.alpha}}`."""
+    return round(1.0 - sum(map(float, terms)), 12)
+
+
+def _common_stages(teacher: Mapping[str, str] | None, student: Mapping[str, str]) -> list[str]:
+    """The stage taps that both nets have, in order: `${common_stages:${teacher.taps},…}`."""
+    return sorted(t for t in student if t.startswith("stage") and t in (teacher or {}))
+
+
+OmegaConf.register_new_resolver("one_minus", _one_minus, replace=True)
+OmegaConf.register_new_resolver("common_stages", _common_stages, replace=True)
+
+
+def register_models(*folders: Path) -> None:
+    """Offer every `model/<name>.yaml` below `folders` as `teacher=<name>` and `student=<name>`.
+
+    This is why a model is one YAML file and not three.
+    """
+    store = ConfigStore.instance()
+    names = {path.stem for folder in folders for path in (folder / "model").glob("*.yaml")}
+    for name in sorted(names):
+        for role in ("teacher", "student"):
+            node = {"defaults": [{"/model@_here_": name}]}
+            store.store(group=role, name=name, node=node, provider="kd")
+
+
+def plain(cfg: Any) -> Any:
+    """Resolve a config to plain dicts, lists and scalars."""
+    return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+
+
+def content_hash(content: Any) -> str:
+    """Name plain content by 12 hexadecimal digits; the order of keys does not matter."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def config_hash(cfg: DictConfig) -> str:
+    """Name an experiment: equal for two runs exactly when what they compute is configured alike."""
+    return content_hash({k: v for k, v in plain(cfg).items() if k not in _NOT_HASHED})
+
+
+def settings(cfg: DictConfig) -> dict[str, str | int | float | bool]:
+    """The settings that tell one job of a sweep from another, flat, for TensorBoard's HPARAMS."""
+    chosen: dict[str, Any] = {role: cfg[role].name for role in ("method", "teacher", "student")}
+    chosen |= {"data": cfg.data.name, "seed": cfg.seed, "epochs": cfg.trainer.max_epochs}
+    chosen |= {"batch_size": cfg.data.batch_size, **_knobs(cfg.optimizer), **_knobs(cfg.method)}
+    return chosen
+
+
+def _knobs(cfg: DictConfig) -> dict[str, str | int | float | bool]:
+    """The plain values of a group, other than its name and target."""
+    hidden = ("name", "_target_", "_partial_")
+    return {
+        str(k): v
+        for k, v in plain(cfg).items()
+        if k not in hidden and isinstance(v, str | int | float | bool)
+    }

@@ -1,0 +1,136 @@
+"""Any folder of images, decoded once."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import torch
+
+from kd.data import tensor_cache
+from kd.data.arrays import Arrays
+from kd.data.decode import decode_all
+from kd.data.module import ImageDataModule
+from kd.data.scan import SPLITS, Listing, scan
+from kd.data.tensor_cache import Stored
+from kd.data.views import ViewSpace
+from kd.errors import UserError
+
+log = logging.getLogger(__name__)
+FORMAT = 1  # raise it when decoding changes, and every cache is made again
+MAX_DAMAGED = 0.01
+
+
+class ImageFolder(ImageDataModule):
+    """root/{train,test}[/val]/<class>/*.{jpg,jpeg,png}, kept in memory at one size.
+
+    Class names are the sorted folder names of train/. The decoded images lie in one cache file,
+    which is made again when a file is added, removed or changed. Damaged images are left out, with
+    a warning that names them; more than 1 % of them is a UserError.
+
+    Args:
+        root: the folder.
+        image_size: pixels a side; the shorter side is scaled to it and the middle kept.
+        grayscale: one channel rather than three.
+        workers: decoding threads; None: one for each core.
+        cache_dir: where the cache lies if root cannot be written (else in root/.kd_cache).
+        Others: see `ImageDataModule`; val_fraction is not used where val/ exists.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        image_size: int,
+        grayscale: bool = False,
+        workers: int | None = None,
+        cache_dir: str = "~/.cache/kd",
+        name: str,
+        batch_size: int,
+        eval_batch_size: int = 512,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+        view: ViewSpace | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+    ) -> None:
+        super().__init__(
+            name=name,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            val_fraction=val_fraction,
+            seed=seed,
+            view=view,
+            mean=mean,
+            std=std,
+        )
+        if image_size < 1:
+            raise ValueError(f"image_size must be ≥ 1, got {image_size!r}")
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers must be ≥ 1 or null, got {workers!r}")
+        self.root = Path(root).expanduser().absolute()
+        # `image_size` itself is the data module's property: what the loaded images have.
+        self.side, self.grayscale, self.workers = image_size, grayscale, workers
+        self.cache_dir = Path(cache_dir).expanduser()
+
+    def fetch(self) -> None:
+        self._pool.load(self.load, self.name)
+
+    def load(self) -> Arrays:
+        listing = scan(self.root)
+        stored = self._cached(listing)
+        if stored.notes:
+            names = "\n- ".join(stored.notes[:10])
+            log.warning(
+                "%s: %d damaged images left out:\n- %s", self.root, len(stored.notes), names
+            )
+        fields = {
+            f"{split}_{part}": stored.tensors.get(f"{split}_{part}")
+            for split in SPLITS
+            for part in ("images", "targets")
+        }
+        return Arrays(class_names=listing.class_names, **fields)  # type: ignore[arg-type]
+
+    def cache_files(self) -> list[Path]:
+        """Where the cache may lie, the best place first."""
+        name = f"{self.side}-{'gray' if self.grayscale else 'rgb'}.safetensors"
+        root = hashlib.blake2b(str(self.root).encode(), digest_size=6).hexdigest()
+        return [self.root / ".kd_cache" / name, self.cache_dir / f"{self.root.name}-{root}-{name}"]
+
+    def _cached(self, listing: Listing) -> Stored:
+        key = f"{FORMAT} {listing.key}"
+        for path in self.cache_files():
+            if stored := tensor_cache.read(path, key):
+                return stored
+        with tensor_cache.first_writable(self.cache_files()) as place:
+            # Another process may have made it while this one waited for the lock.
+            if place and (stored := tensor_cache.read(place, key)):
+                return stored
+            stored = self._decode(listing)
+            self._keep(place, key, stored)
+        return stored
+
+    def _keep(self, place: Path | None, key: str, stored: Stored) -> None:
+        try:
+            if place is None:
+                raise OSError("no folder can be written")
+            tensor_cache.write(place, key, stored)
+        except OSError as error:
+            places = " or ".join(map(str, self.cache_files()))
+            log.warning("images are decoded again next time: %s: %s", places, error)
+
+    def _decode(self, listing: Listing) -> Stored:
+        paths = [self.root / file.path for file in listing.files]
+        images, failed = decode_all(paths, self.side, self.grayscale, self.workers)
+        notes = [f"{listing.files[i].path} ({failed[i]})" for i in sorted(failed)]
+        if len(failed) > MAX_DAMAGED * len(paths):
+            raise UserError(
+                f"data.root={self.root}: {len(failed)} of {len(paths)} images cannot be read, more "
+                f"than {MAX_DAMAGED:.0%}:\n- " + "\n- ".join(notes[:10])
+            )
+        tensors = {}
+        for split in {file.split for file in listing.files}:
+            rows = [i for i, f in enumerate(listing.files) if f.split == split and i not in failed]
+            labels = [listing.files[i].label for i in rows]
+            tensors[f"{split}_images"] = images[torch.tensor(rows, dtype=torch.int64)]
+            tensors[f"{split}_targets"] = torch.tensor(labels, dtype=torch.int64)
+        return Stored(tensors, notes)

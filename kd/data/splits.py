@@ -1,0 +1,92 @@
+"""How the training pool is split and normalised."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kd.data.hashing import stream
+from kd.errors import UserError
+
+SPLIT = 2  # what the stream of random numbers is for; data.loader uses another
+Normalisation = tuple[list[float], list[float]]
+
+
+class Split(NamedTuple):
+    """Positions in the training pool int64 [N], and mean and std per channel float64 [C]."""
+
+    train: Tensor
+    val: Tensor
+    mean: Tensor
+    std: Tensor
+
+
+def make_split(
+    images: Tensor, targets: Tensor, fraction: float, seed: int, given: Normalisation | None
+) -> Split:
+    """Split a pool uint8 [N, C, H, W], int64 [N]; fraction 0: all of it for training.
+
+    given: (mean, std) per channel on the 0..1 scale; None: those of the training part.
+    """
+    train, val = stratified_split(targets.cpu(), fraction, seed)
+    if fraction and not len(val):
+        raise UserError(
+            f"data.val_fraction={fraction} holds out none of {len(targets)} training images: no "
+            "class has enough of them for one"
+        )
+    if given is None:
+        return Split(train, val, *channel_statistics(images, train.to(images.device)))
+    if len(given[0]) != images.shape[1]:
+        raise UserError(
+            f"data.mean and data.std have {len(given[0])} values, the images {images.shape[1]} "
+            "channels"
+        )
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in given)
+    return Split(train, val, mean, std)
+
+
+def check_normalisation(mean: list[float] | None, std: list[float] | None) -> Normalisation | None:
+    """Both or neither, of one length, std positive: ValueError if not."""
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None or len(mean) != len(std):
+        raise ValueError(
+            f"mean and std must be of equal length, or both null, got {mean!r}, {std!r}"
+        )
+    if not all(value > 0 for value in std):
+        raise ValueError(f"std must be > 0, got {std!r}")
+    return mean, std
+
+
+def stratified_split(targets: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Hold out a share of each class: targets [N] -> sorted positions (kept, held out), int64.
+
+    Of a class with n samples, n·fraction rounded (half up) are held out, at most n - 1. A function
+    of the arguments alone.
+    """
+    generator = torch.Generator().manual_seed(stream(seed, SPLIT))
+    shuffled = torch.randperm(len(targets), generator=generator)
+    grouped = shuffled[targets[shuffled].argsort(stable=True)]
+    counts = torch.bincount(targets)
+    quota = (counts.double() * fraction + 0.5).long().minimum(counts - 1).clamp(min=0)
+    starts = counts.cumsum(0) - counts
+    place = torch.arange(len(targets)) - starts.repeat_interleave(counts)
+    held = place < quota.repeat_interleave(counts)
+    return grouped[~held].sort().values, grouped[held].sort().values
+
+
+def channel_statistics(images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel of images[rows] on the 0..1 scale, float64 [C].
+
+    From exact histograms of the 256 levels. A constant channel gets the std of one level, so that
+    it is normalised to zeros and not to NaN.
+    """
+    histogram = torch.zeros(images.shape[1], 256, dtype=torch.float64, device=images.device)
+    for part in rows.split(8192):
+        channels = images.index_select(0, part).transpose(0, 1).flatten(1)
+        histogram += torch.stack([torch.bincount(pixels, minlength=256) for pixels in channels])
+    weights = histogram / histogram.sum(1, keepdim=True)
+    levels = torch.arange(256, dtype=torch.float64, device=images.device) / 255
+    mean = weights @ levels
+    variance = (weights * (levels - mean[:, None]) ** 2).sum(1)
+    return mean.cpu(), variance.sqrt().clamp(min=1 / 255).cpu()

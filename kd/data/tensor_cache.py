@@ -1,0 +1,94 @@
+"""Tensors and a few strings in one file that is either right or noticed not to be."""
+
+import contextlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+class Stored(NamedTuple):
+    """What a cache file holds: tensors by name, and notes."""
+
+    tensors: dict[str, Tensor]
+    notes: list[str]
+
+
+def read(path: Path, key: str) -> Stored | None:
+    """The file's content, or None if it is not there, was made for another key or is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            if about.get("key") != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if about["checksums"] == _checksums(tensors):
+            return Stored(tensors, json.loads(about["notes"]))
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        log.warning("%s is damaged (%s) and is made again", path, error)
+        return None
+    log.warning("%s is damaged (its checksum differs) and is made again", path)
+    return None
+
+
+def write(path: Path, key: str, stored: Stored) -> None:
+    """Write beside the place, then rename: no reader ever sees half a file. OSError if it fails.
+
+    The caller holds the lock of `first_writable`; what a killed writer left is cleared away.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    about = {
+        "key": key,
+        "checksums": _checksums(stored.tensors),
+        "notes": json.dumps(stored.notes),
+    }
+    for left in path.parent.glob(f"{path.name}.*.tmp"):
+        left.unlink(missing_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file(stored.tensors, temporary, about)
+        temporary.chmod(mode)  # safetensors leaves 0600, which shuts out the others of a group
+        temporary.replace(path)
+    except SafetensorError as error:  # a full disk, among others
+        raise OSError(str(error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def first_writable(paths: Sequence[Path]) -> Iterator[Path | None]:
+    """Lock the first path whose folder can be written (made if need be); None if there is none."""
+    for path in paths:
+        lock = FileLock(f"{path}.lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except (OSError, NotImplementedError):  # the latter: a file system without locks
+            continue
+        try:
+            yield path
+        finally:
+            lock.release()
+        return
+    yield None
+
+
+def _checksums(tensors: dict[str, Tensor]) -> str:
+    sums = {name: zlib.crc32(tensors[name].numpy().data) for name in sorted(tensors)}
+    return json.dumps(sums)

@@ -1,0 +1,43 @@
+"""What is measured of a net on a split."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+
+class Evaluation(nn.Module):
+    """Accumulates a classifier's figures over a split, on the device, until `compute`.
+
+    acc: share of correct predictions, in [0, 1].
+    nll: mean negative log likelihood of the labels, in nats.
+    ece: expected calibration error over 15 bins of equal width (Guo et al. 2017).
+    agreement: share of samples on which student and teacher predict the same class; only where
+        teacher logits were given.
+    """
+
+    def __init__(self, num_classes: int, calibration: bool = False) -> None:
+        super().__init__()
+        self.acc = MulticlassAccuracy(num_classes, average="micro")
+        self.nll = MeanMetric()
+        self.ece = MulticlassCalibrationError(num_classes, n_bins=15) if calibration else None
+        self.agreement = MulticlassAccuracy(num_classes, average="micro")
+
+    def update(self, logits: Tensor, target: Tensor, teacher: Tensor | None = None) -> None:
+        """Take in logits [B, K], labels [B] and, for the agreement, the teacher's logits [B, K]."""
+        logits = logits.float()
+        self.acc.update(logits, target)
+        self.nll.update(F.cross_entropy(logits, target), weight=len(target))
+        if self.ece is not None:
+            self.ece.update(logits.softmax(1), target)
+        if teacher is not None:
+            self.agreement.update(logits, teacher.argmax(1))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the figures that were updated, and start anew."""
+        metrics = {"acc": self.acc, "nll": self.nll, "ece": self.ece, "agreement": self.agreement}
+        used = {k: m for k, m in metrics.items() if m is not None and m.update_called}
+        figures = {name: metric.compute() for name, metric in used.items()}
+        for metric in used.values():
+            metric.reset()
+        return figures

@@ -1,0 +1,94 @@
+"""ResNet-18/34/50 (He et al. 2016, CVPR) with the stem for small images, and their blocks.
+
+The stem is one 3x3 convolution of stride 1 without max pool, so 32x32 images end at 4x4. The
+bottleneck strides in its 3x3 convolution, as most implementations do; the paper strides in the
+first 1x1.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from kd.models.layers import conv_bn, conv_bn_relu, pooled_classifier
+from kd.models.sizing import check_image_size, scaled
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions: [B, C, H, W] -> [B, channels, H / stride, W / stride]."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.body = conv_bn_relu(in_channels, channels, stride=stride)
+        self.body.extend(conv_bn(channels, channels))
+        self.shortcut = _shortcut(in_channels, channels, stride)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.body(x) + self.shortcut(x))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1: [B, C, H, W] -> [B, 4 * channels, H / stride, W / stride]."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        out_channels = channels * self.expansion
+        self.body = conv_bn_relu(in_channels, channels, kernel=1)
+        self.body.extend(conv_bn_relu(channels, channels, stride=stride))
+        self.body.extend(conv_bn(channels, out_channels, kernel=1))
+        self.shortcut = _shortcut(in_channels, out_channels, stride)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.body(x) + self.shortcut(x))
+
+
+_CHANNELS = (64, 128, 256, 512)
+_DEPTHS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+}
+
+
+def resnet(
+    in_channels: int, image_size: int, num_classes: int, *, depth: int = 18, width: float = 1.0
+) -> nn.Sequential:
+    """Four stages of residual blocks: [B, C, H, W] -> logits [B, K]; down-samples 8 times."""
+    if depth not in _DEPTHS:
+        raise ValueError(f"depth must be one of {sorted(_DEPTHS)}, got {depth!r}")
+    check_image_size(f"resnet{depth}", image_size, 8)
+    block, blocks = _DEPTHS[depth]
+    channels = [scaled(c, width) for c in _CHANNELS]
+    stem = conv_bn_relu(in_channels, channels[0])
+    stages = residual_stages(block, channels[0], channels, blocks)
+    fc = nn.Linear(channels[-1] * block.expansion, num_classes)
+    return pooled_classifier({"stem": stem, **stages}, {"fc": fc})
+
+
+def residual_stages(
+    block: type[BasicBlock | Bottleneck],
+    in_channels: int,
+    channels: Sequence[int],
+    blocks: Sequence[int],
+) -> dict[str, nn.Sequential]:
+    """Build stage1, stage2, …; each after the first halves the resolution in its first block."""
+    stages = {}
+    for number, (c, n) in enumerate(zip(channels, blocks, strict=True), 1):
+        stage = nn.Sequential()
+        for index in range(n):
+            stage.append(block(in_channels, c, stride=2 if number > 1 and index == 0 else 1))
+            in_channels = c * block.expansion
+        stages[f"stage{number}"] = stage
+    return stages
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """The identity, or a 1x1 projection where the shape changes (the paper's option B)."""
+    if in_channels == out_channels and stride == 1:
+        return nn.Identity()
+    return conv_bn(in_channels, out_channels, kernel=1, stride=stride)

@@ -1,0 +1,60 @@
+"""ShuffleNet (Zhang et al. 2018, CVPR) with the strides of the stem taken away, for small images.
+
+The stem is one 3x3 convolution of stride 1 without max pool, so 32x32 images end at 4x4.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from kd.models.layers import conv_bn, conv_bn_relu, pooled_classifier
+from kd.models.sizing import check_image_size, scaled
+
+_FIRST_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # by groups, the paper's table 1
+_BLOCKS = (4, 8, 4)
+
+
+class ShuffleUnit(nn.Module):
+    """Grouped 1x1, shuffle, 3x3 by channel, grouped 1x1; [B, C, H, W] -> [B, out_channels, H', W'].
+
+    Stride 1 adds the input; stride 2 halves H and W and appends the average-pooled input.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, groups: int, first_groups: int) -> None:
+        super().__init__()
+        stride = 1 if in_channels == out_channels else 2
+        mid = out_channels // 4
+        new = out_channels if stride == 1 else out_channels - in_channels
+        self.body = conv_bn_relu(in_channels, mid, kernel=1, groups=first_groups)
+        self.body.append(nn.ChannelShuffle(groups))
+        self.body.extend(conv_bn(mid, mid, stride=stride, groups=mid))
+        self.body.extend(conv_bn(mid, new, kernel=1, groups=groups))
+        self.pool = nn.AvgPool2d(3, stride=2, padding=1) if stride == 2 else None
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pool is None:
+            return self.relu(x + self.body(x))
+        return self.relu(torch.cat([self.pool(x), self.body(x)], 1))
+
+
+def shufflenet_v1(
+    in_channels: int, image_size: int, num_classes: int, *, groups: int = 3, width: float = 1.0
+) -> nn.Sequential:
+    """Three stages of shuffle units: [B, C, H, W] -> logits [B, K]; down-samples 8 times.
+
+    groups: of the 1x1 convolutions; the paper widens the stages with them (table 1).
+    """
+    if groups not in _FIRST_CHANNELS:
+        raise ValueError(f"groups must be one of {sorted(_FIRST_CHANNELS)}, got {groups!r}")
+    check_image_size("shufflenet_v1", image_size, 8)
+    channels = scaled(24, width, groups)
+    features = {"stem": conv_bn_relu(in_channels, channels)}
+    for number, blocks in enumerate(_BLOCKS):
+        out_channels = scaled(_FIRST_CHANNELS[groups] * 2**number, width, 4 * groups)
+        features[f"stage{number + 1}"] = stage = nn.Sequential()
+        for _ in range(blocks):
+            # The first grouped convolution would see too few channels, so the paper has no groups.
+            first_groups = 1 if number == 0 and len(stage) == 0 else groups
+            stage.append(ShuffleUnit(channels, out_channels, groups, first_groups))
+            channels = out_channels
+    return pooled_classifier(features, {"fc": nn.Linear(channels, num_classes)})

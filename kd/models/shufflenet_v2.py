@@ -1,0 +1,75 @@
+"""ShuffleNet V2 (Ma et al. 2018) with the strides of the stem taken away, for small images.
+
+The stem is one 3x3 convolution of stride 1 without max pool, so 32x32 images end at 4x4.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kd.models.layers import conv_bn, conv_bn_relu, pooled_classifier
+from kd.models.sizing import check_image_size, scaled
+
+_BLOCKS = (4, 8, 4)
+
+
+class ShuffleUnit(nn.Module):
+    """Transform one half of the channels, keep the other, shuffle: [B, C, H, W] -> same shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = _branch(channels // 2, channels // 2, stride=1)
+        self.shuffle = nn.ChannelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, changed = x.chunk(2, 1)
+        return self.shuffle(torch.cat([kept, self.body(changed)], 1))
+
+
+class DownUnit(nn.Module):
+    """Transform all channels twice with stride 2: [B, C, H, W] -> [B, channels, H / 2, W / 2]."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.shortcut = conv_bn(in_channels, in_channels, stride=2, groups=in_channels)
+        self.shortcut.extend(conv_bn_relu(in_channels, half, kernel=1))
+        self.body = _branch(in_channels, half, stride=2)
+        self.shuffle = nn.ChannelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shuffle(torch.cat([self.shortcut(x), self.body(x)], 1))
+
+
+def shufflenet_v2(
+    in_channels: int,
+    image_size: int,
+    num_classes: int,
+    *,
+    channels: Sequence[int] = (24, 116, 232, 464, 1024),
+    width: float = 1.0,
+) -> nn.Sequential:
+    """Three stages of split units: [B, C, H, W] -> logits [B, K]; down-samples 8 times.
+
+    channels: of the stem, the three stages and the last 1x1 convolution; the default is the paper's
+        1x. `width` scales them all evenly, the paper's 0.5x is (24, 48, 96, 192, 1024).
+    """
+    if len(channels) != 5:
+        raise ValueError(f"channels must be five (stem, stages, last), got {channels!r}")
+    check_image_size("shufflenet_v2", image_size, 8)
+    current, *stages, last = (scaled(c, width, 2) for c in channels)
+    features = {"stem": conv_bn_relu(in_channels, current)}
+    for number, (out_channels, blocks) in enumerate(zip(stages, _BLOCKS, strict=True), 1):
+        units = (ShuffleUnit(out_channels) for _ in range(blocks - 1))
+        features[f"stage{number}"] = nn.Sequential(DownUnit(current, out_channels), *units)
+        current = out_channels
+    features["last"] = conv_bn_relu(current, last, kernel=1)
+    return pooled_classifier(features, {"fc": nn.Linear(last, num_classes)})
+
+
+def _branch(in_channels: int, channels: int, stride: int) -> nn.Sequential:
+    """1x1, 3x3 by channel, 1x1; no activation after the middle one."""
+    branch = conv_bn_relu(in_channels, channels, kernel=1)
+    branch.extend(conv_bn(channels, channels, stride=stride, groups=channels))
+    return branch.extend(conv_bn_relu(channels, channels, kernel=1))

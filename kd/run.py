@@ -1,0 +1,188 @@
+"""One run from config to result.json; a teacher's own training is such a run too."""
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import save_file
+
+from kd.acquire import Teaching, acquire_teacher
+from kd.build import build_data, build_distiller, build_net, build_objectives, build_trainer
+from kd.check import check_config
+from kd.config import config_hash, settings
+from kd.data.module import ImageDataModule
+from kd.distillers.base import Distiller
+from kd.errors import UserError
+from kd.objectives.base import Objective
+from kd.results import count_parameters, git_commit, library_versions, write_result
+from kd.teachers.checkpoint import WEIGHTS
+from kd.trace import Trace
+
+log = logging.getLogger(__name__)
+
+# Lightning sets its level when imported, so Hydra's logging config cannot; what it says below a
+# warning is advertisement and advice for other kinds of loaders.
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+# A frozen teacher is meant to be in eval mode.
+warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+# Lightning 2.6 with torch 2.15, nothing a user can act on.
+warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)")
+
+Result = dict[str, Any]
+_ROLES = ("method", "teacher", "student", "data", "mode")
+
+
+def run(cfg: DictConfig, folder: Path, data: ImageDataModule | None = None) -> Result:
+    """Distil one student and leave `folder/result.json`, whatever happens.
+
+    Args:
+        cfg: the composed config.
+        folder: the run's folder.
+        data: the data, where they are in memory already.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        UserError: a mistake in the config or the files, or a diverging loss.
+        SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
+    """
+    result: Result = {"status": "failed"}
+    result |= {role: OmegaConf.select(cfg, f"{role}.name") for role in _ROLES}
+    try:
+        check_config(cfg)
+        result |= {"seed": cfg.seed, "config_hash": config_hash(cfg), "git_commit": git_commit()}
+        result |= _distil(cfg, folder, data)
+        result["status"] = "completed"
+    except (KeyboardInterrupt, SystemExit) as stop:
+        result["error"] = "interrupted"
+        log.warning("interrupted; go on with: hydra.run.dir=%s resume=%s", folder, folder)
+        raise SystemExit(143 if isinstance(stop, SIGTERMException) else 130) from None
+    except Exception as error:
+        result["error"] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        write_result(folder, result | {"versions": library_versions()})
+    return result
+
+
+def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Result:
+    trainer = build_trainer(cfg, folder, settings(cfg))
+    resume = _resume_point(cfg)
+    data = data or build_data(cfg)
+    objectives, weights = build_objectives(cfg)
+    teaching = _acquire(cfg, data, objectives, trainer)
+    seed_everything(cfg.seed, verbose=False)
+    distiller = build_distiller(
+        cfg,
+        student=build_net(cfg, "student", data),
+        objectives=objectives,
+        weights=weights,
+        num_classes=data.num_classes,
+        teacher=teaching and teaching.teacher,
+        test_logits=None if teaching is None else teaching.test_logits,
+    )
+    _print_taps(cfg, objectives, *distiller.build_adapters(_zero_batch(data)))
+
+    # Adapters drew random numbers; from here on every method starts from the same state.
+    seed_everything(cfg.seed, verbose=False)
+    started = time.perf_counter()
+    trainer.fit(distiller, datamodule=data, ckpt_path=resume, weights_only=True)
+    seconds = time.perf_counter() - started
+    return _finish(cfg, folder, data, trainer, distiller, teaching, seconds)
+
+
+def _acquire(
+    cfg: DictConfig, data: ImageDataModule, objectives: dict[str, Objective], trainer: Trainer
+) -> Teaching | None:
+    if not any(objective.needs_teacher for objective in objectives.values()):
+        return None
+    wanted = [tap for objective in objectives.values() for tap in objective.teacher_taps]
+    return acquire_teacher(cfg, data, wanted, trainer.strategy.root_device, run)
+
+
+def _resume_point(cfg: DictConfig) -> Path | None:
+    if cfg.resume is None:
+        return None
+    path = Path(cfg.resume)
+    file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"resume={cfg.resume}: there is no checkpoint {file}")
+    return file
+
+
+def _zero_batch(data: ImageDataModule) -> torch.Tensor:
+    return torch.zeros(2, data.in_channels, data.image_size, data.image_size)
+
+
+def _finish(
+    cfg: DictConfig,
+    folder: Path,
+    data: ImageDataModule,
+    trainer: Trainer,
+    distiller: Distiller,
+    teaching: Teaching | None,
+    seconds: float,
+) -> Result:
+    """Test the weights that were best on validation, once, and write the student's weights."""
+    selected = _load_selected(trainer, distiller)
+    (test,) = trainer.test(distiller, datamodule=data, verbose=False)
+    weights = distiller.student.state_dict()
+    save_file({k: v.contiguous().cpu() for k, v in weights.items()}, folder / WEIGHTS)
+    parameters = count_parameters(distiller.student)
+    result: Result = {"val/acc": selected[0], "best_epoch": selected[1], **test}
+    result |= {
+        "student/params": parameters,
+        "epochs": trainer.current_epoch,
+        "fit_seconds": round(seconds, 3),
+        "images_per_second": round(trainer.global_step * data.batch_size / seconds, 1),
+    }
+    return result | _teacher_result(cfg, teaching, parameters)
+
+
+def _load_selected(trainer: Trainer, distiller: Distiller) -> tuple[float, int]:
+    """Load the checkpoint with the best validation accuracy; return the accuracy and its epoch."""
+    keeper = trainer.checkpoint_callback
+    if not isinstance(keeper, ModelCheckpoint) or keeper.best_model_score is None:
+        return trainer.callback_metrics["val/acc"].item(), trainer.current_epoch
+    checkpoint = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
+    distiller.load_state_dict(checkpoint["state_dict"], strict=False)
+    return keeper.best_model_score.item(), checkpoint["epoch"] + 1
+
+
+def _teacher_result(cfg: DictConfig, teaching: Teaching | None, parameters: int) -> Result:
+    keys = ("teacher/test/acc", "teacher/params", "teacher/source", "teacher/seconds")
+    if teaching is None:
+        nothing = dict.fromkeys((*keys, "compression"))
+        return {"teacher": "none", **nothing, "teacher_forwards": 0}
+    theirs = count_parameters(teaching.teacher)
+    values = (teaching.test_acc, theirs, teaching.source, round(teaching.seconds, 3))
+    return {
+        **dict(zip(keys, values, strict=True)),
+        "compression": round(theirs / parameters, 3),
+        "teacher_forwards": teaching.teacher.forwards,
+    }
+
+
+def _print_taps(
+    cfg: DictConfig, objectives: dict[str, Objective], student: Trace, teacher: Trace
+) -> None:
+    table = Table(title="matched taps, shapes without the batch")
+    for column in ("objective", f"student {cfg.student.name}", f"teacher {cfg.teacher.name}"):
+        table.add_column(column)
+    for name, objective in objectives.items():
+        for ours, theirs in zip(objective.student_taps, objective.teacher_taps, strict=False):
+            shapes = [list(t.taps[k].shape[1:]) for t, k in ((student, ours), (teacher, theirs))]
+            table.add_row(name, f"{ours} {shapes[0]}", f"{theirs} {shapes[1]}")
+    if table.row_count:
+        Console().print(table)

@@ -1,0 +1,98 @@
+"""Named places in a net, read through forward hooks, so that models keep a plain `forward`."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kd.errors import UserError, nearest
+from kd.trace import Trace
+
+INPUT_SUFFIX = ":in"
+
+
+class Taps:
+    """Records the tapped tensors of one net's forward pass.
+
+    Args:
+        net: the net; its `forward` returns logits [B, K].
+        places: canonical name -> module path. A path ending in `:in` records the module's first
+            input instead of its output (`fc:in` is the pooled embedding in front of `fc`).
+        wanted: the canonical names to record; the others cost nothing.
+
+    Raises:
+        UserError: a wanted name or its module does not exist; names the nearest that do.
+    """
+
+    def __init__(self, net: nn.Module, places: Mapping[str, str], wanted: Iterable[str]) -> None:
+        self.net = net
+        self.wanted = tuple(dict.fromkeys(wanted))
+        self._store: dict[str, Tensor] = {}
+        self._versions: dict[str, int] | None = None  # tensor versions at the hook, while probing
+        self._copied: set[str] = set()
+        for name in self.wanted:
+            self._hook(name, _place(name, places))
+
+    def _hook(self, name: str, path: str) -> None:
+        module = _module(self.net, path.removesuffix(INPUT_SUFFIX), name)
+        # partial, not a closure: closures break pickling the net.
+        if path.endswith(INPUT_SUFFIX):
+            module.register_forward_pre_hook(partial(self._record_input, name))
+        else:
+            module.register_forward_hook(partial(self._record_output, name))
+
+    def _record_input(self, name: str, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._record(name, inputs[0])
+
+    def _record_output(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        self._record(name, output)
+
+    def _record(self, name: str, tensor: Tensor) -> None:
+        if self._versions is not None:
+            self._versions[name] = tensor._version
+        self._store[name] = tensor.clone() if name in self._copied else tensor
+
+    def trace(self, images: Tensor) -> Trace:
+        """Run the net on images [B, C, H, W] and return its logits and taps; keep nothing."""
+        logits = self.net(images)
+        if unseen := set(self.wanted) - self._store.keys():
+            raise UserError(f"taps {sorted(unseen)} name modules that a forward pass does not run")
+        taps = {name: self._store[name] for name in self.wanted}
+        self._store.clear()
+        return Trace(logits, taps)
+
+    @torch.no_grad()
+    def probe(self, images: Tensor) -> Trace:
+        """Trace in eval mode, leaving no mark on the net.
+
+        Call it once before training: a tap whose tensor a later in-place operation overwrites is
+        found here, and recorded as a copy from then on.
+        """
+        was_training = self.net.training
+        self.net.eval()
+        self._versions = {}
+        taps = self.trace(images).taps
+        self._copied = {name for name in taps if taps[name]._version != self._versions[name]}
+        self._versions = None
+        trace = self.trace(images)
+        self.net.train(was_training)
+        return trace
+
+
+def _place(name: str, places: Mapping[str, str]) -> str:
+    if name not in places:
+        raise UserError(f"no tap {name!r} in this net; {nearest(name, places)}")
+    return places[name]
+
+
+def _module(net: nn.Module, path: str, name: str) -> nn.Module:
+    try:
+        return net.get_submodule(path)
+    except AttributeError:
+        modules = [path for path, _ in net.named_modules() if path]
+        raise UserError(
+            f"tap {name!r} names the module {path!r}, which {type(net).__name__} does not have; "
+            f"{nearest(path, modules)}"
+        ) from None

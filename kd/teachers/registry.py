@@ -1,0 +1,75 @@
+"""Teachers that were trained here, so that each is trained once."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from kd.teachers.checkpoint import WEIGHTS
+
+log = logging.getLogger(__name__)
+
+
+class Registry:
+    """A folder of finished teacher runs, shared by all runs and all processes.
+
+    An entry is an ordinary run folder. It appears under its name complete or not at all: it is
+    trained in a hidden folder beside and then renamed.
+
+    Args:
+        root: where the entries lie; made if it does not exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, name: str) -> Path | None:
+        """Return the folder of the finished teacher `name`, if there is one."""
+        folder = self.root / name
+        return folder if _finished(folder) else None
+
+    def get_or_train(self, name: str, train: Callable[[Path], None]) -> tuple[Path, bool]:
+        """Return the folder of teacher `name` and whether it had to be trained now.
+
+        Concurrent callers of one name wait for the first, which calls `train(folder)`. The lock
+        belongs to the process: it is free again when its holder dies.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._locked(name):
+            if (found := self.find(name)) is not None:
+                return found, False
+            work, folder = self.root / f".{name}.unfinished", self.root / name
+            # Left by a process that died; nobody works in it, since the lock is ours.
+            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                train(work)
+                work.rename(folder)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+            return folder, True
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        lock = FileLock(self.root / f".{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("waiting for the process that is training teacher %s", name)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _finished(folder: Path) -> bool:
+    try:
+        result = json.loads((folder / "result.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return result.get("status") == "completed" and (folder / WEIGHTS).is_file()

@@ -1,0 +1,55 @@
+"""What all tests share: one thread, and the command line as a user runs it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from kd.trace import Batch, Trace
+
+ROOT = Path(__file__).resolve().parent.parent
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+# A run of seconds: what every test of the command line starts from.
+TINY = ("trainer=cpu", "debug=fast", "trainer.enable_progress_bar=false")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def output(tmp_path_factory) -> Path:
+    """One output root for the session, so that its tests share trained teachers."""
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="session")
+def train(output) -> Command:
+    """`python -m kd.train` in a process of its own, below the session's output root."""
+
+    def call(*arguments: str, tiny: bool = True, timeout: int = 300, **environment: str):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **environment}
+        flags = [argument for argument in arguments if argument.startswith("-")]
+        overrides = [argument for argument in arguments if not argument.startswith("-")]
+        # Hydra takes its flags before or after the overrides, not between them.
+        command = [sys.executable, "-m", "kd.train", *flags, f"paths.output={output}"]
+        command += [*(TINY if tiny else ()), *overrides]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=environment
+        )
+
+    return call
+
+
+def make_trace(logits: torch.Tensor, **taps: torch.Tensor) -> Trace:
+    return Trace(logits, taps)
+
+
+def make_batch(target: torch.Tensor) -> Batch:
+    return Batch(torch.zeros(len(target), 1, 8, 8), target, torch.arange(len(target)))

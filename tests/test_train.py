@@ -1,0 +1,228 @@
+"""The command line as a user runs it: results, sweeps, mistakes, interruptions."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, TINY
+from safetensors.torch import load_file
+
+from kd.config import CONF_DIR
+
+METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
+STABLE_KEYS = {
+    *("status", "method", "teacher", "student", "data", "mode", "seed", "config_hash"),
+    *("git_commit", "test/acc", "val/acc", "teacher/test/acc", "test/agreement", "test/ece"),
+    *("test/nll", "student/params", "teacher/params", "compression", "epochs", "fit_seconds"),
+    *("images_per_second", "teacher_forwards", "versions"),
+}
+SMALL = ("teacher=resnet8", "student=resnet8", "student.net.width=0.5")
+
+
+def results(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(folder.rglob("result.json"))]
+
+
+@pytest.fixture(scope="module")
+def first_run(train, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    answer = train(*SMALL, f"hydra.run.dir={folder}")
+    assert answer.returncode == 0, answer.stderr
+    return folder, answer
+
+
+def test_a_run_leaves_everything_in_its_folder(first_run):
+    folder, answer = first_run
+    (result,) = results(folder)
+    assert not STABLE_KEYS - result.keys()
+    assert result["status"] == "completed"
+    assert result["teacher_forwards"] > 0
+    ratio = result["teacher/params"] / result["student/params"]
+    assert result["compression"] == pytest.approx(ratio, abs=1e-3)
+    assert result["epochs"] == 1
+    weights = load_file(folder / "student.safetensors")
+    assert not [key for key in weights if key.startswith(("student.", "teacher.", "objectives."))]
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "csv/metrics.csv"):
+        assert (folder / name).is_file()
+    assert list(folder.glob("events.out.tfevents.*"))
+    assert (folder / ".hydra" / "config.yaml").is_file()
+    assert f"{result['test/acc']:.4f}" in answer.stdout
+    assert "is not in" in answer.stdout  # the teacher was trained, and that was said
+
+
+def test_nothing_but_the_message_is_printed(first_run):
+    assert "Warning" not in first_run[1].stderr
+    assert "litlogger" not in first_run[1].stdout + first_run[1].stderr
+
+
+def test_tensorboard_has_scalars_and_hyperparameters(first_run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(first_run[0])).Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert scalars >= {"train/loss", "train/hard", "train/soft", "val/acc", "hp/val_acc"}
+    hparams = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    for name in (b"temperature", b"alpha", b"method"):
+        assert name in hparams
+
+
+def test_every_method_runs_and_all_share_one_teacher(train, first_run, tmp_path):
+    answer = train("-m", f"method={','.join(METHODS)}", *SMALL, f"hydra.sweep.dir={tmp_path}")
+    assert answer.returncode == 0, answer.stderr
+    assert "training it now" not in answer.stdout
+    found = results(tmp_path)
+    assert [r["status"] for r in found] == ["completed"] * len(METHODS)
+    assert sorted(r["method"] for r in found) == METHODS
+    assert {r["teacher"] for r in found if r["method"] != "ce"} == {"resnet8"}
+    assert {r["teacher/source"] for r in found if r["method"] != "ce"} == {"reused"}
+    names = [path.name for path in tmp_path.iterdir() if path.is_dir()]
+    assert len(names) == len(METHODS)
+    assert not [name for name in names if "=" in name or "," in name]
+
+
+def test_seeds_start_alike_for_every_method(train, tmp_path):
+    """The same seed gives two methods the same initialisation: lr 0 leaves it in the weights."""
+    for method in ("ce", "fitnet"):
+        answer = train(
+            f"method={method}", *SMALL, "optimizer.lr=0", f"hydra.run.dir={tmp_path / method}"
+        )
+        assert answer.returncode == 0, answer.stderr
+    ours, theirs = (load_file(tmp_path / m / "student.safetensors") for m in ("ce", "fitnet"))
+    for key, value in ours.items():
+        if "running" not in key and "num_batches" not in key:
+            assert value.equal(theirs[key]), key
+
+
+def test_a_run_folder_is_a_teacher(train, first_run, tmp_path):
+    answer = train(
+        "teacher=resnet8", "teacher.net.width=0.5", "student=resnet8", f"hydra.run.dir={tmp_path}",
+        f"teacher.checkpoint={first_run[0]}",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    (result,), (teacher,) = results(tmp_path), results(first_run[0])
+    assert result["teacher/source"] == "checkpoint"
+    assert result["teacher/test/acc"] == pytest.approx(teacher["test/acc"], abs=1e-4)
+    assert result["teacher/params"] == teacher["student/params"]
+
+
+def test_a_teacher_that_changed_since_is_refused(train, output, tmp_path):
+    arguments = (*SMALL, "teacher.training.seed=5")
+    assert train(*arguments, f"hydra.run.dir={tmp_path / 'a'}").returncode == 0
+    (record,) = [
+        path
+        for path in (output / "teachers").glob("*/result.json")
+        if json.loads(path.read_text())["seed"] == 5
+    ]
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps(content | {"test/acc": content["test/acc"] + 0.1}))
+    answer = train(*arguments, f"hydra.run.dir={tmp_path / 'b'}")
+    assert answer.returncode == 1
+    assert "was recorded when it was trained" in answer.stderr
+
+
+MISTAKES = {
+    "unknown method": (["method=kdd"], "method=kdd.*did you mean 'kd'.*valid: at, ce, cosine"),
+    "unknown model": (["student=resnet21"], "student=resnet21.*valid: deepnn, "),
+    "unknown data": (["data=minst"], "data=minst.*did you mean 'mnist'.*valid: cifar10"),
+    "unknown key": (["trainer.max_epoch=3"], "no 'trainer.max_epoch'.*did you mean 'max_epochs'"),
+    "key elsewhere": (["accelerator=gpu"], "no 'accelerator'; there is .*trainer.accelerator"),
+    "no such knob": (["method=ce", "method.alpha=0.5"], "method=ce has no 'alpha'; .*knobs: none"),
+    "knobs listed": (["method=logit_mse", "method.alpha=1"], "its knobs: beta"),
+    "unknown tap": (["method=fitnet", "method.student_tap=stag1"], "did you mean 'stage1'"),
+    "temperature": (["method.temperature=0"], "method.temperature=0: must be a number > 0"),
+    "no accelerator": (
+        ["trainer=mps"],
+        "trainer.accelerator=mps: not on this machine; it has auto, cpu",
+    ),
+    "missing checkpoint": (["teacher.checkpoint=no/where.pt"], "no/where.pt does not exist"),
+    "no run to resume": (["resume=no/where"], "there is no checkpoint no/where"),
+    "unwritable folder": (["hydra.run.dir=/dev/null/run"], "cannot write to /dev/null/run"),
+    "bad depth": (["student.net.depth=9"], "student=resnet8: depth must be 6n"),
+    "too small": (["student=vgg16"], "student=vgg16: .*8.*32"),
+    "missing folder": (["data=image_folder", "data.root=no/where"], "no/where"),
+    "method on an mlp": (["method=at", "student=mlp800"], "needs maps .*the student has"),
+    "bad precision": (["trainer.precision=17"], "trainer: Precision '?17'? is invalid"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gets_one_message(name, train, first_run, tmp_path):
+    arguments, message = MISTAKES[name]
+    if "hydra.run.dir" not in arguments[0]:
+        arguments = [*arguments, f"hydra.run.dir={tmp_path / 'run'}"]
+    answer = train("teacher=resnet8", *arguments)
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    lines = answer.stderr.strip().split("\nerror: ")[-1]
+    assert re.search(message, lines, re.DOTALL), answer.stderr
+    # What is left, if anything, says that it failed and why.
+    for result in results(tmp_path):
+        assert result["status"] == "failed"
+        assert result["error"]
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_diverging_loss_names_step_term_and_advice(train, first_run, tmp_path):
+    answer = train(*SMALL, "optimizer.lr=1e38", "scheduler.warmup=0", f"hydra.run.dir={tmp_path}")
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    assert "the loss is not finite: 'hard' (step 2), 'soft' (step 2). Lower" in answer.stderr
+    (result,) = results(tmp_path)
+    assert result["status"] == "failed"
+    assert "not finite" in result["error"]
+
+
+def test_a_failing_job_does_not_stop_the_sweep(train, first_run, tmp_path):
+    answer = train(
+        "-m", "optimizer.lr=0.1,1e38", "seed=0,1", "scheduler.warmup=0", *SMALL,
+        f"hydra.sweep.dir={tmp_path}",
+    )  # fmt: skip
+    assert answer.returncode == 1
+    statuses = sorted(result["status"] for result in results(tmp_path))
+    assert statuses == ["completed", "completed", "failed", "failed"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_can_be_resumed(number, code, train, first_run, output, tmp_path):
+    long = [*(a for a in TINY if a != "debug=fast"), *SMALL, "method=ce"]
+    command = [sys.executable, "-m", "kd.train", f"paths.output={output}", *long]
+    command += [f"hydra.run.dir={tmp_path}", "trainer.max_epochs=100000"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    assert results(tmp_path)[0]["error"] == "interrupted"
+
+    epochs = epoch_of(tmp_path) + 2
+    answer = train(
+        *SMALL, "method=ce", "trainer.limit_train_batches=null", f"trainer.max_epochs={epochs}",
+        f"hydra.run.dir={tmp_path}", f"resume={tmp_path}",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    result = results(tmp_path)[0]
+    assert (result["status"], result["epochs"]) == ("completed", epochs)
+
+
+def epoch_of(folder: Path) -> int:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
+
+
+def test_help_lists_the_options(train):
+    answer = train("--help", tiny=False)
+    assert answer.returncode == 0
+    for group in ("method: at, ce,", "student: deepnn,", "data: cifar10,", "trainer: auto,"):
+        assert group in answer.stdout
