@@ -80,14 +80,31 @@ def _targets(node: Any, place: str) -> Iterator[str]:
 
 def _target(node: dict[str, Any], place: str) -> Iterator[str]:
     try:
-        parameters = inspect.signature(get_object(node["_target_"])).parameters
+        parameters = _parameters(get_object(node["_target_"]))
     except Exception as error:  # an import can fail in any way
         yield f"{place}._target_={node['_target_']}: {root_cause(error)}"
         return
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    if parameters is None:
         return
-    for key in node.keys() - _HYDRA_KEYS - parameters.keys():
+    for key in node.keys() - _HYDRA_KEYS - parameters:
         yield f"{place}.{key}: {node['_target_']} takes no {key!r}; {nearest(key, parameters)}"
+
+
+def _parameters(target: Any) -> set[str] | None:
+    """The keywords a target takes; None where it takes any.
+
+    A class whose constructor hands `**keywords` on takes those of its base as well.
+    """
+    found: set[str] = set()
+    functions = [target]
+    if inspect.isclass(target):
+        functions = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)]
+    for function in functions:
+        parameters = inspect.signature(function).parameters
+        found |= parameters.keys()
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return found
+    return None
 
 
 def _method(cfg: DictConfig) -> Iterator[str]:

@@ -110,6 +110,7 @@ def test_the_share_of_the_labels_is_what_is_left(method):
         (["teacher.training.optimizer.lr=-2"], "teacher.training.optimizer: Invalid.*-2"),
         (["scheduler.warmup=2"], "scheduler: warmup must be a share"),
         (["+optimizer.lrr=1"], "optimizer.lrr: torch.optim.SGD takes no 'lrr'; did you mean 'lr'"),
+        (["+data.wiews=3"], "data.wiews: kd.data.digits.Digits takes no 'wiews'; did you.*'view'"),
         (["student.net._target_=kd.models.nope.net"], "student.net._target_=kd.models.nope.net: "),
         (["data=image_folder"], "data.root has no value; give it as data.root=…"),
     ],

@@ -81,13 +81,15 @@ def test_each_class_gets_its_rounded_share(fraction):
     assert torch.bincount(shuffled[held], minlength=6).tolist() == shares
 
 
-def test_the_split_is_a_function_of_the_data_seed_only():
+def test_the_split_is_a_function_of_the_split_seed_only():
     splits = []
-    for model_seed, settings in enumerate([{}, {"batch_size": 3}, {"view": CropFlip()}]):
+    for model_seed, settings in enumerate(
+        [{}, {"batch_size": 3}, {"view": CropFlip()}, {"seed": 5}]
+    ):
         torch.manual_seed(model_seed)
         splits.append(ready(Given(arrays(), **settings)).split)
     assert all(torch.equal(splits[0].val, split.val) for split in splits)
-    other = ready(Given(arrays(), seed=1)).split
+    other = ready(Given(arrays(), split_seed=1)).split
     assert not torch.equal(splits[0].val, other.val)
     assert not set(splits[0].train.tolist()) & set(splits[0].val.tolist())
 
@@ -215,8 +217,10 @@ def test_a_variant_shares_tensors_and_has_no_trainer():
     assert [d.train_dataloader().batch_size for d in (data, early, late)] == [8, 5, 4]
     assert late.fingerprint == data.fingerprint
     assert torch.equal(late.split.val, data.split.val)
-    assert not torch.equal(reseeded.split.val, data.split.val)
-    assert reseeded.fingerprint == ready(Given(arrays(), seed=9)).fingerprint
+    assert torch.equal(reseeded.split.val, data.split.val)
+    assert reseeded.fingerprint == data.fingerprint
+    orders = [list(d.train_dataloader().sampler.order()) for d in (late, reseeded)]
+    assert orders[0] != orders[1]
 
 
 def test_ranks_share_the_batch_of_a_trainer():
@@ -250,7 +254,7 @@ def test_fingerprints_change_with_everything_that_matters():
         "targets": Given(base._replace(train_targets=targets), **given),
         "test": Given(base._replace(test_images=base.test_images.flip(0)), **given),
         "names": Given(base._replace(class_names=["a", "b", "c"]), **given),
-        "split": Given(base, seed=1, **given),
+        "split": Given(base, split_seed=1, **given),
         "share": Given(base, val_fraction=0.2, **given),
         "mean": Given(base, mean=[0.4], std=[0.25]),
         "own": Given(base),
@@ -272,6 +276,7 @@ def test_fingerprints_change_with_everything_that_matters():
         ({"batch_size": 0}, "batch_size must be ≥ 1, got 0"),
         ({"eval_batch_size": -3}, "eval_batch_size must be ≥ 1, got -3"),
         ({"seed": -1}, "seed must be ≥ 0"),
+        ({"split_seed": -1}, "split_seed must be ≥ 0"),
         ({"view": "shift"}, "view must be a ViewSpace, got 'shift'"),
         ({"mean": [0.5]}, "mean and std must be of equal length, or both null"),
         ({"mean": [0.5], "std": [0.5, 0.5]}, "mean and std must be of equal length"),
@@ -895,7 +900,7 @@ def test_the_real_image_folder_is_listed():
 def from_config(*overrides: str):
     name, *overrides = overrides
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(f"data/{name}", overrides=overrides)
+        config = compose(f"data/{name}", overrides=["+seed=0", *overrides])
     return instantiate(config.data, _convert_="all")
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,6 @@ from kd.data.decode import decode_all
 from kd.data.module import ImageDataModule
 from kd.data.scan import SPLITS, Listing, scan
 from kd.data.tensor_cache import Stored
-from kd.data.views import ViewSpace
 from kd.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class ImageFolder(ImageDataModule):
         grayscale: one channel rather than three.
         workers: decoding threads; None: one for each core.
         cache_dir: where the cache lies if root cannot be written (else in root/.kd_cache).
-        Others: see `ImageDataModule`; val_fraction is not used where val/ exists.
+        **common: as `ImageDataModule`; val_fraction is not used where val/ exists.
     """
 
     def __init__(
@@ -44,25 +44,9 @@ class ImageFolder(ImageDataModule):
         grayscale: bool = False,
         workers: int | None = None,
         cache_dir: str = "~/.cache/kd",
-        name: str,
-        batch_size: int,
-        eval_batch_size: int = 512,
-        val_fraction: float = 0.1,
-        seed: int = 0,
-        view: ViewSpace | None = None,
-        mean: list[float] | None = None,
-        std: list[float] | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            name=name,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            val_fraction=val_fraction,
-            seed=seed,
-            view=view,
-            mean=mean,
-            std=std,
-        )
+        super().__init__(**common)
         if image_size < 1:
             raise ValueError(f"image_size must be ≥ 1, got {image_size!r}")
         if workers is not None and workers < 1:

@@ -28,7 +28,8 @@ class ImageDataModule(LightningDataModule, ABC):
         eval_batch_size: validation and test images a step, on each device.
         val_fraction: share of the training images, in (0, 1), held out class by class for
             validation; not used where the data set brings a validation set.
-        seed: draws split, order and views; the model's seed plays no part in them.
+        seed: draws the order and the views; the model's seed plays no part in them.
+        split_seed: draws the validation split, so that runs of other seeds are still scored alike.
         view: the training augmentation; None: `Identity()`. Evaluation shows images as they are.
         mean, std: normalisation per channel on the 0..1 scale; None: that of the training split.
     """
@@ -41,6 +42,7 @@ class ImageDataModule(LightningDataModule, ABC):
         eval_batch_size: int = 512,
         val_fraction: float = 0.1,
         seed: int = 0,
+        split_seed: int = 0,
         view: ViewSpace | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
@@ -51,13 +53,14 @@ class ImageDataModule(LightningDataModule, ABC):
                 raise ValueError(f"{key} must be ≥ 1, got {size!r}")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be in (0, 1), got {val_fraction!r}")
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"seed must be ≥ 0 and below 2**63, got {seed!r}")
+        for key, value in {"seed": seed, "split_seed": split_seed}.items():
+            if not 0 <= value < 2**63:
+                raise ValueError(f"{key} must be ≥ 0 and below 2**63, got {value!r}")
         if not isinstance(view, ViewSpace | None):
             raise ValueError(f"view must be a ViewSpace, got {view!r}")
         self.name: str = name
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.val_fraction, self.seed = val_fraction, seed
+        self.val_fraction, self.seed, self.split_seed = val_fraction, seed, split_seed
         self.view: ViewSpace = view or Identity()
         self._normalisation = check_normalisation(mean, std)
         self._pool = Pool()
@@ -71,14 +74,11 @@ class ImageDataModule(LightningDataModule, ABC):
         """Download or decode, once a machine. UserError if that fails."""
 
     def variant(self, *, batch_size: int | None = None, seed: int | None = None) -> Self:
-        """The same data under another batch size or data seed: shares the tensors, no trainer."""
+        """The same data and split in other batches, order and views: shares the tensors."""
         other = copy.copy(self)
         other.trainer = None
         other.batch_size = self.batch_size if batch_size is None else batch_size
         other.seed = self.seed if seed is None else seed
-        if other.seed != self.seed and self._split is not None:
-            other._split = None
-            other.setup()
         return other
 
     def prepare_data(self) -> None:
@@ -93,7 +93,9 @@ class ImageDataModule(LightningDataModule, ABC):
                 raise UserError(f"data {self.name!r}: data.val_fraction must be in (0, 1), got 0")
             fraction = 0.0 if own else self.val_fraction
             images, targets = arrays.train_images, arrays.train_targets
-            self._split = make_split(images, targets, fraction, self.seed, self._normalisation)
+            self._split = make_split(
+                images, targets, fraction, self.split_seed, self._normalisation
+            )
         if self.trainer is not None:
             self._pool.move(self.trainer.strategy.root_device)
 

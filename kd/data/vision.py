@@ -15,7 +15,6 @@ from filelock import FileLock
 
 from kd.data.arrays import Arrays
 from kd.data.module import ImageDataModule
-from kd.data.views import ViewSpace
 from kd.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -28,33 +27,11 @@ class TorchvisionData(ImageDataModule):
     Args:
         root: folder of all torchvision data sets.
         download: get what is missing; files that are there and intact are never asked for.
-        Others: see `ImageDataModule`.
+        **common: as `ImageDataModule`.
     """
 
-    def __init__(
-        self,
-        *,
-        root: str,
-        download: bool = True,
-        name: str,
-        batch_size: int,
-        eval_batch_size: int = 512,
-        val_fraction: float = 0.1,
-        seed: int = 0,
-        view: ViewSpace | None = None,
-        mean: list[float] | None = None,
-        std: list[float] | None = None,
-    ) -> None:
-        super().__init__(
-            name=name,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            val_fraction=val_fraction,
-            seed=seed,
-            view=view,
-            mean=mean,
-            std=std,
-        )
+    def __init__(self, *, root: str, download: bool = True, **common: Any) -> None:
+        super().__init__(**common)
         self.root, self.download = Path(root).expanduser(), download
 
     @abstractmethod
