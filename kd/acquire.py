@@ -87,7 +87,10 @@ def _weights(
 
     def train_in(folder: Path) -> None:
         log.info("teacher %s is not in %s yet: training it now", cfg.teacher.name, registry.root)
-        train(teacher_run(cfg, folder), folder, _teacher_data(cfg, data))
+        run = teacher_run(cfg, folder)
+        (folder / ".hydra").mkdir(parents=True)
+        OmegaConf.save(run, folder / ".hydra" / "config.yaml", resolve=True)
+        train(run, folder, _teacher_data(cfg, data))
 
     path, trained = registry.get_or_train(name, train_in)
     return path, "trained now" if trained else "reused"

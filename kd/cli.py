@@ -38,6 +38,8 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             try:
                 register_models(CONF_DIR, *_config_dirs(sys.argv[1:]))
                 main()
+            except KeyboardInterrupt:
+                sys.exit(130)
             except Exception as error:
                 message = _message(error)
                 if full or message is None:

@@ -35,6 +35,8 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 # A frozen teacher is meant to be in eval mode.
 warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+# Nothing is logged between epochs, so there is no interval to be too long.
+warnings.filterwarnings("ignore", r"The number of training batches \(\d+\) is smaller than")
 # Lightning 2.6 with torch 2.15, nothing a user can act on.
 warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)")
 
@@ -66,14 +68,20 @@ def run(cfg: DictConfig, folder: Path, data: ImageDataModule | None = None) -> R
         result["status"] = "completed"
     except (KeyboardInterrupt, SystemExit) as stop:
         result["error"] = "interrupted"
-        log.warning("interrupted; go on with: hydra.run.dir=%s resume=%s", folder, folder)
-        raise SystemExit(143 if isinstance(stop, SIGTERMException) else 130) from None
+        raise SystemExit(_exit_code(stop)) from None
     except Exception as error:
         result["error"] = f"{type(error).__name__}: {error}"
         raise
     finally:
         write_result(folder, result | {"versions": library_versions()})
     return result
+
+
+def _exit_code(stop: BaseException) -> int:
+    """128 + the signal's number; Lightning itself ends with 0 or 1."""
+    if isinstance(stop, SystemExit) and stop.code in (130, 143):
+        return int(stop.code)  # a teacher's own run was interrupted, within this one
+    return 143 if isinstance(stop, SIGTERMException) else 130
 
 
 def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Result:
