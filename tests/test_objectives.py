@@ -263,18 +263,16 @@ def test_hint_fits_any_pair_of_shapes(student, teacher):
 
 
 def reference_hint(hint, ours, theirs):
-    """Mean over every element of (W·F_s + b − F_t)², position by position."""
+    """Mean over every element of (BN(W·F_s) − F_t)², position by position, BN over the batch."""
     s, t = (trace.taps["stage2"].detach().double() for trace in (ours, theirs))
     if s.dim() == t.dim() == 4:
         s = resample(s, tuple(t.shape[2:]))
         s, t = (x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]) for x in (s, t))
     else:
         s, t = (x.flatten(2).numpy().mean(2) if x.dim() == 4 else x for x in (s, t))
-    weight = hint.regressor.weight.detach().double().flatten(1).numpy()
-    bias = hint.regressor.bias.detach().double().numpy()
-    predicted = np.asarray(
-        [[w @ row + b for w, b in zip(weight, bias, strict=True)] for row in np.asarray(s)]
-    )
+    weight = hint.regressor[0].weight.detach().double().flatten(1).numpy()
+    mapped = np.asarray([[w @ row for w in weight] for row in np.asarray(s)])
+    predicted = (mapped - mapped.mean(0)) / np.sqrt(mapped.var(0) + 1e-5)
     return float(((predicted - np.asarray(t)) ** 2).mean())
 
 

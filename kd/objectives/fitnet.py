@@ -2,9 +2,10 @@
 
 Romero et al., "FitNets: Hints for Thin Deep Nets", 2015. The paper sums the squares of one sample
 and halves them; the mean over elements used here (as by most public code) keeps the weight portable
-across shapes. The regressor here is linear: a 1×1 convolution after resampling to the teacher's
-resolution, so that any pair of nets fits; the paper's is an unpadded convolution of the size that
-closes the gap, followed by the teacher's non-linearity.
+across shapes. The paper's regressor is an unpadded convolution of the size that closes the gap,
+followed by the teacher's non-linearity. Here it is a 1×1 convolution after resampling to the
+teacher's resolution, so that any pair of nets fits, with batch norm behind it, without which the
+usual weight of 100 diverges at the usual learning rates.
 """
 
 import torch.nn.functional as F
@@ -49,9 +50,12 @@ class Hint(Objective):
                 f"{self.student_tap!r} has {list(ours.shape)}, teacher tap {self.teacher_tap!r} "
                 f"has {list(theirs.shape)}"
             )
-        both_maps = ours.dim() == theirs.dim() == 4
-        channels = ours.shape[1], theirs.shape[1]
-        self.regressor = nn.Conv2d(*channels, 1) if both_maps else nn.Linear(*channels)
+        narrow, wide = ours.shape[1], theirs.shape[1]
+        if ours.dim() == theirs.dim() == 4:
+            layers = [nn.Conv2d(narrow, wide, 1, bias=False), nn.BatchNorm2d(wide)]
+        else:
+            layers = [nn.Linear(narrow, wide, bias=False), nn.BatchNorm1d(wide)]
+        self.regressor = nn.Sequential(*layers)
 
     def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
         ours, theirs = student.taps[self.student_tap], teacher.taps[self.teacher_tap]
