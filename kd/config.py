@@ -38,6 +38,9 @@ def register_models(*folders: Path) -> None:
 
     This is why a model is one YAML file and not three.
     """
+    # Hydra copies the whole store for every group that `--help` lists, about 140 times. What is
+    # loaded from it is copied anyway, so one store will do.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     store = ConfigStore.instance()
     names = {path.stem for folder in folders for path in (folder / "model").glob("*.yaml")}
     for name in sorted(names):
@@ -63,18 +66,18 @@ def config_hash(cfg: DictConfig) -> str:
 
 
 def settings(cfg: DictConfig) -> dict[str, str | int | float | bool]:
-    """The settings that tell one job of a sweep from another, flat, for TensorBoard's HPARAMS."""
-    chosen: dict[str, Any] = {role: cfg[role].name for role in ("method", "teacher", "student")}
-    chosen |= {"data": cfg.data.name, "seed": cfg.seed, "epochs": cfg.trainer.max_epochs}
-    chosen |= {"batch_size": cfg.data.batch_size, **_knobs(cfg.optimizer), **_knobs(cfg.method)}
+    """What tells one job of a sweep from another, by the names of the command line, flat.
+
+    TensorBoard's HPARAMS tab shows the first five by name: data, method and the method's knobs.
+    """
+    chosen: dict[str, Any] = {k: cfg[k].name for k in ("data", "method", "teacher", "student")}
+    chosen |= {"seed": cfg.seed, "trainer.max_epochs": cfg.trainer.max_epochs}
+    chosen |= {"data.batch_size": cfg.data.batch_size}
+    for group in ("method", "optimizer"):
+        chosen |= {f"{group}.{k}": v for k, v in plain(cfg[group]).items() if _is_knob(k, v)}
     return chosen
 
 
-def _knobs(cfg: DictConfig) -> dict[str, str | int | float | bool]:
-    """The plain values of a group, other than its name and target."""
-    hidden = ("name", "_target_", "_partial_")
-    return {
-        str(k): v
-        for k, v in plain(cfg).items()
-        if k not in hidden and isinstance(v, str | int | float | bool)
-    }
+def _is_knob(key: str, value: Any) -> bool:
+    hidden = key == "name" or key.startswith("_")
+    return isinstance(value, str | int | float | bool) and not hidden

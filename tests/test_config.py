@@ -134,9 +134,9 @@ def test_the_hash_names_the_experiment():
 
 def test_settings_are_flat_and_tell_jobs_apart():
     chosen = settings(composed("method.temperature=3", "method.alpha=0.4", "optimizer.lr=0.2"))
-    assert chosen["temperature"] == 3
-    assert chosen["alpha"] == 0.4
-    assert chosen["lr"] == 0.2
+    assert chosen["method.temperature"] == 3
+    assert chosen["method.alpha"] == 0.4
+    assert chosen["optimizer.lr"] == 0.2
     assert chosen["method"] == "kd"
     assert all(isinstance(v, str | int | float | bool) for v in chosen.values())
 
