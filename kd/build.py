@@ -106,9 +106,11 @@ def build_trainer(cfg: DictConfig, folder: Path, hparams: dict[str, Any]) -> Tra
         hparams: flat plain settings for TensorBoard's HPARAMS tab.
     """
     _check_accelerator(str(cfg.trainer.accelerator))
-    shown = [k for k in cfg.callbacks if k != "progress" or cfg.trainer.enable_progress_bar]
-    callbacks = [make(cfg.callbacks[k], f"callbacks.{k}") for k in shown if cfg.callbacks[k]]
     loggers = [make(leaf, f"logger.{k}") for k, leaf in cfg.logger.items() if leaf]
+    # Lightning refuses these two where there is nothing for them to do.
+    idle = {"progress": not cfg.trainer.enable_progress_bar, "learning_rate": not loggers}
+    wanted = {k: leaf for k, leaf in cfg.callbacks.items() if leaf and not idle.get(k)}
+    callbacks = [make(leaf, f"callbacks.{k}") for k, leaf in wanted.items()]
     trainer: Trainer = make(
         cfg.trainer,
         "trainer",

@@ -35,6 +35,8 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 # A frozen teacher is meant to be in eval mode.
 warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+# A run that is resumed goes on in its own folder.
+warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
 # Nothing is logged between epochs, so there is no interval to be too long.
 warnings.filterwarnings("ignore", r"The number of training batches \(\d+\) is smaller than")
 # Lightning 2.6 with torch 2.15, nothing a user can act on.

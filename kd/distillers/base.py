@@ -114,11 +114,16 @@ class Distiller(LightningModule, ABC):
         """The teacher's logits [B, K] on a test batch, if there is a teacher to agree with."""
         return None
 
+    def on_train_start(self) -> None:
+        # Not in configure_optimizers: asked for there, Lightning makes the loaders before it
+        # restores a checkpoint, and a resumed epoch starts over.
+        self.total_steps = max(int(self.trainer.estimated_stepping_batches), 1)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer_factory([p for p in self.parameters() if p.requires_grad])
-        self.total_steps = max(int(self.trainer.estimated_stepping_batches), 1)
-        total = self.total_steps
-        schedule = LambdaLR(optimizer, lambda step: self.scheduler(min(step / total, 1.0)))
+        schedule = LambdaLR(
+            optimizer, lambda step: self.scheduler(min(step / self.total_steps, 1.0))
+        )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
