@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args
 
 import torch
 from hydra.utils import get_object
@@ -15,6 +16,7 @@ from kd.config import plain
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective
 
+ANY = "**"
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
@@ -24,7 +26,7 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         UserError: names every mistake with its place and the nearest valid choice.
     """
-    problems = list(_missing(cfg)) or list(_knobs(cfg)) or list(_targets(_plain(cfg), ""))
+    problems = list(_missing(cfg)) or [*_knobs(cfg), *_targets(_plain(cfg), "")]
     if not problems:
         problems = [
             *_method(cfg),
@@ -84,27 +86,43 @@ def _target(node: dict[str, Any], place: str) -> Iterator[str]:
     except Exception as error:  # an import can fail in any way
         yield f"{place}._target_={node['_target_']}: {root_cause(error)}"
         return
-    if parameters is None:
-        return
-    for key in node.keys() - _HYDRA_KEYS - parameters:
-        yield f"{place}.{key}: {node['_target_']} takes no {key!r}; {nearest(key, parameters)}"
+    for key, value in node.items():
+        if key in _HYDRA_KEYS:
+            continue
+        if key in parameters:
+            if not _is_a(value, parameters[key]):
+                yield f"{place}.{key}={value}: must be {_name(parameters[key])}"
+        elif ANY not in parameters:
+            yield f"{place}.{key}: {node['_target_']} takes no {key!r}; {nearest(key, parameters)}"
 
 
-def _parameters(target: Any) -> set[str] | None:
-    """The keywords a target takes; None where it takes any.
+def _parameters(target: Any) -> dict[str, Any]:
+    """The keywords a target takes and their annotations; ANY among them where it takes any.
 
     A class whose constructor hands `**keywords` on takes those of its base as well.
     """
-    found: set[str] = set()
+    found: dict[str, Any] = {}
     functions = [target]
     if inspect.isclass(target):
         functions = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)]
     for function in functions:
-        parameters = inspect.signature(function).parameters
-        found |= parameters.keys()
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        parameters = inspect.signature(function).parameters.values()
+        found |= {p.name: p.annotation for p in parameters if p.name not in found}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return found
-    return None
+    return found | {ANY: None}
+
+
+def _is_a(value: Any, annotation: Any) -> bool:
+    """Whether a value fits; annotations beyond numbers, flags and strings are not judged."""
+    kinds = {*get_args(annotation)} if isinstance(annotation, UnionType) else {annotation}
+    if not kinds <= {int, float, bool, str, NoneType}:
+        return True
+    return type(value) in kinds or (type(value) is int and float in kinds)
+
+
+def _name(annotation: Any) -> str:
+    return getattr(annotation, "__name__", str(annotation))
 
 
 def _method(cfg: DictConfig) -> Iterator[str]:
