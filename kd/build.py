@@ -74,8 +74,13 @@ def build_objectives(cfg: DictConfig) -> tuple[dict[str, Objective], dict[str, f
 
 
 def _weight(cfg: DictConfig, name: str) -> float | Schedule:
-    weight = cfg.method.weights[name]
-    return float(weight) if isinstance(weight, int | float) else make(weight, f"weights.{name}")
+    weight, place = cfg.method.weights[name], f"method.weights.{name}"
+    if isinstance(weight, int | float):
+        return float(weight)
+    schedule = make(weight, place)
+    if not isinstance(schedule, Schedule):
+        raise UserError(f"{place}: {type(schedule).__name__} is no schedule of kd.schedules")
+    return schedule
 
 
 def build_distiller(cfg: DictConfig, **parts: Any) -> Distiller:

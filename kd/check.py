@@ -52,11 +52,22 @@ def _missing(cfg: DictConfig) -> Iterator[str]:
 
 def _knobs(cfg: DictConfig) -> Iterator[str]:
     """Check the values that every method means alike."""
-    if not _is_integer(cfg.seed) or cfg.seed < 0:
-        yield f"seed={cfg.seed}: must be a whole number ≥ 0"
-    epochs = cfg.trainer.get("max_epochs")
-    if not _is_integer(epochs) or epochs < 1:
-        yield f"trainer.max_epochs={epochs}: must be a whole number ≥ 1"
+    for place, part in {"": cfg, "teacher.training.": cfg.teacher.training}.items():
+        if not _is_integer(part.seed) or not 0 <= part.seed < 2**32:
+            yield f"{place}seed={part.seed}: must be a whole number ≥ 0 and below 2**32"
+        epochs = part.trainer.get("max_epochs")
+        if not _is_integer(epochs) or epochs < 1:
+            yield f"{place}trainer.max_epochs={epochs}: must be a whole number ≥ 1"
+        for split in ("train", "val", "test"):
+            if part.trainer.get(f"limit_{split}_batches") == 0:
+                yield f"{place}trainer.limit_{split}_batches=0: a run needs all three splits"
+    size = cfg.teacher.training.batch_size
+    if not _is_integer(size) or size < 1:
+        yield f"teacher.training.batch_size={size}: must be a whole number ≥ 1"
+    for key in ("resume", "teacher.checkpoint"):
+        path = OmegaConf.select(cfg, key)
+        if not isinstance(path, str | None):
+            yield f"{key}={path}: must be a path"
     method = cfg.method
     if "temperature" in method and not (_is_number(method.temperature) and method.temperature > 0):
         yield f"method.temperature={method.temperature}: must be a number > 0, such as 4"
@@ -133,7 +144,9 @@ def _method(cfg: DictConfig) -> Iterator[str]:
         yield f"method.objectives.{name} has no weight; add method.weights.{name}"
     for name in sorted(weights.keys() & objectives.keys()):
         weight = weights[name]
-        if _is_number(weight) and weight < 0:
+        if not _is_number(weight) and not isinstance(weight, DictConfig):
+            yield f"method.weights.{name}={weight}: must be a number ≥ 0 or a schedule"
+        elif _is_number(weight) and weight < 0:
             yield f"method.weights.{name}={weight}: must be ≥ 0{_share_hint(cfg)}"
         yield from _objective(cfg, name)
     if all(weight == 0 for weight in weights.values()):

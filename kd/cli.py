@@ -71,6 +71,10 @@ def _message(error: Exception) -> str | None:
             f"cannot write to {error.filename}: {error.strerror}; choose another folder with "
             "hydra.run.dir=… or paths.output=…"
         )
+    if isinstance(error, ValueError) and "Config group override must be" in str(error):
+        return "a group needs an option, not null; --help lists them, among others logger=none"
+    if type(error).__name__ == "MisconfigurationException":  # Lightning is not imported up here
+        return f"trainer: {error}"
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return str(error)
     return None

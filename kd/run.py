@@ -107,9 +107,22 @@ def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Resu
     # Adapters drew random numbers; from here on every method starts from the same state.
     seed_everything(cfg.seed, verbose=False)
     started = time.perf_counter()
-    trainer.fit(distiller, datamodule=data, ckpt_path=resume, weights_only=True)
+    _fit(trainer, distiller, data, resume)
     seconds = time.perf_counter() - started
     return _finish(cfg, folder, data, trainer, distiller, teaching, seconds)
+
+
+def _fit(
+    trainer: Trainer, distiller: Distiller, data: ImageDataModule, resume: Path | None
+) -> None:
+    try:
+        trainer.fit(distiller, datamodule=data, ckpt_path=resume, weights_only=True)
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"data.batch_size={data.batch_size}: batch norm in these nets needs at least 2 images"
+        ) from error
 
 
 def _acquire(

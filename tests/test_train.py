@@ -135,6 +135,11 @@ MISTAKES = {
     "key elsewhere": (["accelerator=gpu"], "no 'accelerator'; there is .*trainer.accelerator"),
     "no such knob": (["method=ce", "method.alpha=0.5"], "method=ce has no 'alpha'; .*knobs: none"),
     "knobs listed": (["method=logit_mse", "method.alpha=1"], "its knobs: beta"),
+    "null option": (["method=null"], "a group needs an option, not null"),
+    "batch of one": (
+        ["data.batch_size=1", "student=resnet18", "student.net.width=0.1", "method=ce"],
+        "data.batch_size=1: batch norm in these nets needs at least 2 images",
+    ),
     "unknown tap": (["method=fitnet", "method.student_tap=stag1"], "did you mean 'stage1'"),
     "temperature": (["method.temperature=0"], "method.temperature=0: must be a number > 0"),
     "no accelerator": (

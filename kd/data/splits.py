@@ -53,6 +53,8 @@ def check_normalisation(mean: list[float] | None, std: list[float] | None) -> No
         raise ValueError(
             f"mean and std must be of equal length, or both null, got {mean!r}, {std!r}"
         )
+    if not all(isinstance(value, int | float) for value in [*mean, *std]):
+        raise ValueError(f"mean and std must be numbers, got {mean!r}, {std!r}")
     if not all(value > 0 for value in std):
         raise ValueError(f"std must be > 0, got {std!r}")
     return mean, std

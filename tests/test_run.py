@@ -1,8 +1,10 @@
-"""An interrupted run that is resumed ends where the uninterrupted one does, bit for bit."""
+"""Runs within this process: selection on validation, and resuming bit for bit."""
 
+import csv
 import signal
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from lightning import Callback
 from safetensors.torch import load_file
@@ -20,6 +22,18 @@ class InterruptAt(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         if trainer.global_step == self.step:
             raise KeyboardInterrupt
+
+
+class RuinAt(Callback):
+    """Set every weight of the student to zero behind the given step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            for parameter in pl_module.student.parameters():
+                parameter.data.zero_()
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +60,7 @@ def configured(folder, output, *overrides):
 def test_resuming_changes_nothing(method, step, output, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     expected = run(configured(whole, output, f"method={method}"), whole)
-    stop = f"+callbacks.stop={{_target_: test_resume.InterruptAt, step: {step}}}"
+    stop = f"+callbacks.stop={{_target_: test_run.InterruptAt, step: {step}}}"
     with pytest.raises(SystemExit, match="130"):
         run(configured(broken, output, f"method={method}", stop), broken)
     resumed = run(configured(broken, output, f"method={method}", f"resume={broken}"), broken)
@@ -56,3 +70,18 @@ def test_resuming_changes_nothing(method, step, output, tmp_path):
     theirs = load_file(whole / "student.safetensors")
     for key, value in load_file(broken / "student.safetensors").items():
         assert value.equal(theirs[key]), key
+
+
+def test_the_test_set_sees_the_weights_that_validation_chose(output, tmp_path):
+    stop = "+callbacks.ruin={_target_: test_run.RuinAt, step: 28}"
+    result = run(configured(tmp_path, output, "method=ce", "logger=csv", stop), tmp_path)
+    with (tmp_path / "csv" / "metrics.csv").open() as file:
+        scores = [float(row["val/acc"]) for row in csv.DictReader(file) if row["val/acc"]]
+    assert len(scores) == 3
+    assert max(scores) > scores[2]
+    assert result["val/acc"] == pytest.approx(max(scores))
+    assert result["best_epoch"] == 1 + max(i for i in range(3) if scores[i] == max(scores))
+    saved = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    weights = load_file(tmp_path / "student.safetensors")
+    assert all(value.equal(saved[f"student.{key}"]) for key, value in weights.items())
+    assert result["test/acc"] > 0.11  # a student of zeros answers one class, a tenth

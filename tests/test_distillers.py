@@ -1,0 +1,107 @@
+"""What the shared step does with weights, and what the figures of a split mean."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from conftest import make_batch, make_trace
+from torch import nn
+
+from kd.distillers.offline import OfflineDistiller
+from kd.metrics import Evaluation
+from kd.objectives.cross_entropy import CrossEntropy
+from kd.objectives.soft_targets import SoftTargets
+from kd.schedules import Constant, Linear
+from kd.teachers.frozen import FrozenTeacher
+
+
+def make_net() -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 3, (6,), generator=generator)
+    return make_batch(target)._replace(input=torch.randn(6, 1, 8, 8, generator=generator))
+
+
+def make_distiller(weights, teacher=None, **options):
+    distiller = OfflineDistiller(
+        teacher,
+        student=make_net(),
+        places={},
+        objectives={"hard": CrossEntropy(), "soft": SoftTargets(4.0)},
+        weights=weights,
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+        scheduler=Constant(),
+        num_classes=3,
+        **options,
+    )
+    distiller.log = distiller.log_dict = lambda *args, **kwargs: None
+    return distiller
+
+
+def test_the_loss_is_the_weighted_sum_of_the_raw_terms(batch):
+    distiller = make_distiller({"hard": 0.1, "soft": 0.9}, FrozenTeacher(make_net(), {}, []))
+    out = distiller.training_step(batch, 0)
+    assert set(out["terms"]) == {"hard", "soft"}
+    expected = 0.1 * out["terms"]["hard"] + 0.9 * out["terms"]["soft"]
+    torch.testing.assert_close(out["loss"].detach(), expected)
+    teacher, student = distiller.teacher.net(batch.input), distiller.student(batch.input)
+    soft = SoftTargets(4.0)
+    torch.testing.assert_close(
+        out["terms"]["soft"],
+        soft(make_trace(student), make_trace(teacher), batch).detach(),
+    )
+
+
+def test_a_weight_may_be_a_schedule_of_progress():
+    distiller = make_distiller({"hard": 1.0, "soft": Linear(2.0)})
+    assert (distiller.weight("hard"), distiller.weight("soft")) == (1.0, 2.0)
+    distiller.__class__ = type("At40", (OfflineDistiller,), {"progress": 0.4})
+    assert distiller.weight("soft") == pytest.approx(1.2)
+
+
+def test_only_student_and_adapters_are_trained_and_saved():
+    distiller = make_distiller({"hard": 1.0, "soft": 1.0}, FrozenTeacher(make_net(), {}, []))
+    assert sorted(distiller.state_dict()) == ["student.1.bias", "student.1.weight"]
+    trained = [name for name, p in distiller.named_parameters() if p.requires_grad]
+    assert sorted(trained) == ["student.1.bias", "student.1.weight"]
+
+
+def test_test_logits_are_looked_up_by_index(batch):
+    logits = torch.randn(20, 3)
+    distiller = make_distiller({"hard": 1.0, "soft": 1.0}, test_logits=logits)
+    index = torch.tensor([7, 3, 19, 0, 5, 5])
+    torch.testing.assert_close(
+        distiller.teacher_test_logits(batch._replace(index=index)), logits[index]
+    )
+
+
+def test_figures_of_a_split_by_hand():
+    """Five samples in two batches of unequal size; all figures counted by hand."""
+    probabilities = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.9, 0.1], [0.2, 0.8]])
+    target = torch.tensor([0, 1, 1, 0, 0])
+    teacher = torch.tensor([[1.0, 0], [1, 0], [1, 0], [1, 0], [0, 1]])
+    evaluation = Evaluation(num_classes=2, calibration=True)
+    for rows in (slice(0, 3), slice(3, 5)):
+        evaluation.update(probabilities[rows].log(), target[rows], teacher[rows])
+    figures = {k: v.item() for k, v in evaluation.compute().items()}
+    assert figures["acc"] == pytest.approx(3 / 5)
+    assert figures["agreement"] == pytest.approx(4 / 5)
+    nll = -sum(map(math.log, [0.8, 0.4, 0.7, 0.9, 0.2])) / 5
+    assert figures["nll"] == pytest.approx(nll, rel=1e-5)
+    # Bins of width 1/15: {.8, .8} right once, {.6} wrong, {.7} right, {.9} right.
+    ece = (2 * abs(0.5 - 0.8) + 0.6 + 0.3 + 0.1) / 5
+    assert figures["ece"] == pytest.approx(ece, rel=1e-5)
+
+
+def test_figures_start_anew():
+    evaluation = Evaluation(num_classes=2)
+    evaluation.update(torch.eye(2), torch.tensor([0, 1]))
+    assert evaluation.compute()["acc"] == 1
+    evaluation.update(torch.eye(2), torch.tensor([1, 0]))
+    assert evaluation.compute()["acc"] == 0
+    assert "agreement" not in evaluation.compute()
