@@ -2,6 +2,7 @@
 
 import csv
 import signal
+from typing import ClassVar
 
 import pytest
 import torch
@@ -22,6 +23,22 @@ class InterruptAt(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         if trainer.global_step == self.step:
             raise KeyboardInterrupt
+
+
+class Watch(Callback):
+    """Note the random state at the start, and progress and learning rate behind every step."""
+
+    def __init__(self) -> None:
+        self.seen.clear()
+
+    seen: ClassVar[list] = []
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.seen.append(torch.get_rng_state())
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.seen.append((pl_module.progress, rate))
 
 
 class RuinAt(Callback):
@@ -85,3 +102,19 @@ def test_the_test_set_sees_the_weights_that_validation_chose(output, tmp_path):
     weights = load_file(tmp_path / "student.safetensors")
     assert all(value.equal(saved[f"student.{key}"]) for key, value in weights.items())
     assert result["test/acc"] > 0.11  # a student of zeros answers one class, a tenth
+
+
+def test_progress_and_learning_rate_go_by_the_step(output, tmp_path):
+    watch = ("+callbacks.watch={_target_: test_run.Watch}", "scheduler=linear", "optimizer.lr=0.1")
+    states = []
+    for method in ("ce", "fitnet"):
+        folder = tmp_path / method
+        run(configured(folder, output, f"method={method}", *watch), folder)
+        state, *steps = Watch.seen
+        states.append(state.clone())
+        assert len(steps) == 30
+        for number, (progress, rate) in enumerate(steps, start=1):
+            assert progress == pytest.approx(number / 30)
+            assert rate == pytest.approx(0.1 * (1 - number / 30), abs=1e-6)
+    # Adapters drew numbers; training starts from the same state all the same.
+    assert states[0].equal(states[1])
