@@ -11,6 +11,7 @@ from torch import nn
 from kd.distillers.offline import OfflineDistiller
 from kd.metrics import Evaluation
 from kd.objectives.cross_entropy import CrossEntropy
+from kd.objectives.fitnet import Hint
 from kd.objectives.soft_targets import SoftTargets
 from kd.schedules import Constant, Linear
 from kd.teachers.frozen import FrozenTeacher
@@ -27,12 +28,12 @@ def batch():
     return make_batch(target)._replace(input=torch.randn(6, 1, 8, 8, generator=generator))
 
 
-def make_distiller(weights, teacher=None, **options):
+def make_distiller(weights, teacher=None, objectives=None, places=(), **options):
     distiller = OfflineDistiller(
         teacher,
         student=make_net(),
-        places={},
-        objectives={"hard": CrossEntropy(), "soft": SoftTargets(4.0)},
+        places=dict(places),
+        objectives=objectives or {"hard": CrossEntropy(), "soft": SoftTargets(4.0)},
         weights=weights,
         optimizer=partial(torch.optim.SGD, lr=0.1),
         scheduler=Constant(),
@@ -69,6 +70,19 @@ def test_only_student_and_adapters_are_trained_and_saved():
     assert sorted(distiller.state_dict()) == ["student.1.bias", "student.1.weight"]
     trained = [name for name, p in distiller.named_parameters() if p.requires_grad]
     assert sorted(trained) == ["student.1.bias", "student.1.weight"]
+
+
+def test_adapters_are_trained_with_the_student():
+    hint = Hint("stage1", "stage1")
+    distiller = make_distiller({"hint": 1.0}, objectives={"hint": hint}, places={"stage1": "1"})
+    trace = make_trace(torch.zeros(2, 3), stage1=torch.zeros(2, 3))
+    hint.build(trace, trace)
+    distiller.total_steps = 10
+    groups = distiller.configure_optimizers()["optimizer"].param_groups
+    trained = {id(p) for group in groups for p in group["params"]}
+    assert {id(p) for p in hint.regressor.parameters()} <= trained
+    assert {id(p) for p in distiller.student.parameters()} <= trained
+    assert any(key.startswith("objectives.hint.regressor") for key in distiller.state_dict())
 
 
 def test_test_logits_are_looked_up_by_index(batch):

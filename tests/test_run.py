@@ -80,7 +80,9 @@ def test_resuming_changes_nothing(method, step, output, tmp_path):
     stop = f"+callbacks.stop={{_target_: test_run.InterruptAt, step: {step}}}"
     with pytest.raises(SystemExit, match="130"):
         run(configured(broken, output, f"method={method}", stop), broken)
-    resumed = run(configured(broken, output, f"method={method}", f"resume={broken}"), broken)
+    watch = "+callbacks.watch={_target_: test_run.Watch}"
+    resumed = run(configured(broken, output, f"method={method}", f"resume={broken}", watch), broken)
+    assert len(Watch.seen) - 1 == 30 - step  # it went on, and did not start over
 
     for key in ("val/acc", "best_epoch", "test/acc", "test/nll", "epochs"):
         assert resumed[key] == expected[key], key
