@@ -14,12 +14,16 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from kd.build import build_net
+from kd.caching import Caching
 from kd.config import content_hash, plain
+from kd.data.loader import TensorLoader
 from kd.data.module import ImageDataModule
 from kd.errors import UserError
+from kd.teachers.cached import Teacher
 from kd.teachers.checkpoint import WEIGHTS, load_weights
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
+from kd.trace import Batch
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +36,9 @@ Train = Callable[[DictConfig, Path, ImageDataModule], Any]
 
 
 class Teaching(NamedTuple):
-    """A teacher that is ready: the net, its test logits [N, K] and accuracy, and its cost."""
+    """A teacher that is ready: it, its test logits [N, K] and accuracy, and its cost."""
 
-    teacher: FrozenTeacher
+    teacher: Teacher
     test_logits: Tensor
     test_acc: float
     source: str
@@ -68,13 +72,21 @@ def acquire_teacher(
     load_weights(net, path)
     seconds = time.perf_counter() - started if source == "trained now" else 0.0
 
-    teacher = FrozenTeacher(net, plain(cfg.teacher.taps), wanted)
-    logits, targets = teacher.predict(data.test_dataloader(), device)
-    accuracy = (logits.argmax(1) == targets).float().mean().item()
+    live = FrozenTeacher(net, plain(cfg.teacher.taps), wanted).to(device)
+    caching = Caching(cfg, data, live)
+    logits = _answers(caching.of_test(), data.test_dataloader(), device)
+    accuracy = (logits.argmax(1) == data.arrays.test_targets.cpu()).float().mean().item()
     log.info("teacher %s: test accuracy %.4f (%s, %s)", cfg.teacher.name, accuracy, source, path)
     if source != "checkpoint":
         _compare_with_record(path, accuracy)
-    return Teaching(teacher, logits, accuracy, source, seconds)
+    return Teaching(caching.of_training(), logits, accuracy, source, seconds)
+
+
+def _answers(teacher: Teacher, loader: TensorLoader, device: torch.device) -> Tensor:
+    """Logits [N, K] of a whole split in its order, float32 on the CPU."""
+    teacher.prepare(loader, torch.arange(len(loader.targets)), lambda done, wanted: None)
+    answers = (teacher.trace(Batch(*(tensor.to(device) for tensor in batch))) for batch in loader)
+    return torch.cat([answer.logits.float().cpu() for answer in answers])
 
 
 def _weights(
@@ -118,6 +130,7 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
         run.student = {key: plain(cfg.teacher[key]) for key in ("name", "net", "taps")}
         run.teacher.name, run.teacher.net, run.teacher.taps = "none", None, {}
         run.data.batch_size, run.data.seed = training["batch_size"], training["seed"]
+        run.data.views, run.data.augment = None, None
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
             run[part] = training[part]
         run.resume = None
@@ -127,7 +140,10 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
 
 def _teacher_data(cfg: DictConfig, data: ImageDataModule) -> ImageDataModule:
     training = cfg.teacher.training
-    return data.variant(batch_size=training.batch_size, seed=training.seed)
+    settings = {"batch_size": training.batch_size, "seed": training.seed}
+    # Every view of the space, and nothing else: what limits or mixes the student's images is
+    # the student's.
+    return data.variant(**settings, views=None, augment=None)
 
 
 def _compare_with_record(folder: Path, accuracy: float) -> None:

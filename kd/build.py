@@ -60,6 +60,8 @@ def build_net(cfg: DictConfig, role: str, data: ImageDataModule) -> nn.Module:
         image_size=data.image_size,
         num_classes=data.num_classes,
     )
+    if cfg.channels_last:
+        net.to(memory_format=torch.channels_last)
     return net
 
 

@@ -15,7 +15,10 @@ from kd.build import build_optimizer, make, root_cause
 from kd.config import plain
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective
+from kd.teachers.cached import DTYPES
 
+MODES = ("auto", "on", "off", "refresh")
+COMPILE = ("default", "reduce-overhead", "max-autotune")
 ANY = "**"
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
@@ -64,6 +67,11 @@ def _knobs(cfg: DictConfig) -> Iterator[str]:
     size = cfg.teacher.training.batch_size
     if not _is_integer(size) or size < 1:
         yield f"teacher.training.batch_size={size}: must be a whole number ≥ 1"
+    yield from _cache(cfg)
+    if cfg.compile not in (None, *COMPILE):
+        yield f"compile={cfg.compile}: there is no such mode; {nearest(cfg.compile, COMPILE)}"
+    if not isinstance(cfg.channels_last, bool):
+        yield f"channels_last={cfg.channels_last}: must be true or false"
     for key in ("resume", "teacher.checkpoint"):
         path = OmegaConf.select(cfg, key)
         if not isinstance(path, str | None):
@@ -78,6 +86,19 @@ def _knobs(cfg: DictConfig) -> Iterator[str]:
         )
     if "beta" in method and not (_is_number(method.beta) and method.beta >= 0):
         yield f"method.beta={method.beta}: must be a number ≥ 0"
+
+
+def _cache(cfg: DictConfig) -> Iterator[str]:
+    cache, valid = cfg.teacher.cache, {"mode": MODES, "dtype": DTYPES}
+    if not OmegaConf.is_config(cache):
+        yield f"teacher.cache={cache}: in a file it is teacher.cache.mode, in quotes"
+        return
+    for key, choices in valid.items():
+        if cache[key] not in choices:
+            hint = nearest(cache[key], choices)
+            yield f"teacher.cache.{key}={cache[key]}: there is no such {key}; {hint}"
+    if not _is_number(cache.max_gb) or cache.max_gb <= 0:
+        yield f"teacher.cache.max_gb={cache.max_gb}: must be a number > 0"
 
 
 def _targets(node: Any, place: str) -> Iterator[str]:
@@ -118,7 +139,8 @@ def _parameters(target: Any) -> dict[str, Any]:
         functions = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)]
     for function in functions:
         parameters = inspect.signature(function).parameters.values()
-        found |= {p.name: p.annotation for p in parameters if p.name not in found}
+        new = (p for p in parameters if p.name not in (*found, "self"))
+        found |= {p.name: p.annotation for p in new}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return found
     return found | {ANY: None}

@@ -18,6 +18,9 @@ from kd.errors import UserError, nearest
 
 Task = Callable[[DictConfig], Any]
 
+# What a key of several settings means when it is given a single value.
+_SHORT = {"teacher.cache": "teacher.cache.mode"}
+
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
 
 
@@ -36,6 +39,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             # With this set, Hydra hands exceptions on instead of printing them.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             try:
+                sys.argv[1:] = [_written_out(argument) for argument in sys.argv[1:]]
                 register_models(CONF_DIR, *_config_dirs(sys.argv[1:]))
                 main()
             except KeyboardInterrupt:
@@ -49,6 +53,12 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         return start
 
     return decorate
+
+
+def _written_out(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    short = key in _SHORT and not value.startswith("{")
+    return f"{_SHORT[key]}={value}" if equals and short else argument
 
 
 def _config_dirs(arguments: Sequence[str]) -> list[Path]:

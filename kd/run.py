@@ -104,6 +104,8 @@ def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Resu
     )
     _print_taps(cfg, objectives, *distiller.build_adapters(_zero_batch(data)))
 
+    if cfg.compile is not None:
+        distiller.compile_nets(cfg.compile)
     # Adapters drew random numbers; from here on every method starts from the same state.
     seed_everything(cfg.seed, verbose=False)
     started = time.perf_counter()
@@ -186,13 +188,15 @@ def _load_selected(trainer: Trainer, distiller: Distiller) -> tuple[float, int]:
 def _teacher_result(cfg: DictConfig, teaching: Teaching | None, parameters: int) -> Result:
     keys = ("teacher/test/acc", "teacher/params", "teacher/source", "teacher/seconds")
     if teaching is None:
-        nothing = dict.fromkeys((*keys, "compression"))
+        nothing = dict.fromkeys((*keys, "compression", "teacher/answers", "teacher/cache_seconds"))
         return {"teacher": "none", **nothing, "teacher_forwards": 0}
     theirs = count_parameters(teaching.teacher)
     values = (teaching.test_acc, theirs, teaching.source, round(teaching.seconds, 3))
     return {
         **dict(zip(keys, values, strict=True)),
         "compression": round(theirs / parameters, 3),
+        "teacher/answers": teaching.teacher.answers,
+        "teacher/cache_seconds": round(teaching.teacher.seconds, 3),
         "teacher_forwards": teaching.teacher.forwards,
     }
 

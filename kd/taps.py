@@ -27,7 +27,7 @@ class Taps:
     """
 
     def __init__(self, net: nn.Module, places: Mapping[str, str], wanted: Iterable[str]) -> None:
-        self.net = net
+        self.net, self.places = net, places
         self.wanted = tuple(dict.fromkeys(wanted))
         self._store: dict[str, Tensor] = {}
         self._versions: dict[str, int] | None = None  # tensor versions at the hook, while probing

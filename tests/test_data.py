@@ -22,7 +22,8 @@ from hydra.utils import instantiate
 from PIL import Image
 from torchvision import datasets
 
-from kd.data import decode, image_folder, tensor_cache
+from kd import tensor_file
+from kd.data import decode, image_folder
 from kd.data.arrays import Arrays
 from kd.data.digits import Digits
 from kd.data.image_folder import ImageFolder
@@ -262,7 +263,7 @@ def test_fingerprints_change_with_everything_that_matters():
     found = {name: ready(data).fingerprint for name, data in modules.items()}
     assert len(set(found.values())) == len(modules)
     assert found["base"] == ready(Given(base, batch_size=3, view=CropFlip(), **given)).fingerprint
-    pools = {name: data.pool_fingerprint for name, data in modules.items()}
+    pools = {name: data.images_fingerprint("train") for name, data in modules.items()}
     same = {name for name, value in pools.items() if value == pools["base"]}
     assert same == {"base", "targets", "test", "names", "split", "share"}
 
@@ -874,15 +875,15 @@ def test_decoding_does_not_depend_on_the_threads(folder, workers):
 
 def test_a_cache_for_another_key_is_not_read(tmp_path):
     path = tmp_path / "x.safetensors"
-    stored = tensor_cache.Stored({"a": torch.arange(5), "empty": torch.zeros(0, 3)}, ["note"])
-    tensor_cache.write(path, "key", stored)
-    assert tensor_cache.read(path, "other") is None
-    found = tensor_cache.read(path, "key")
+    stored = tensor_file.Stored({"a": torch.arange(5), "empty": torch.zeros(0, 3)}, ["note"])
+    tensor_file.write(path, "key", stored)
+    assert tensor_file.read(path, "other") is None
+    found = tensor_file.read(path, "key")
     assert found is not None
     assert found.notes == ["note"]
     assert torch.equal(found.tensors["a"], torch.arange(5))
     assert found.tensors["empty"].shape == (0, 3)
-    assert tensor_cache.read(tmp_path / "none", "key") is None
+    assert tensor_file.read(tmp_path / "none", "key") is None
 
 
 @real_data

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "kd"
 
 # Lowest first; a module may import from the layers below its own and from its own package.
 LAYERS = [
-    {"kd.errors", "kd.trace"},
+    {"kd.errors", "kd.trace", "kd.tensor_file"},
     {"kd.taps", "kd.models", "kd.schedules"},
     {"kd.objectives", "kd.data", "kd.metrics", "kd.results"},
     {"kd.teachers"},
@@ -21,12 +21,23 @@ LAYERS = [
     {"kd.config"},
     {"kd.build"},
     {"kd.check"},
+    {"kd.caching"},
     {"kd.acquire"},
     {"kd.run"},
     {"kd.cli"},
-    {"kd.train"},
+    {"kd.train", "kd.cache"},
 ]
-HYDRA = {"kd.config", "kd.build", "kd.check", "kd.acquire", "kd.run", "kd.cli", "kd.train"}
+HYDRA = {
+    "kd.config",
+    "kd.build",
+    "kd.check",
+    "kd.caching",
+    "kd.acquire",
+    "kd.run",
+    "kd.cli",
+    "kd.train",
+    "kd.cache",
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(ROOT)) for path in MODULES]
 

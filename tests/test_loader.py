@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from kd.data.arrays import Arrays
+from kd.data.augment import Augmentation, CutMix, MixUp, RandAugment
 from kd.data.loader import EpochSampler, TensorLoader
 from kd.data.module import ImageDataModule
 from kd.data.views import CropFlip, Identity, ViewSpace
@@ -30,6 +31,8 @@ def make(
     rows: torch.Tensor | None = None,
     seed: int = 0,
     view: ViewSpace | None = None,
+    augmentation: Augmentation | None = None,
+    channels_last: bool = False,
     **settings: object,
 ) -> TensorLoader:
     images, targets = pool()
@@ -37,7 +40,17 @@ def make(
     sampler = EpochSampler(rows, batch_size, seed=seed, **settings)  # type: ignore[arg-type]
     mean, std = (torch.tensor(values, dtype=torch.float64) for values in (MEAN, STD))
     view = view or CropFlip()
-    return TensorLoader(images, targets, sampler, view_space=view, seed=seed, mean=mean, std=std)
+    return TensorLoader(
+        images,
+        targets,
+        sampler,
+        view_space=view,
+        seed=seed,
+        mean=mean,
+        std=std,
+        augmentation=augmentation,
+        channels_last=channels_last,
+    )
 
 
 def epoch_of(loader: TensorLoader, epoch: int) -> Batch:
@@ -156,6 +169,65 @@ def test_views_can_be_recomputed_from_the_batch():
         assert batch.input.dtype == torch.float32
         # One rounding of a float32 near 2 is 1.2e-7; three operations.
         assert float((batch.input.double() - expected).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("augmentation", [MixUp(0.5), CutMix(), RandAugment(group=3)], ids=repr)
+def test_augmentations_are_functions_of_seed_epoch_and_batch(augmentation):
+    augmentation.num_classes = 4
+    loader, again = make(augmentation=augmentation), make(augmentation=augmentation)
+    state = torch.get_rng_state()
+    first = epoch_of(loader, 2)
+    torch.rand(7)
+    second = epoch_of(again, 2)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(first.input, epoch_of(loader, 3).input[first.index.argsort()])
+    torch.set_rng_state(state)
+    plain = epoch_of(make(), 2)
+    assert torch.equal(plain.index, first.index)
+    assert not torch.equal(plain.input, first.input)
+    if augmentation.mixes:
+        assert first.target.shape == (96, 4)
+        torch.testing.assert_close(first.target.sum(1), torch.ones(96))
+    else:
+        assert torch.equal(first.target, plain.target)
+
+
+def test_mixup_is_the_blend_of_two_images():
+    """Zhang et al. 2018: x = λ·a + (1 − λ)·b, y likewise; torchvision's b is the neighbour."""
+    mixup = MixUp()
+    mixup.num_classes = 4
+    mixed, plain = (
+        epoch_of(make(augmentation=mixup, batch_size=100), 0),
+        epoch_of(make(batch_size=100), 0),
+    )
+    other = plain.input.roll(1, 0)
+    apart = (plain.target != plain.target.roll(1, 0)).nonzero().squeeze(1)
+    share = mixed.target[apart[0], plain.target[apart[0]]]
+    assert 0 < share < 1
+    torch.testing.assert_close(
+        mixed.input, share * plain.input + (1 - share) * other, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_channels_last_changes_the_layout_alone():
+    usual, other = next(iter(make())), next(iter(make(channels_last=True)))
+    assert torch.equal(usual.input, other.input)
+    assert other.input.is_contiguous(memory_format=torch.channels_last)
+    assert usual.input.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: MixUp(0.0), "alpha must be > 0, got 0.0"),
+        (lambda: CutMix(-1), "alpha must be > 0, got -1"),
+        (lambda: RandAugment(magnitude=31), r"magnitude must be in 0 … 30, got 31"),
+        (lambda: RandAugment(group=0), "group must be in 1"),
+    ],
+)
+def test_augmentations_check_their_arguments(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
 
 
 def test_batches_are_the_callers_own():

@@ -2,6 +2,7 @@
 
 import csv
 import signal
+from itertools import product
 from typing import ClassVar
 
 import pytest
@@ -11,6 +12,8 @@ from lightning import Callback
 from safetensors.torch import load_file
 
 from kd.config import CONF_DIR, register_models
+from kd.data.digits import Digits
+from kd.data.views import Shift
 from kd.run import run
 
 
@@ -104,6 +107,70 @@ def test_the_test_set_sees_the_weights_that_validation_chose(output, tmp_path):
     weights = load_file(tmp_path / "student.safetensors")
     assert all(value.equal(saved[f"student.{key}"]) for key, value in weights.items())
     assert result["test/acc"] > 0.11  # a student of zeros answers one class, a tenth
+
+
+class Losses(Callback):
+    """Note the loss of every step."""
+
+    seen: ClassVar[list] = []
+
+    def __init__(self) -> None:
+        self.seen.clear()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.seen.append(outputs["loss"].item())
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype", "relative"),
+    [("kd", "float32", 1e-6), ("kd", "float16", 1e-3), ("at", "float32", 1e-6)],
+)
+def test_cached_and_live_losses_agree(method, dtype, relative, output, tmp_path):
+    losses = {}
+    for mode in ("off", "refresh", "on"):
+        options = (f"method={method}", f"teacher.cache.mode={mode}", f"teacher.cache.dtype={dtype}")
+        watch = "+callbacks.losses={_target_: test_run.Losses}"
+        result = run(configured(tmp_path / mode, output, *options, watch), tmp_path / mode)
+        assert result["teacher/answers"] == ("live" if mode == "off" else "cached")
+        losses[mode] = list(Losses.seen)
+    assert len(losses["off"]) == 30
+    assert losses["refresh"] == losses["on"]
+    assert losses["on"] == pytest.approx(losses["off"], rel=relative)
+
+
+def test_a_sweep_asks_the_teacher_once(output, tmp_path):
+    """Eight jobs of three epochs over nine views: one pass over what they show, and the test."""
+    shared = [
+        "paths.cache=" + str(tmp_path / "cache"),
+        "paths.teachers=" + str(output / "teachers"),
+    ]
+    forwards = []
+    for number, (temperature, alpha) in enumerate(product((1, 2, 4, 8), (0.5, 0.9))):
+        knobs = [f"method.temperature={temperature}", f"method.alpha={alpha}"]
+        folder = tmp_path / str(number)
+        result = run(configured(folder, output, *shared, *knobs, "trainer.max_epochs=3"), folder)
+        forwards.append(result["teacher_forwards"])
+    assert forwards[1:] == [0] * 7
+    views = set()
+    loader = Digits(name="digits", view=Shift(), batch_size=128)
+    loader.prepare_data()
+    loader.setup()
+    training = loader.train_dataloader()
+    for epoch in range(3):
+        training.sampler.set_epoch(epoch)
+        index = training.sampler.order()[: 128 * len(training)]
+        views |= set((index * 9 + training.views(index)).tolist())
+    assert forwards[0] == len(views) + loader.num_samples["test"]
+
+
+def test_compiled_nets_learn_the_same(output, tmp_path):
+    results = [
+        run(configured(tmp_path / name, output, f"compile={mode}", "trainer.max_epochs=1",
+            "method=at", "teacher.cache.mode=off", "+callbacks.losses={_target_: test_run.Losses}",
+            "trainer.limit_train_batches=3"), tmp_path / name) and list(Losses.seen)
+        for name, mode in (("eager", "null"), ("compiled", "default"))
+    ]  # fmt: skip
+    assert results[0] == pytest.approx(results[1], rel=1e-3)
 
 
 def test_progress_and_learning_rate_go_by_the_step(output, tmp_path):

@@ -162,16 +162,6 @@ def test_the_frozen_teacher_stays_as_it_is():
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
-def test_predict_answers_in_the_loaders_order():
-    net = make_net().eval()
-    images = torch.randn(7, 1, 8, 8)
-    batch = make_batch(torch.arange(7))._replace(input=images)
-    halves = [type(batch)(*(t[a:b] for t in batch)) for a, b in ((0, 4), (4, 7))]
-    logits, targets = FrozenTeacher(net, {}, []).predict(halves, torch.device("cpu"))
-    torch.testing.assert_close(logits, net(images).detach())
-    assert targets.tolist() == list(range(7))
-
-
 def finish(folder: Path) -> None:
     folder.mkdir(parents=True)
     save_file(make_net().state_dict(), folder / WEIGHTS)

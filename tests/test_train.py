@@ -153,6 +153,17 @@ MISTAKES = {
     "too small": (["student=vgg16"], "student=vgg16: .*8.*32"),
     "missing folder": (["data=image_folder", "data.root=no/where"], "no/where"),
     "method on an mlp": (["method=at", "student=mlp800"], "needs maps .*the student has"),
+    "no such cache mode": (["teacher.cache=offf"], "cache.mode=offf: .*did you mean 'off'"),
+    "cache too small": (
+        ["teacher.cache=on", "teacher.cache.max_gb=0.000001"],
+        "teacher.cache=on: its answers to 1 views .*teacher.cache.max_gb is 1e-06",
+    ),
+    "cache of no views": (
+        ["teacher.cache=on", "data/augment=mixup"],
+        "teacher.cache=on: MixUp has no finite set of views",
+    ),
+    "too many views": (["data.views=10"], "views must be in 1 … 9 with Shift"),
+    "unknown compile mode": (["compile=fast"], "compile=fast: there is no such mode"),
     "bad precision": (["trainer.precision=17"], "trainer: Precision '?17'? is invalid"),
 }
 
@@ -192,6 +203,22 @@ def test_a_failing_job_does_not_stop_the_sweep(train, first_run, tmp_path):
     assert answer.returncode == 1
     statuses = sorted(result["status"] for result in results(tmp_path))
     assert statuses == ["completed", "completed", "failed", "failed"]
+
+
+def test_the_cache_is_listed_and_cleared(first_run, output):
+    def cache(*arguments):
+        command = [sys.executable, "-m", "kd.cache", f"paths.output={output}", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+
+    answer = cache("clear=nothing")
+    assert answer.returncode == 1
+    assert "clear=nothing" in answer.stderr
+    assert "valid: resnet" in answer.stderr
+    assert cache().stdout.count("float16") >= 1
+    listed = [path.name for path in (output / "cache").iterdir() if path.is_dir()]
+    assert cache(f"clear={listed[0]}").returncode == 0
+    assert not (output / "cache" / listed[0]).exists()
+    assert not (output / "runs" / "kd.cache").exists()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

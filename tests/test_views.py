@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from kd.data import views
 from kd.data.hashing import mix, stream
-from kd.data.views import CropFlip, Identity, Shift, ViewSpace
+from kd.data.views import CropFlip, Identity, Limited, Shift, ViewSpace
 
 SPACES = [
     Identity(),
@@ -178,6 +178,8 @@ def test_stream_depends_on_every_bit_and_on_the_order_of_its_parts() -> None:
     [
         (lambda: CropFlip(padding=-1), "padding must be ≥ 0, got -1"),
         (lambda: Shift(pixels=-2), "pixels must be ≥ 0, got -2"),
+        (lambda: Limited(Shift(), 0), r"views must be in 1 … 9 with Shift\(pixels=1\), got 0"),
+        (lambda: Limited(Shift(), 10), "views must be in 1 … 9 .* got 10"),
     ],
 )
 def test_arguments_are_checked(build: object, message: str) -> None:
@@ -188,6 +190,44 @@ def test_arguments_are_checked(build: object, message: str) -> None:
 def test_a_space_is_named_with_its_settings() -> None:
     assert repr(CropFlip(padding=2)) == "CropFlip(padding=2)"
     assert CropFlip(2) == CropFlip(2) != CropFlip(3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 162])
+def test_limited_views_differ_are_all_shown_and_come_again(count: int) -> None:
+    space, index = Limited(CropFlip(), count), torch.arange(500)
+    shown = torch.stack([space.draw(3, epoch, index) for epoch in range(2 * count)])
+    assert torch.equal(shown[:count], shown[count:])
+    assert all(len(views.unique()) == count for views in shown[:count].T)
+    assert space.seen(count - 1) == count - 1
+    assert space.seen(1000) == count
+    images = generic((500, 1, 8, 8))
+    assert torch.equal(space.apply(images, shown[0]), CropFlip().apply(images, shown[0]))
+
+
+def test_limited_views_are_uniform_and_of_the_seed() -> None:
+    index = torch.arange(60_000)
+    spaces = {count: Limited(Shift(), count) for count in (1, 4)}
+    for space in spaces.values():
+        for epoch in (0, 1):
+            # Nine times 60 000 / 9 ± 5 standard deviations
+            counts = torch.bincount(space.draw(1, epoch, index), minlength=9)
+            assert abs(excess(counts)) < 5
+    space = spaces[4]
+    assert (space.draw(1, 0, index) != space.draw(2, 0, index)).float().mean() > 0.8
+    first, second = (space.draw(1, epoch, index) for epoch in (0, 1))
+    neighbours = table(first[:-1], first[1:], 9)
+    assert abs(excess(neighbours)) < 5
+    steps = torch.bincount((second - first) % 9, minlength=9)
+    assert steps[[0, 3, 6]].tolist() == [0, 0, 0]
+    assert abs(excess(steps[[1, 2, 4, 5, 7, 8]])) < 5
+
+
+def test_a_number_of_views_is_expected() -> None:
+    index = torch.arange(20_000)
+    for space, epochs in ((Shift(), 5), (CropFlip(), 60)):
+        drawn = torch.stack([space.draw(0, epoch, index) for epoch in range(epochs)]).T
+        mean = sum(len(views.unique()) for views in drawn[:2000]) / 2000
+        assert mean == pytest.approx(space.seen(epochs), rel=0.02)
 
 
 class Sized(Identity):

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from kd.data import tensor_cache
+from kd import tensor_file
 from kd.data.arrays import Arrays
 from kd.data.decode import decode_all
 from kd.data.module import ImageDataModule
 from kd.data.scan import SPLITS, Listing, scan
-from kd.data.tensor_cache import Stored
 from kd.errors import UserError
+from kd.tensor_file import Stored
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # raise it when decoding changes, and every cache is made again
@@ -83,11 +83,11 @@ class ImageFolder(ImageDataModule):
     def _cached(self, listing: Listing) -> Stored:
         key = f"{FORMAT} {listing.key}"
         for path in self.cache_files():
-            if stored := tensor_cache.read(path, key):
+            if stored := tensor_file.read(path, key):
                 return stored
-        with tensor_cache.first_writable(self.cache_files()) as place:
+        with tensor_file.first_writable(self.cache_files()) as place:
             # Another process may have made it while this one waited for the lock.
-            if place and (stored := tensor_cache.read(place, key)):
+            if place and (stored := tensor_file.read(place, key)):
                 return stored
             stored = self._decode(listing)
             self._keep(place, key, stored)
@@ -97,7 +97,7 @@ class ImageFolder(ImageDataModule):
         try:
             if place is None:
                 raise OSError("no folder can be written")
-            tensor_cache.write(place, key, stored)
+            tensor_file.write(place, key, stored)
         except OSError as error:
             places = " or ".join(map(str, self.cache_files()))
             log.warning("images are decoded again next time: %s: %s", places, error)

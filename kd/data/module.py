@@ -2,16 +2,17 @@
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import Any, Self
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
 from kd.data.arrays import Arrays, Pool, digest
+from kd.data.augment import Augmentation
 from kd.data.loader import EpochSampler, TensorLoader
 from kd.data.splits import Split, check_normalisation, make_split
-from kd.data.views import Identity, ViewSpace
+from kd.data.views import Identity, Limited, ViewSpace
 from kd.errors import UserError
 
 
@@ -30,7 +31,10 @@ class ImageDataModule(LightningDataModule, ABC):
             validation; not used where the data set brings a validation set.
         seed: draws the order and the views; the model's seed plays no part in them.
         split_seed: draws the validation split, so that runs of other seeds are still scored alike.
-        view: the training augmentation; None: `Identity()`. Evaluation shows images as they are.
+        view: the training views; None: `Identity()`. Evaluation shows images as they are.
+        views: show each image in so many views of the space, drawn by `seed`; None: in all.
+        channels_last: hand out images in that memory layout.
+        augment: a further change of whole training batches; None: there is none.
         mean, std: normalisation per channel on the 0..1 scale; None: that of the training split.
     """
 
@@ -44,6 +48,9 @@ class ImageDataModule(LightningDataModule, ABC):
         seed: int = 0,
         split_seed: int = 0,
         view: ViewSpace | None = None,
+        views: int | None = None,
+        augment: Augmentation | None = None,
+        channels_last: bool = False,
         mean: list[float] | None = None,
         std: list[float] | None = None,
     ) -> None:
@@ -61,7 +68,12 @@ class ImageDataModule(LightningDataModule, ABC):
         self.name: str = name
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_fraction, self.seed, self.split_seed = val_fraction, seed, split_seed
+        if not isinstance(augment, Augmentation | None):
+            raise ValueError(f"augment must be an Augmentation, got {augment!r}")
         self.view: ViewSpace = view or Identity()
+        self.views, self.augment = views, augment
+        self.channels_last = channels_last
+        _ = self.view_space  # refuses a bad number of views
         self._normalisation = check_normalisation(mean, std)
         self._pool = Pool()
         self._split: Split | None = None
@@ -73,13 +85,21 @@ class ImageDataModule(LightningDataModule, ABC):
     def fetch(self) -> None:
         """Download or decode, once a machine. UserError if that fails."""
 
-    def variant(self, *, batch_size: int | None = None, seed: int | None = None) -> Self:
-        """The same data and split in other batches, order and views: shares the tensors."""
+    def variant(self, **settings: Any) -> Self:
+        """The same data and split with another `batch_size`, `seed`, `views` or `augment`.
+
+        The tensors are shared.
+        """
         other = copy.copy(self)
         other.trainer = None
-        other.batch_size = self.batch_size if batch_size is None else batch_size
-        other.seed = self.seed if seed is None else seed
+        for name, value in settings.items():
+            setattr(other, name, value)
         return other
+
+    @property
+    def view_space(self) -> ViewSpace:
+        """The views that training draws from."""
+        return self.view if self.views is None else Limited(self.view, self.views)
 
     def prepare_data(self) -> None:
         if self._pool.arrays is None:
@@ -120,7 +140,10 @@ class ImageDataModule(LightningDataModule, ABC):
             rank=trainer.global_rank if trainer else 0,
             world_size=world_size,
         )
-        return self._loader(self.arrays.train_images, self.arrays.train_targets, sampler, self.view)
+        if self.augment is not None:
+            self.augment.num_classes = self.num_classes
+        images, targets = self.arrays.train_images, self.arrays.train_targets
+        return self._loader(images, targets, sampler, self.view_space, self.augment)
 
     def val_dataloader(self) -> TensorLoader:
         """All validation images in order, on every device, so that metrics are exact."""
@@ -171,13 +194,13 @@ class ImageDataModule(LightningDataModule, ABC):
         sizes |= {"test": test, "pool": self.arrays.train_targets}
         return {name: len(samples) for name, samples in sizes.items()}
 
-    @property
-    def pool_fingerprint(self) -> str:
-        """Identity of what a net can see of the training pool: images and normalisation.
+    def images_fingerprint(self, split: str) -> str:
+        """Identity of what a net can see of `train` (the whole pool) or `test`.
 
-        Where mean and std are given it is the same for every split, batch size and seed.
+        These are images and normalisation: where mean and std are given it is the same for every
+        validation split, batch size and seed.
         """
-        images = self._pool.digest(("train_images",))
+        images = self._pool.digest((f"{split}_images",))
         return digest([images, self.split.mean, self.split.std])
 
     @property
@@ -191,7 +214,12 @@ class ImageDataModule(LightningDataModule, ABC):
         return self._loader(images, targets, sampler, Identity())
 
     def _loader(
-        self, images: Tensor, targets: Tensor, sampler: EpochSampler, view: ViewSpace
+        self,
+        images: Tensor,
+        targets: Tensor,
+        sampler: EpochSampler,
+        view: ViewSpace,
+        augment: Augmentation | None = None,
     ) -> TensorLoader:
         sampler.rows = sampler.rows.to(images.device)
         return TensorLoader(
@@ -202,6 +230,8 @@ class ImageDataModule(LightningDataModule, ABC):
             seed=self.seed,
             mean=self.split.mean,
             std=self.split.std,
+            augmentation=augment,
+            channels_last=self.channels_last,
             finished=self._finished_batches if self.trainer else None,
         )
 

@@ -7,12 +7,15 @@ epoch, run and sweep job.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import gcd
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kd.data.hashing import MASK, mix, stream
+
+_NO_EPOCHS = (2**32, 2**32 + 1)  # keys of draws that hold for all epochs
 
 
 class ViewSpace(ABC):
@@ -37,12 +40,23 @@ class ViewSpace(ABC):
     def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
         """View ids, uniform over range(size), for samples `index` int64 [B] -> int64 [B].
 
-        A pure function of (seed, epoch, index). Two keyed rounds: with one, two epochs whose keys
-        agree in the high bits would show the same views, permuted among neighbouring images.
+        A pure function of (seed, epoch, index).
         """
-        hashed = mix((index + stream(seed, epoch, 0)) & MASK)
-        hashed = mix((hashed + stream(seed, epoch, 1)) & MASK)
-        return (hashed * self.size) >> 32
+        return (_hashed(index, seed, epoch) * self.size) >> 32
+
+    def seen(self, epochs: int) -> float:
+        """How many different views of one image so many epochs show, on average."""
+        return self.size * (1 - (1 - 1 / self.size) ** epochs)
+
+
+def _hashed(index: Tensor, seed: int, key: int) -> Tensor:
+    """32 random bits for every sample [B].
+
+    Two keyed rounds: with one, two epochs whose keys agree in the high bits would show the same
+    views, permuted among neighbouring images.
+    """
+    hashed = mix((index + stream(seed, key, 0)) & MASK)
+    return mix((hashed + stream(seed, key, 1)) & MASK)
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,41 @@ class CropFlip(ViewSpace):
         both = torch.cat([images, images.flip(3)])
         rows = torch.arange(len(view), device=view.device) + (view & 1) * len(view)
         return crop(both.index_select(0, rows), self.padding, view >> 1)
+
+
+@dataclass(frozen=True)
+class Limited(ViewSpace):
+    """`count` different views of each image, drawn once for a seed and shown in turn.
+
+    They are the first `count` of a progression b, b + a, b + 2a … modulo the size, with b and a
+    (coprime to the size) drawn for every image: all different, each of them uniform. They keep the
+    ids they have in `space`.
+    """
+
+    space: ViewSpace
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= self.space.size:
+            raise ValueError(
+                f"views must be in 1 … {self.space.size} with {self.space}, got {self.count!r}"
+            )
+
+    @property
+    def size(self) -> int:
+        return self.space.size
+
+    def apply(self, images: Tensor, view: Tensor) -> Tensor:
+        return self.space.apply(images, view)
+
+    def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
+        strides = [a for a in range(1, self.size + 1) if gcd(a, self.size) == 1]
+        first, stride = (_hashed(index, seed, key) for key in _NO_EPOCHS)
+        stride = index.new_tensor(strides)[(stride * len(strides)) >> 32]
+        return (((first * self.size) >> 32) + epoch % self.count * stride) % self.size
+
+    def seen(self, epochs: int) -> float:
+        return min(self.count, epochs)
 
 
 def crop(images: Tensor, padding: int, window: Tensor) -> Tensor:

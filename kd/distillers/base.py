@@ -74,6 +74,10 @@ class Distiller(LightningModule, ABC):
             cast(Objective, objective).build(student, teacher)
         return student, teacher
 
+    def compile_nets(self, mode: str) -> None:
+        """Have torch compile what runs every step, with their taps; after `build_adapters`."""
+        self.student.compile(mode=mode)
+
     @property
     def progress(self) -> float:
         """The share of all steps that is done, in [0, 1]."""

@@ -1,11 +1,12 @@
 """The teacher of an offline run: a net that answers and never changes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kd.data.loader import TensorLoader
 from kd.taps import Taps
 from kd.trace import Batch, Trace
 
@@ -20,6 +21,8 @@ class FrozenTeacher(nn.Module):
 
     Attributes:
         forwards: how many images the net has processed.
+        answers: how its traces come about, for result.json.
+        seconds: spent in answering in advance: none.
     """
 
     def __init__(self, net: nn.Module, places: Mapping[str, str], wanted: Iterable[str]) -> None:
@@ -27,6 +30,7 @@ class FrozenTeacher(nn.Module):
         self.net = net.requires_grad_(False)
         self.taps = Taps(net, places, wanted)
         self.forwards = 0
+        self.answers, self.seconds = "live", 0.0
         self.train(False)
 
     def train(self, mode: bool = True) -> "FrozenTeacher":
@@ -37,23 +41,17 @@ class FrozenTeacher(nn.Module):
         """Return no weights: they lie in the teacher's own file, once for all its students."""
         return {} if destination is None else destination
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
     @torch.no_grad()
     def trace(self, batch: Batch) -> Trace:
         """Answer a batch: logits [B, K] and the wanted taps, without gradients."""
         self.forwards += len(batch.input)
         return self.taps.trace(batch.input)
 
-    @torch.inference_mode()
-    def predict(self, loader: Iterable[Batch], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Answer a whole split in the loader's order.
-
-        Returns:
-            Logits [N, K] in float32 and labels [N], both on the CPU.
-        """
-        self.to(device)
-        logits, targets = [], []
-        for batch in loader:
-            answer = self.trace(Batch(*(tensor.to(device) for tensor in batch)))
-            logits.append(answer.logits.float().cpu())
-            targets.append(batch.target.cpu())
-        return torch.cat(logits), torch.cat(targets)
+    def prepare(
+        self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]
+    ) -> None:
+        """Nothing is to be made ready for an epoch: every batch is looked at when it comes."""

@@ -1,17 +1,12 @@
 """Teachers that were trained here, so that each is trained once."""
 
 import json
-import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from kd.teachers.checkpoint import WEIGHTS
-
-log = logging.getLogger(__name__)
+from kd.teachers.lock import locked
 
 
 class Registry:
@@ -39,7 +34,8 @@ class Registry:
         belongs to the process: it is free again when its holder dies.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with self._locked(name):
+        waiting = f"waiting for the process that is training teacher {name}"
+        with locked(self.root / f".{name}.lock", waiting):
             if (found := self.find(name)) is not None:
                 return found, False
             work, folder = self.root / f".{name}.unfinished", self.root / name
@@ -52,19 +48,6 @@ class Registry:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
             return folder, True
-
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        lock = FileLock(self.root / f".{name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("waiting for the process that is training teacher %s", name)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def _finished(folder: Path) -> bool:

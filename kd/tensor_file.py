@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +22,11 @@ class Stored(NamedTuple):
     notes: list[str]
 
 
-def read(path: Path, key: str) -> Stored | None:
-    """The file's content, or None if it is not there, was made for another key or is damaged."""
+def read(path: Path, key: str, names: Collection[str] | None = None) -> Stored | None:
+    """The file's content, or None if it is not there, was made for another key or is damaged.
+
+    The tensors are views of the mapped file. Only those of `names` are read and checked, if given.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -31,8 +34,10 @@ def read(path: Path, key: str) -> Stored | None:
             about = file.metadata() or {}
             if about.get("key") != key:
                 return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if about["checksums"] == _checksums(tensors):
+            wanted = file.keys() if names is None else names
+            tensors = {name: file.get_tensor(name) for name in wanted}
+        sums = json.loads(about["checksums"])
+        if _checksums(tensors) == {name: sums[name] for name in tensors}:
             return Stored(tensors, json.loads(about["notes"]))
     except FileNotFoundError:
         return None
@@ -53,7 +58,7 @@ def write(path: Path, key: str, stored: Stored) -> None:
 
     about = {
         "key": key,
-        "checksums": _checksums(stored.tensors),
+        "checksums": json.dumps(_checksums(stored.tensors)),
         "notes": json.dumps(stored.notes),
     }
     for left in path.parent.glob(f"{path.name}.*.tmp"):
@@ -89,6 +94,5 @@ def first_writable(paths: Sequence[Path]) -> Iterator[Path | None]:
     yield None
 
 
-def _checksums(tensors: dict[str, Tensor]) -> str:
-    sums = {name: zlib.crc32(tensors[name].numpy().data) for name in sorted(tensors)}
-    return json.dumps(sums)
+def _checksums(tensors: dict[str, Tensor]) -> dict[str, int]:
+    return {name: zlib.crc32(tensors[name].numpy().data) for name in sorted(tensors)}

@@ -1,0 +1,105 @@
+"""This project's rows: real runs, as the command line makes them, in this process."""
+
+import contextlib
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from loops import Images
+from torch import nn
+
+from kd.build import build_net
+from kd.config import CONF_DIR, register_models
+from kd.data.arrays import Arrays
+from kd.data.module import ImageDataModule
+from kd.run import run
+
+
+class Synthetic(ImageDataModule):
+    """Random images of a real data set's shape and number: speed does not depend on the content."""
+
+    def __init__(self, shape: tuple[int, int, int], images: int, **common: Any) -> None:
+        super().__init__(name="synthetic", val_fraction=0.1, **common)
+        self.shape, self.images = shape, images
+
+    def load(self) -> Arrays:
+        generator = torch.Generator().manual_seed(0)
+        counts = (self.images * 10 // 9, 1000)
+        train, test = (
+            torch.randint(0, 256, (n, *self.shape), dtype=torch.uint8, generator=generator)
+            for n in counts
+        )
+        labels = [torch.arange(n) % 10 for n in counts]
+        return Arrays(train, labels[0], test, labels[1], [str(k) for k in range(10)])
+
+
+class Project:
+    """Runs of one teacher and student on one data set.
+
+    Args:
+        teacher, student: names of models.
+        shape: of an image; images: how many train.
+        folder: where runs, weights and caches go.
+        overrides: for all runs.
+    """
+
+    def __init__(
+        self,
+        teacher: str,
+        student: str,
+        shape: tuple[int, int, int],
+        images: int,
+        folder: Path,
+        overrides: list[str],
+    ) -> None:
+        self.folder = folder
+        self.nets = [f"teacher={teacher}", f"student={student}", *overrides]
+        channels = shape[0]
+        self.data = Synthetic(
+            shape, images, batch_size=128, mean=[0.5] * channels, std=[0.25] * channels
+        )
+        self.data.prepare_data()
+        self.data.setup()
+        self.weights = folder / f"{teacher}.pt"
+        torch.manual_seed(0)
+        torch.save(self.net("teacher").state_dict(), self.weights)
+
+    def images(self) -> Images:
+        """The same images for the hand-written loops."""
+        arrays, split = self.data.arrays, self.data.split
+        train, val = (
+            (arrays.train_images[rows], arrays.train_targets[rows])
+            for rows in (split.train, split.val)
+        )
+        return Images(train, val, split.mean.tolist(), split.std.tolist())
+
+    def net(self, role: str) -> nn.Module:
+        return build_net(self._compose("ce"), role, self.data)
+
+    def run(self, *overrides: str, method: str = "kd", epochs: int = 1) -> dict[str, Any]:
+        """One run; its result, with the seconds of the whole run added as `seconds`."""
+        cfg = self._compose(method, f"trainer.max_epochs={epochs}", *overrides)
+        folder = Path(cfg.paths.run)
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):  # its tables would stand in ours
+            result = run(cfg, folder, self.data.variant())
+        return result | {"seconds": time.perf_counter() - started}
+
+    def _compose(self, method: str, *overrides: str) -> Any:
+        register_models(CONF_DIR)
+        knobs = ["method.temperature=2", "method.alpha=0.25"] if method == "kd" else []
+        paths = [f"paths.output={self.folder}", f"paths.run={self.folder / 'run'}"]
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return compose(
+                "train",
+                overrides=[
+                    *("data=cifar10", "data/view=none", "optimizer=adam", "scheduler=constant"),
+                    *(f"method={method}", *knobs, *self.nets, *paths),
+                    *([f"teacher.checkpoint={self.weights}"] if hasattr(self, "weights") else []),
+                    *overrides,
+                ],
+            )
