@@ -1,7 +1,7 @@
 """What watches a run: progress, settings for TensorBoard, diverging losses, interruptions."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from kd.distillers.base import HPARAMS_METRIC
+from kd.distillers.base import HPARAMS_METRIC, Distiller
 from kd.errors import UserError
 
 
@@ -85,17 +85,15 @@ class StopOnDivergence(Callback):
         self.every = every
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.names: list[str] = []
-        self.first_bad: torch.Tensor | None = None
+        self.names = list(cast(Distiller, pl_module).objectives)
+        self.first_bad = torch.full((len(self.names),), -1, device=pl_module.device)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        terms = torch.stack(list(outputs["terms"].values()))
-        step = trainer.global_step
-        if self.first_bad is None:
-            self.names = list(outputs["terms"])
-            self.first_bad = torch.full_like(terms, -1)
+        terms, step = outputs["terms"], trainer.global_step
+        if terms.device.type == "cpu" and terms.isfinite().all():
+            return
         fresh = ~terms.isfinite() & (self.first_bad < 0)
         self.first_bad = torch.where(fresh, step, self.first_bad)
         if terms.device.type == "cpu" or step % self.every == 0:
@@ -105,13 +103,12 @@ class StopOnDivergence(Callback):
         self._judge()
 
     def _judge(self) -> None:
-        steps = [] if self.first_bad is None else self.first_bad.tolist()
-        bad = {name: int(step) for name, step in zip(self.names, steps, strict=True) if step >= 0}
+        steps = zip(self.names, self.first_bad.tolist(), strict=True)
+        bad = [f"{name!r} (step {step})" for name, step in steps if step >= 0]
         if bad:
-            where = ", ".join(f"{name!r} (step {step})" for name, step in bad.items())
             raise UserError(
-                f"the loss is not finite: {where}. Lower optimizer.lr or the term's weight, clip "
-                "with trainer.gradient_clip_val=1, lengthen scheduler.warmup, or use "
+                f"the loss is not finite: {', '.join(bad)}. Lower optimizer.lr or the term's "
+                "weight, clip with trainer.gradient_clip_val=1, lengthen scheduler.warmup, or use "
                 "trainer.precision=32-true"
             )
 

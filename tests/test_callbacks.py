@@ -12,9 +12,10 @@ STRATEGY = SimpleNamespace(reduce_boolean_decision=bool)
 
 
 def feed(callback: StopOnDivergence, *losses: dict[str, float]) -> None:
-    callback.on_train_start(None, None)
+    module = SimpleNamespace(objectives=losses[0], device=torch.device("cpu"))
+    callback.on_train_start(None, module)
     for step, terms in enumerate(losses, start=1):
-        outputs = {"terms": {name: torch.tensor(value) for name, value in terms.items()}}
+        outputs = {"terms": torch.tensor(list(terms.values()))}
         trainer = SimpleNamespace(global_step=step)
         callback.on_train_batch_end(trainer, None, outputs, None, step)
 

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -47,15 +48,32 @@ def make_distiller(weights, teacher=None, objectives=None, places=(), **options)
 def test_the_loss_is_the_weighted_sum_of_the_raw_terms(batch):
     distiller = make_distiller({"hard": 0.1, "soft": 0.9}, FrozenTeacher(make_net(), {}, []))
     out = distiller.training_step(batch, 0)
-    assert set(out["terms"]) == {"hard", "soft"}
-    expected = 0.1 * out["terms"]["hard"] + 0.9 * out["terms"]["soft"]
+    hard_term, soft_term = out["terms"]
+    expected = 0.1 * hard_term + 0.9 * soft_term
     torch.testing.assert_close(out["loss"].detach(), expected)
     teacher, student = distiller.teacher.net(batch.input), distiller.student(batch.input)
     soft = SoftTargets(4.0)
     torch.testing.assert_close(
-        out["terms"]["soft"],
+        soft_term,
         soft(make_trace(student), make_trace(teacher), batch).detach(),
     )
+
+
+def test_an_epoch_logs_the_means_of_its_steps(batch):
+    distiller = make_distiller({"hard": 0.5}, objectives={"hard": CrossEntropy()})
+    logged = {}
+    distiller.log = lambda name, value, **options: logged.update({name: float(value)})
+    distiller.log_dict = lambda values, **options: logged.update(values)
+    distiller._trainer = SimpleNamespace(world_size=1)
+    for _ in range(2):
+        terms = []
+        for step in range(3):
+            part = batch._replace(input=batch.input * step)
+            terms.append(distiller.training_step(part, step)["terms"].item())
+        distiller.on_train_epoch_end()
+        mean = sum(terms) / 3
+        assert logged["train/hard"].item() == pytest.approx(mean)
+        assert logged["train/loss"] == pytest.approx(0.5 * mean)
 
 
 def test_a_weight_may_be_a_schedule_of_progress():

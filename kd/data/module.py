@@ -14,6 +14,7 @@ from kd.data.loader import EpochSampler, TensorLoader
 from kd.data.splits import Split, check_normalisation, make_split
 from kd.data.views import Identity, Limited, ViewSpace
 from kd.errors import UserError
+from kd.trace import Batch
 
 
 class ImageDataModule(LightningDataModule, ABC):
@@ -155,6 +156,14 @@ class ImageDataModule(LightningDataModule, ABC):
     def test_dataloader(self) -> TensorLoader:
         """All test images in order, on every device; `index` is the position in the test set."""
         return self._evaluation(self.arrays.test_images, self.arrays.test_targets, None)
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Leave alone what is there already, as it is where the data fit the device."""
+        if batch.input.device == device:
+            return batch
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
     @property
     def arrays(self) -> Arrays:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ class Project:
         """One run; its result, with the seconds of the whole run added as `seconds`."""
         cfg = self._compose(method, f"trainer.max_epochs={epochs}", *overrides)
         folder = Path(cfg.paths.run)
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         started = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):  # its tables would stand in ours
             result = run(cfg, folder, self.data.variant())
