@@ -107,14 +107,31 @@ class Caching:
             "view": content["view"],
             "tensors": {name: f"{size} {dtype}" for name, size in sizes.items()},
             "precision": precision,
+            "probe": self._probe(),
         }
         key = content_hash(content)
         folder = self._root / f"{self.cfg.teacher.name}-{self.data.name}-{split}-{key}"
-        if self.settings.mode == "refresh":
+        if self.settings.mode == "refresh" or self._answers_otherwise(folder):
             Entry(folder).clear()
         row_bytes = {name: size * dtype.itemsize for name, size in sizes.items()}
         cache = AnswerCache(folder, key, row_bytes, about)
         return CachedTeacher(self.teacher, cache, dtype, self.data.eval_batch_size)
+
+    def _probe(self) -> list[list[float]]:
+        """The teacher's logits on two images of noise: its code is not in the key, this is."""
+        shape = (2, self.data.in_channels, self.data.image_size, self.data.image_size)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        return self.teacher.taps.probe(noise.to(self.teacher.device)).logits.tolist()
+
+    def _answers_otherwise(self, folder: Path) -> bool:
+        """Whether the teacher answers otherwise than when the cache was made."""
+        then, now = Entry(folder).about.get("probe"), torch.tensor(self._probe())
+        if then is None or torch.allclose(
+            torch.tensor(then), now, atol=1e-2 * float(now.abs().max())
+        ):
+            return False
+        log.warning("the teacher answers otherwise than when %s was filled: made anew", folder)
+        return True
 
     @property
     def _root(self) -> Path:

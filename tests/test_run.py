@@ -163,6 +163,22 @@ def test_a_sweep_asks_the_teacher_once(output, tmp_path):
     assert forwards[0] == len(views) + loader.num_samples["test"]
 
 
+def test_a_net_whose_code_changed_is_asked_anew(output, tmp_path, monkeypatch, caplog):
+    cache = f"paths.cache={tmp_path / 'cache'}"
+
+    def forwards(name):
+        return run(configured(tmp_path / name, output, cache), tmp_path / name)["teacher_forwards"]
+
+    first, second = forwards("first"), forwards("second")
+    assert (first > 1000, second) == (True, 0)
+    normal = torch.nn.functional.adaptive_avg_pool2d
+    pool = torch.nn.AdaptiveAvgPool2d
+    monkeypatch.setattr(pool, "forward", lambda self, x: 2 * normal(x, self.output_size))
+    monkeypatch.setattr("kd.acquire._compare_with_record", lambda folder, accuracy: None)
+    assert forwards("third") == first
+    assert "answers otherwise than when" in caplog.text
+
+
 def test_compiled_nets_learn_the_same(output, tmp_path):
     results = [
         run(configured(tmp_path / name, output, f"compile={mode}", "trainer.max_epochs=1",
