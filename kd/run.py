@@ -102,7 +102,9 @@ def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Resu
         teacher=teaching and teaching.teacher,
         test_logits=None if teaching is None else teaching.test_logits,
     )
-    _print_taps(cfg, objectives, *distiller.build_adapters(_zero_batch(data)))
+    _print_taps(
+        cfg, objectives, *distiller.build_adapters(_zero_batch(data), data.arrays.train_targets)
+    )
 
     # Adapters drew random numbers; from here on every method starts from the same state.
     seed_everything(cfg.seed, verbose=False)

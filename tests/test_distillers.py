@@ -10,6 +10,7 @@ from torch import nn
 
 from kd.distillers.offline import OfflineDistiller
 from kd.metrics import Evaluation
+from kd.objectives.base import Setting
 from kd.objectives.cross_entropy import CrossEntropy
 from kd.objectives.fitnet import Hint
 from kd.objectives.soft_targets import SoftTargets
@@ -76,7 +77,7 @@ def test_adapters_are_trained_with_the_student():
     hint = Hint("stage1", "stage1")
     distiller = make_distiller({"hint": 1.0}, objectives={"hint": hint}, places={"stage1": "1"})
     trace = make_trace(torch.zeros(2, 3), stage1=torch.zeros(2, 3))
-    hint.build(trace, trace)
+    hint.build(trace, trace, Setting(3, torch.zeros(9)))
     distiller.total_steps = 10
     groups = distiller.configure_optimizers()["optimizer"].param_groups
     trained = {id(p) for group in groups for p in group["params"]}

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from kd.errors import UserError
 from kd.metrics import Evaluation
-from kd.objectives.base import Objective
+from kd.objectives.base import Objective, Setting
 from kd.schedules import Schedule
 from kd.taps import Taps
 from kd.trace import Batch, Trace
@@ -55,6 +55,7 @@ class Distiller(LightningModule, ABC):
         self.weights = dict(weights)
         self.optimizer_factory = optimizer
         self.scheduler = scheduler
+        self.num_classes = num_classes
         self.total_steps = 1
         self.val_figures = Evaluation(num_classes)
         self.test_figures = Evaluation(num_classes, calibration=True)
@@ -67,11 +68,18 @@ class Distiller(LightningModule, ABC):
     def probe(self, images: Tensor) -> tuple[Trace, Trace]:
         """Return both traces of a small batch in eval mode, leaving no mark on the nets."""
 
-    def build_adapters(self, images: Tensor) -> tuple[Trace, Trace]:
-        """Let every objective make its adapters from real shapes; before the optimizer exists."""
+    def build_adapters(self, images: Tensor, targets: Tensor) -> tuple[Trace, Trace]:
+        """Let every objective make its adapters from real shapes; before the optimizer exists.
+
+        Args:
+            images: a small normalised batch [b, C, H, W].
+            targets: labels [N] of the training pool.
+        """
         student, teacher = self.probe(images)
+        heads = {"student_head": self.student_taps.head, "teacher_head": self.teacher_head}
+        setting = Setting(self.num_classes, targets, **heads)
         for objective in self.objectives.values():
-            cast(Objective, objective).build(student, teacher)
+            cast(Objective, objective).build(student, teacher, setting)
         return student, teacher
 
     @property
@@ -79,7 +87,14 @@ class Distiller(LightningModule, ABC):
         """The share of all steps that is done, in [0, 1]."""
         return min(self.global_step / self.total_steps, 1.0)
 
+    @property
+    def teacher_head(self) -> nn.Module | None:
+        """The module that turns the teacher's embedding into logits, where there is one."""
+        return None
+
     def training_step(self, batch: Batch, batch_index: int) -> dict[str, Any]:
+        for objective in self.objectives.values():
+            cast(Objective, objective).progress = self.progress
         student, teacher = self.traces(batch)
         terms: dict[str, Tensor] = {
             name: objective(student, teacher, batch) for name, objective in self.objectives.items()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from kd.distillers.base import NO_TRACE, Distiller
 from kd.teachers.frozen import FrozenTeacher
@@ -33,6 +33,10 @@ class OfflineDistiller(Distiller):
     def probe(self, images: Tensor) -> tuple[Trace, Trace]:
         teacher = NO_TRACE if self.teacher is None else self.teacher.taps.probe(images)
         return self.student_taps.probe(images), teacher
+
+    @property
+    def teacher_head(self) -> nn.Module | None:
+        return None if self.teacher is None else self.teacher.taps.head
 
     def teacher_test_logits(self, batch: Batch) -> Tensor | None:
         if self.test_logits is None:

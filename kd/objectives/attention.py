@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.errors import UserError
-from kd.objectives.base import Objective
+from kd.objectives.base import Objective, Setting
 from kd.objectives.fitnet import resample
 from kd.trace import Batch, Trace
 
@@ -49,6 +49,8 @@ class AttentionTransfer(Objective):
         power: p, the exponent of the activations.
     """
 
+    family = "feature"
+
     def __init__(self, taps: Sequence[str], variant: str = "paper", power: float = 2.0) -> None:
         super().__init__()
         if not taps:
@@ -61,7 +63,7 @@ class AttentionTransfer(Objective):
         self.variant = variant
         self.power = power
 
-    def build(self, student: Trace, teacher: Trace) -> None:
+    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
         for tap in self.student_taps:
             shapes = [list(trace.taps[tap].shape) for trace in (student, teacher)]
             if any(len(shape) != 4 for shape in shapes):
