@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.errors import InstantiationException
@@ -17,6 +17,8 @@ from kd.callbacks import LogHyperparameters
 from kd.config import plain
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
+from kd.distillers.stages import Plan, Stage, Weight
+from kd.doctor import Doctor
 from kd.errors import UserError
 from kd.objectives.base import Objective
 from kd.schedules import Schedule
@@ -65,18 +67,46 @@ def build_net(cfg: DictConfig, role: str, data: ImageDataModule) -> nn.Module:
     return net
 
 
-def build_objectives(cfg: DictConfig) -> tuple[dict[str, Objective], dict[str, float | Schedule]]:
-    """Make the method's terms and their weights; a term of weight 0 is left out."""
-    weights = {name: _weight(cfg, name) for name in cfg.method.weights}
-    used = {name: weight for name, weight in weights.items() if weight != 0}
+class StageConfig(NamedTuple):
+    """One stage of a method as configured: name, share, weights, and where these stand."""
+
+    name: str
+    share: float
+    weights: DictConfig
+    place: str
+
+
+def stage_configs(cfg: DictConfig) -> list[StageConfig]:
+    """The method's stages; one without a name where it has none, or is to train jointly."""
+    method = cfg.method
+    if not method.get("stages") or method.get("joint"):
+        return [StageConfig("", 1.0, method.weights, "method.weights")]
+    return [
+        StageConfig(stage.name, stage.share, stage.weights, f"method.stages[{n}].weights")
+        for n, stage in enumerate(method.stages)
+        if stage.share != 0
+    ]
+
+
+def build_objectives(cfg: DictConfig) -> tuple[dict[str, Objective], Plan]:
+    """Make the method's terms and the plan of their weights; a term of weight 0 is left out."""
+    configs = stage_configs(cfg)
+    stages = [
+        Stage(c.name, c.share, {k: w for k in map(str, c.weights) if (w := _weight(c, k)) != 0})
+        for c in configs
+    ]
+    used = {name: None for stage in stages for name in stage.weights}
     objectives = {
         name: make(cfg.method.objectives[name], f"method.objectives.{name}") for name in used
     }
-    return objectives, used
+    try:
+        return objectives, Plan(stages)
+    except ValueError as error:
+        raise UserError(f"method.stages: {error}") from error
 
 
-def _weight(cfg: DictConfig, name: str) -> float | Schedule:
-    weight, place = cfg.method.weights[name], f"method.weights.{name}"
+def _weight(stage: StageConfig, name: str) -> Weight:
+    weight, place = stage.weights[name], f"{stage.place}.{name}"
     if isinstance(weight, int | float):
         return float(weight)
     schedule = make(weight, place)
@@ -118,6 +148,8 @@ def build_trainer(cfg: DictConfig, folder: Path, hparams: dict[str, Any]) -> Tra
     idle = {"progress": not cfg.trainer.enable_progress_bar, "learning_rate": not loggers}
     wanted = {k: leaf for k, leaf in cfg.callbacks.items() if leaf and not idle.get(k)}
     callbacks = [make(leaf, f"callbacks.{k}") for k, leaf in wanted.items()]
+    if cfg.doctor:
+        callbacks.append(Doctor())
     trainer: Trainer = make(
         cfg.trainer,
         "trainer",

@@ -1,7 +1,8 @@
 """What watches a run: progress, settings for TensorBoard, diverging losses, interruptions."""
 
+from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -9,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from kd.distillers.base import HPARAMS_METRIC, Distiller
+from kd.distillers.base import HPARAMS_METRIC
 from kd.errors import UserError
 
 
@@ -85,26 +86,27 @@ class StopOnDivergence(Callback):
         self.every = every
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.names = list(cast(Distiller, pl_module).objectives)
-        self.first_bad = torch.full((len(self.names),), -1, device=pl_module.device)
+        self.first_bad: dict[str, torch.Tensor] = {}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         terms, step = outputs["terms"], trainer.global_step
-        if terms.device.type == "cpu" and terms.isfinite().all():
+        on_cpu = outputs["loss"].device.type == "cpu"
+        if on_cpu and all(isfinite(term.item()) for term in terms.values()):
             return
-        fresh = ~terms.isfinite() & (self.first_bad < 0)
-        self.first_bad = torch.where(fresh, step, self.first_bad)
-        if terms.device.type == "cpu" or step % self.every == 0:
+        for name, term in terms.items():
+            known = self.first_bad.get(name, torch.full_like(term, -1))
+            self.first_bad[name] = torch.where(~term.isfinite() & (known < 0), step, known)
+        if on_cpu or step % self.every == 0:
             self._judge()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._judge()
 
     def _judge(self) -> None:
-        steps = zip(self.names, self.first_bad.tolist(), strict=True)
-        bad = [f"{name!r} (step {step})" for name, step in steps if step >= 0]
+        steps = {name: int(step) for name, step in self.first_bad.items()}
+        bad = [f"{name!r} (step {step})" for name, step in steps.items() if step >= 0]
         if bad:
             raise UserError(
                 f"the loss is not finite: {', '.join(bad)}. Lower optimizer.lr or the term's "

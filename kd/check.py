@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from kd.build import build_optimizer, make, root_cause
+from kd.build import build_optimizer, make, root_cause, stage_configs
 from kd.config import plain
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective
@@ -159,20 +159,31 @@ def _name(annotation: Any) -> str:
 
 
 def _method(cfg: DictConfig) -> Iterator[str]:
-    objectives, weights = cfg.method.objectives, cfg.method.weights
-    for name in weights.keys() - objectives.keys():
-        yield f"method.weights.{name} names no objective; {nearest(name, objectives)}"
-    for name in objectives.keys() - weights.keys():
+    objectives, stages = cfg.method.objectives, stage_configs(cfg)
+    weighted = {name for stage in stages for name in stage.weights}
+    # What another way of training weighs is not forgotten.
+    weighted_ever = weighted | set(cfg.method.get("weights") or ())
+    for name in objectives.keys() - weighted_ever:
         yield f"method.objectives.{name} has no weight; add method.weights.{name}"
-    for name in sorted(weights.keys() & objectives.keys()):
-        weight = weights[name]
-        if not _is_number(weight) and not isinstance(weight, DictConfig):
-            yield f"method.weights.{name}={weight}: must be a number ≥ 0 or a schedule"
-        elif _is_number(weight) and weight < 0:
-            yield f"method.weights.{name}={weight}: must be ≥ 0{_share_hint(cfg)}"
-        yield from _objective(cfg, name)
-    if all(weight == 0 for weight in weights.values()):
-        yield "method.weights are all 0: nothing is left to train on"
+    for stage in stages:
+        for name in sorted(stage.weights):
+            if name not in objectives:
+                yield f"{stage.place}.{name} names no objective; {nearest(name, objectives)}"
+                continue
+            weight = stage.weights[name]
+            if not _is_number(weight) and not isinstance(weight, DictConfig):
+                yield f"{stage.place}.{name}={weight}: must be a number ≥ 0 or a schedule"
+            elif _is_number(weight) and weight < 0:
+                yield f"{stage.place}.{name}={weight}: must be ≥ 0{_share_hint(cfg)}"
+        if all(weight == 0 for weight in stage.weights.values()):
+            yield f"{stage.place} are all 0: nothing is left to train on"
+    shares = {stage.name: stage.share for stage in stages}
+    if not all(_is_number(share) and share > 0 for share in shares.values()):
+        yield f"method.stages: every share must be a number > 0, got {shares}"
+    elif abs(sum(shares.values()) - 1) > 1e-6:
+        yield f"method.stages: the shares must make 1, got {shares}"
+    for name in sorted(weighted & objectives.keys()):
+        yield from _objective(cfg, name, all(s.weights.get(name, 0) == 0 for s in stages))
 
 
 def _optimization(cfg: DictConfig, place: str) -> Iterator[str]:
@@ -189,7 +200,7 @@ def _share_hint(cfg: DictConfig) -> str:
     return " (alpha + beta must be ≤ 1 where they share the loss with the labels)" if both else ""
 
 
-def _objective(cfg: DictConfig, name: str) -> Iterator[str]:
+def _objective(cfg: DictConfig, name: str, unused: bool) -> Iterator[str]:
     """Make the objective (it is cheap: its adapters come later) and look for what it needs."""
     place = f"method.objectives.{name}"
     try:
@@ -197,8 +208,11 @@ def _objective(cfg: DictConfig, name: str) -> Iterator[str]:
     except UserError as error:
         yield str(error)
         return
-    if cfg.method.weights[name] == 0:
+    if unused:
         return
+    augment = OmegaConf.select(cfg, "data.augment._target_")
+    if objective.needs_labels and augment and get_object(augment).mixes:
+        yield f"{place} reads labels, and data/augment={augment.split('.')[-1]} mixes them"
     yield from _unknown_taps(place, "student", objective.student_taps, cfg.student)
     if not objective.needs_teacher:
         return

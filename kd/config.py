@@ -16,7 +16,7 @@ _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 # What a run's numbers do not depend on: left out of the hash that says "same experiment".
-_NOT_HASHED = ("paths", "logger", "callbacks", "resume", "debug")
+_NOT_HASHED = ("paths", "logger", "callbacks", "resume", "debug", "doctor")
 
 
 def _one_minus(*terms: float) -> float:
@@ -29,8 +29,14 @@ def _common_stages(teacher: Mapping[str, str] | None, student: Mapping[str, str]
     return sorted(t for t in student if t.startswith("stage") and t in (teacher or {}))
 
 
+def _last_common_stage(teacher: Mapping[str, str] | None, student: Mapping[str, str]) -> str:
+    """The deepest stage tap that both nets have: `${last_common_stage:${teacher.taps},…}`."""
+    return max(_common_stages(teacher, student), default="stage1")
+
+
 OmegaConf.register_new_resolver("one_minus", _one_minus, replace=True)
 OmegaConf.register_new_resolver("common_stages", _common_stages, replace=True)
+OmegaConf.register_new_resolver("last_common_stage", _last_common_stage, replace=True)
 
 
 def register_models(*folders: Path) -> None:

@@ -1,9 +1,43 @@
 """What is measured of a net on a split."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+
+class Means:
+    """Running means of named scalars, kept on their device until they are taken.
+
+    Lightning's own `log` takes 0.5 ms a call, and a step of a small net on a CPU 10.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Take in one step's scalars; names may come and go."""
+        for name, value in values.items():
+            self.sums[name] = (
+                self.sums[name].to(value.device) + value if name in self.sums else value
+            )
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def take(self) -> dict[str, Tensor]:
+        """Return the means by name, and start anew."""
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sums, self.counts = state["sums"], state["counts"]
 
 
 class Evaluation(nn.Module):

@@ -90,20 +90,20 @@ def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Resu
     trainer = build_trainer(cfg, folder, settings(cfg))
     resume = _resume_point(cfg)
     data = data or build_data(cfg)
-    objectives, weights = build_objectives(cfg)
+    objectives, plan = build_objectives(cfg)
     teaching = _acquire(cfg, data, objectives, trainer)
     seed_everything(cfg.seed, verbose=False)
     distiller = build_distiller(
         cfg,
         student=build_net(cfg, "student", data),
         objectives=objectives,
-        weights=weights,
+        plan=plan,
         num_classes=data.num_classes,
         teacher=teaching and teaching.teacher,
         test_logits=None if teaching is None else teaching.test_logits,
     )
-    _print_taps(cfg, objectives, *distiller.build_adapters(_zero_batch(data)))
-
+    traces = distiller.build_adapters(_zero_batch(data), data.arrays.train_targets)
+    _print_taps(cfg, objectives, *traces)
     if cfg.compile is not None:
         distiller.compile_nets(cfg.compile)
     # Adapters drew random numbers; from here on every method starts from the same state.
@@ -162,9 +162,10 @@ def _finish(
     """Test the weights that were best on validation, once, and write the student's weights."""
     selected = _load_selected(trainer, distiller)
     (test,) = trainer.test(distiller, datamodule=data, verbose=False)
-    weights = distiller.student.state_dict()
-    save_file({k: v.contiguous().cpu() for k, v in weights.items()}, folder / WEIGHTS)
-    parameters = count_parameters(distiller.student)
+    student = distiller.deployed()
+    weights = {k: v.contiguous().cpu() for k, v in student.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    parameters = count_parameters(student)
     result: Result = {"val/acc": selected[0], "best_epoch": selected[1], **test}
     result |= {
         "student/params": parameters,

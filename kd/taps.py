@@ -22,12 +22,16 @@ class Taps:
             input instead of its output (`fc:in` is the pooled embedding in front of `fc`).
         wanted: the canonical names to record; the others cost nothing.
 
+    Attributes:
+        head: the module that turns the embedding into logits, if `embedding` is a module's input.
+
     Raises:
         UserError: a wanted name or its module does not exist; names the nearest that do.
     """
 
     def __init__(self, net: nn.Module, places: Mapping[str, str], wanted: Iterable[str]) -> None:
         self.net, self.places = net, places
+        self.head = _head(net, places)
         self.wanted = tuple(dict.fromkeys(wanted))
         self._store: dict[str, Tensor] = {}
         self._versions: dict[str, int] | None = None  # tensor versions at the hook, while probing
@@ -79,6 +83,13 @@ class Taps:
         trace = self.trace(images)
         self.net.train(was_training)
         return trace
+
+
+def _head(net: nn.Module, places: Mapping[str, str]) -> nn.Module | None:
+    place = places.get("embedding", "")
+    if not place.endswith(INPUT_SUFFIX):
+        return None
+    return _module(net, place.removesuffix(INPUT_SUFFIX), "embedding")
 
 
 def _place(name: str, places: Mapping[str, str]) -> str:

@@ -12,10 +12,10 @@ STRATEGY = SimpleNamespace(reduce_boolean_decision=bool)
 
 
 def feed(callback: StopOnDivergence, *losses: dict[str, float]) -> None:
-    module = SimpleNamespace(objectives=losses[0], device=torch.device("cpu"))
-    callback.on_train_start(None, module)
+    callback.on_train_start(None, None)
     for step, terms in enumerate(losses, start=1):
-        outputs = {"terms": torch.tensor(list(terms.values()))}
+        outputs = {"loss": torch.tensor(1.0)}
+        outputs["terms"] = {name: torch.tensor(value) for name, value in terms.items()}
         trainer = SimpleNamespace(global_step=step)
         callback.on_train_batch_end(trainer, None, outputs, None, step)
 

@@ -3,14 +3,18 @@
 import math
 from functools import partial
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
 from conftest import make_batch, make_trace
 from torch import nn
 
+from kd.distillers.base import Distiller
 from kd.distillers.offline import OfflineDistiller
+from kd.distillers.stages import Plan, Stage
 from kd.metrics import Evaluation
+from kd.objectives.base import Setting
 from kd.objectives.cross_entropy import CrossEntropy
 from kd.objectives.fitnet import Hint
 from kd.objectives.soft_targets import SoftTargets
@@ -35,7 +39,7 @@ def make_distiller(weights, teacher=None, objectives=None, places=(), **options)
         student=make_net(),
         places=dict(places),
         objectives=objectives or {"hard": CrossEntropy(), "soft": SoftTargets(4.0)},
-        weights=weights,
+        plan=Plan([Stage("", 1.0, weights)]),
         optimizer=partial(torch.optim.SGD, lr=0.1),
         scheduler=Constant(),
         num_classes=3,
@@ -48,7 +52,8 @@ def make_distiller(weights, teacher=None, objectives=None, places=(), **options)
 def test_the_loss_is_the_weighted_sum_of_the_raw_terms(batch):
     distiller = make_distiller({"hard": 0.1, "soft": 0.9}, FrozenTeacher(make_net(), {}, []))
     out = distiller.training_step(batch, 0)
-    hard_term, soft_term = out["terms"]
+    assert set(out["terms"]) == {"hard", "soft"}
+    hard_term, soft_term = out["terms"].values()
     expected = 0.1 * hard_term + 0.9 * soft_term
     torch.testing.assert_close(out["loss"].detach(), expected)
     teacher, student = distiller.teacher.net(batch.input), distiller.student(batch.input)
@@ -64,12 +69,12 @@ def test_an_epoch_logs_the_means_of_its_steps(batch):
     logged = {}
     distiller.log = lambda name, value, **options: logged.update({name: float(value)})
     distiller.log_dict = lambda values, **options: logged.update(values)
-    distiller._trainer = SimpleNamespace(world_size=1)
+    distiller._trainer = SimpleNamespace(world_size=1, global_step=0)
     for _ in range(2):
         terms = []
         for step in range(3):
             part = batch._replace(input=batch.input * step)
-            terms.append(distiller.training_step(part, step)["terms"].item())
+            terms.append(distiller.training_step(part, step)["terms"]["hard"].item())
         distiller.on_train_epoch_end()
         mean = sum(terms) / 3
         assert logged["train/hard"].item() == pytest.approx(mean)
@@ -77,10 +82,56 @@ def test_an_epoch_logs_the_means_of_its_steps(batch):
 
 
 def test_a_weight_may_be_a_schedule_of_progress():
-    distiller = make_distiller({"hard": 1.0, "soft": Linear(2.0)})
-    assert (distiller.weight("hard"), distiller.weight("soft")) == (1.0, 2.0)
-    distiller.__class__ = type("At40", (OfflineDistiller,), {"progress": 0.4})
-    assert distiller.weight("soft") == pytest.approx(1.2)
+    plan = Plan([Stage("", 1.0, {"hard": 1.0, "soft": Linear(2.0)})])
+    assert plan.weights(0.0) == {"hard": 1.0, "soft": 2.0}
+    assert plan.weights(0.4) == {"hard": 1.0, "soft": pytest.approx(1.2)}
+    assert plan.weights(1.0) == {"hard": 1.0}  # absent, not zero
+
+
+def test_stages_follow_each_other_with_schedules_of_their_own():
+    first = Stage("first", 0.25, {"hint": Linear(8.0)})
+    plan = Plan([first, Stage("second", 0.75, {"hard": 1.0, "soft": Constant(2.0, warmup=0.5)})])
+    assert plan.at(0.0) == (first, 0.0)
+    assert plan.at(0.2) == (first, pytest.approx(0.8))
+    assert plan.at(0.25)[0].name == "second"
+    assert plan.at(0.625)[1] == pytest.approx(0.5)
+    assert plan.at(1.0)[1] == 1.0
+    assert plan.weights(0.125) == {"hint": pytest.approx(4.0)}
+    assert plan.weights(0.25) == {"hard": 1.0}
+    assert plan.weights(0.4375) == {"hard": 1.0, "soft": pytest.approx(1.0)}
+
+
+def test_a_lone_term_stays_at_the_foot_of_its_warm_up():
+    assert Plan([Stage("", 1.0, {"soft": Constant(1.0, warmup=0.1)})]).weights(0.0) == {"soft": 0.0}
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.4), (1.5, -0.5), (0.7, 0.7)])
+def test_shares_that_do_not_make_a_run_are_refused(shares):
+    with pytest.raises(ValueError, match="shares must be > 0 and make 1"):
+        Plan([Stage(str(n), share, {"hard": 1.0}) for n, share in enumerate(shares)])
+
+
+def test_a_new_stage_tells_the_objectives_and_starts_with_a_fresh_optimizer(batch):
+    class Heard(CrossEntropy):
+        heard: ClassVar[list] = []
+
+        def enter(self, stage):
+            self.heard.append(stage)
+
+    distiller = make_distiller({"hard": 1.0}, objectives={"hard": Heard()})
+    distiller.plan = Plan([Stage(name, 0.5, {"hard": 1.0}) for name in "ab"])
+    optimizer = torch.optim.SGD(distiller.parameters(), lr=0.1, momentum=0.9)
+    distiller.optimizers = lambda use_pl_optimizer: optimizer
+    momenta = []
+    for progress in (0.0, 0.25, 0.5, 0.75):
+        distiller.__class__ = type("At", (OfflineDistiller,), {"progress": progress})
+        Distiller.on_train_batch_start(distiller, batch, 0)
+        momenta.append(len(optimizer.state))
+        optimizer.zero_grad()
+        distiller.training_step(batch, 0)["loss"].backward()
+        optimizer.step()
+    assert momenta == [0, 2, 0, 2]
+    assert Heard.heard == ["a", "b"]
 
 
 def test_only_student_and_adapters_are_trained_and_saved():
@@ -94,7 +145,7 @@ def test_adapters_are_trained_with_the_student():
     hint = Hint("stage1", "stage1")
     distiller = make_distiller({"hint": 1.0}, objectives={"hint": hint}, places={"stage1": "1"})
     trace = make_trace(torch.zeros(2, 3), stage1=torch.zeros(2, 3))
-    hint.build(trace, trace)
+    hint.build(trace, trace, Setting(3, torch.zeros(9)))
     distiller.total_steps = 10
     groups = distiller.configure_optimizers()["optimizer"].param_groups
     trained = {id(p) for group in groups for p in group["params"]}

@@ -17,7 +17,7 @@ LAYERS = [
     {"kd.objectives", "kd.data", "kd.metrics", "kd.results"},
     {"kd.teachers"},
     {"kd.distillers"},
-    {"kd.callbacks"},
+    {"kd.callbacks", "kd.doctor"},
     {"kd.config"},
     {"kd.build"},
     {"kd.check"},
@@ -25,7 +25,7 @@ LAYERS = [
     {"kd.acquire"},
     {"kd.run"},
     {"kd.cli"},
-    {"kd.train", "kd.cache"},
+    {"kd.train", "kd.cache", "kd.methods"},
 ]
 HYDRA = {
     "kd.config",
@@ -37,6 +37,7 @@ HYDRA = {
     "kd.cli",
     "kd.train",
     "kd.cache",
+    "kd.methods",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(ROOT)) for path in MODULES]

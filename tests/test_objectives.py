@@ -10,13 +10,16 @@ from torch import nn
 
 from kd.errors import UserError
 from kd.objectives.attention import AttentionTransfer
+from kd.objectives.base import Setting
 from kd.objectives.cosine import Cosine
 from kd.objectives.cross_entropy import CrossEntropy
-from kd.objectives.fitnet import Hint, resample
+from kd.objectives.fitnet import Hint
 from kd.objectives.logit_mse import LogitMSE
+from kd.objectives.maps import resample
 from kd.objectives.soft_targets import SoftTargetCrossEntropy, SoftTargets
 
 B, K, D = 5, 7, 6
+SETTING = Setting(K, torch.arange(20) % K)
 
 
 def softmax(row, temperature=1.0):
@@ -135,7 +138,7 @@ def value(name, case, student=None):
     kind, options, _ = CASES[name]
     objective = kind(**options)
     student = student or case["s"]
-    objective.build(student, case["t"])
+    objective.build(student, case["t"], SETTING)
     return objective(student, case["t"], make_batch(case["y"]))
 
 
@@ -190,7 +193,7 @@ def test_finite_at_the_extremes_under_bfloat16(name, scale):
     student, teacher = trace(True), trace(False)
     kind, options, _ = CASES[name]
     objective = kind(**options)
-    objective.build(student, teacher)
+    objective.build(student, teacher, SETTING)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = objective(student, teacher, make_batch(torch.tensor([1])))
     loss.backward()
@@ -205,7 +208,7 @@ def test_finite_at_the_extremes_under_bfloat16(name, scale):
 def test_compiles_without_graph_breaks(name, case):
     kind, options, _ = CASES[name]
     objective = kind(**options)
-    objective.build(case["s"], case["t"])
+    objective.build(case["s"], case["t"], SETTING)
     batch = make_batch(case["y"])
     compiled = torch.compile(objective, fullgraph=True, backend="eager")
     torch.testing.assert_close(
@@ -254,7 +257,7 @@ def test_hint_fits_any_pair_of_shapes(student, teacher):
     ours = make_trace(torch.zeros(B, K), stage2=torch.randn(student, requires_grad=True))
     theirs = make_trace(torch.zeros(B, K), stage2=torch.randn(teacher))
     hint = Hint()
-    hint.build(ours, theirs)
+    hint.build(ours, theirs, SETTING)
     loss = hint(ours, theirs, make_batch(torch.zeros(B, dtype=torch.long)))
     loss.backward()
     assert ours.taps["stage2"].grad.abs().sum() > 0
@@ -317,4 +320,4 @@ def test_wrong_ranks_are_named_with_their_shapes(kind, case):
     tap = "embedding" if kind is AttentionTransfer else "stage1"
     objective = kind([tap]) if kind is AttentionTransfer else kind(tap)
     with pytest.raises(UserError, match=rf"{tap}.*student has \[5, .*teacher"):
-        objective.build(case["s"], case["t"])
+        objective.build(case["s"], case["t"], SETTING)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from kd.config import CONF_DIR, register_models
 from kd.data.digits import Digits
 from kd.data.views import Shift
+from kd.errors import UserError
 from kd.run import run
 
 
@@ -75,8 +76,9 @@ def configured(folder, output, *overrides):
 
 
 # 10 steps an epoch: in the middle of one, at its end, and right behind its start.
-@pytest.mark.parametrize("step", [5, 10, 14, 21])
-@pytest.mark.parametrize("method", ["fitnet"])
+@pytest.mark.parametrize(
+    ("method", "step"), [("fitnet", 5), ("fitnet", 14), ("fitnet", 21), ("kd", 5), ("kd", 10)]
+)
 def test_resuming_changes_nothing(method, step, output, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     expected = run(configured(whole, output, f"method={method}"), whole)
@@ -179,6 +181,51 @@ def test_a_net_whose_code_changed_is_asked_anew(output, tmp_path, monkeypatch, c
     assert "answers otherwise than when" in caplog.text
 
 
+def test_simkd_leaves_the_net_that_answers(output, tmp_path):
+    """Chen et al. 2022: at inference the student's maps go through projector and teacher's head."""
+    epochs = ["trainer.max_epochs=10", "teacher.training.trainer.max_epochs=10"]
+    result = run(configured(tmp_path, output, "method=simkd", *epochs), tmp_path)
+    weights = load_file(tmp_path / "student.safetensors")
+    parts = {key.split(".")[0] for key in weights}
+    assert parts == {"changed_student", "objective"}
+    assert {"objective.head.weight", "objective.projector.0.weight"} <= weights.keys()
+    trained = [k for k in weights if "running" not in k and "num_batches" not in k]
+    assert result["student/params"] == sum(weights[key].numel() for key in trained)
+    assert result["test/acc"] > 0.3  # its own untrained head is at 0.1
+    with pytest.raises(UserError, match=r"(?s)does not fit the net.*unknown to the net"):
+        run(configured(tmp_path / "next", output, f"teacher.checkpoint={tmp_path}"), tmp_path)
+
+
+@pytest.mark.parametrize("method", ["fitnet", "ft", "ab", "fsp"])
+def test_stages_train_what_they_say(method, output, tmp_path):
+    """The first stage has its own term alone, the labels come in the second."""
+    watch = "+callbacks.terms={_target_: test_run.Terms}"
+    # These two nets have other channels.
+    method = f"method={method}", *(["method.variant=project"] if method == "fsp" else [])
+    run(configured(tmp_path, output, *method, "method.initial=0.5", watch), tmp_path)
+    first, second = Terms.seen[0], Terms.seen[-1]
+    assert len(Terms.seen) == 30
+    assert Terms.seen[14] == first
+    assert Terms.seen[15] == second
+    assert "hard" not in first
+    assert "hard" in second
+    joint = tmp_path / "joint"
+    run(configured(joint, output, *method, "method.joint=true", watch), joint)
+    assert Terms.seen[0] == Terms.seen[-1]
+
+
+class Terms(Callback):
+    """Note which terms each step computed."""
+
+    seen: ClassVar[list] = []
+
+    def __init__(self) -> None:
+        self.seen.clear()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.seen.append(set(outputs["terms"]))
+
+
 def test_compiled_nets_learn_the_same(output, tmp_path):
     results = [
         run(configured(tmp_path / name, output, f"compile={mode}", "trainer.max_epochs=1",
@@ -194,7 +241,8 @@ def test_progress_and_learning_rate_go_by_the_step(output, tmp_path):
     states = []
     for method in ("ce", "fitnet"):
         folder = tmp_path / method
-        run(configured(folder, output, f"method={method}", *watch), folder)
+        joint = ["method.joint=true"] if method == "fitnet" else []
+        run(configured(folder, output, f"method={method}", *joint, *watch), folder)
         state, *steps = Watch.seen
         states.append(state.clone())
         assert len(steps) == 30

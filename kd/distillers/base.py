@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from kd.distillers.deployed import ChangedStudent
+from kd.distillers.stages import Plan, Stage
 from kd.errors import UserError
-from kd.metrics import Evaluation
-from kd.objectives.base import Objective
+from kd.metrics import Evaluation, Means
+from kd.objectives.base import Objective, Setting
 from kd.schedules import Schedule
 from kd.taps import Taps
 from kd.trace import Batch, Trace
@@ -30,9 +32,10 @@ class Distiller(LightningModule, ABC):
         student: the net to train; its weights are `student.*` in checkpoints.
         places: the student's taps, canonical name -> module path.
         objectives: the terms by name; their adapters are `objectives.*` in checkpoints.
-        weights: a number or a schedule of progress for every objective.
+        plan: the stages of the run with the terms' weights.
         optimizer: makes the optimizer from parameters.
-        scheduler: factor of the learning rate as a function of progress, applied every step.
+        scheduler: factor of the learning rate as a function of a stage's progress, applied every
+            step.
         num_classes: K.
     """
 
@@ -41,7 +44,7 @@ class Distiller(LightningModule, ABC):
         student: nn.Module,
         places: Mapping[str, str],
         objectives: Mapping[str, Objective],
-        weights: Mapping[str, float | Schedule],
+        plan: Plan,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Schedule,
         num_classes: int,
@@ -52,14 +55,14 @@ class Distiller(LightningModule, ABC):
         wanted = [tap for objective in objectives.values() for tap in objective.student_taps]
         self.student_taps = Taps(student, places, wanted)
         self.objectives = nn.ModuleDict(objectives)
-        self.weights = dict(weights)
+        self.plan = plan
         self.optimizer_factory = optimizer
         self.scheduler = scheduler
+        self.num_classes = num_classes
         self.total_steps = 1
-        # Of loss and raw terms over the epoch: summed up here and logged once, since Lightning's
-        # log takes 0.5 ms a call and a step of a small net on a CPU 10.
-        self._sums = torch.zeros(1 + len(objectives))
-        self._steps = 0
+        self._stage: Stage | None = None
+        self.weighted: dict[str, tuple[float, Tensor]] = {}  # this step's terms, for callbacks
+        self._means = Means()  # of loss and raw terms over the epoch
         self.val_figures = Evaluation(num_classes)
         self.test_figures = Evaluation(num_classes, calibration=True)
 
@@ -71,12 +74,29 @@ class Distiller(LightningModule, ABC):
     def probe(self, images: Tensor) -> tuple[Trace, Trace]:
         """Return both traces of a small batch in eval mode, leaving no mark on the nets."""
 
-    def build_adapters(self, images: Tensor) -> tuple[Trace, Trace]:
-        """Let every objective make its adapters from real shapes; before the optimizer exists."""
+    def build_adapters(self, images: Tensor, targets: Tensor) -> tuple[Trace, Trace]:
+        """Let every objective make its adapters from real shapes; before the optimizer exists.
+
+        Args:
+            images: a small normalised batch [b, C, H, W].
+            targets: labels [N] of the training pool.
+        """
         student, teacher = self.probe(images)
-        for objective in self.objectives.values():
-            cast(Objective, objective).build(student, teacher)
+        heads = {"student_head": self.student_taps.head, "teacher_head": self.teacher_head}
+        setting = Setting(self.num_classes, targets, **heads)
+        for objective in self.terms.values():
+            objective.build(student, teacher, setting)
         return student, teacher
+
+    @property
+    def terms(self) -> dict[str, Objective]:
+        """The objectives by name."""
+        return cast(dict[str, Objective], dict(self.objectives.items()))
+
+    @property
+    def teacher_head(self) -> nn.Module | None:
+        """The module that turns the teacher's embedding into logits, where there is one."""
+        return None
 
     def compile_nets(self, mode: str) -> None:
         """Have torch compile what runs every step, with their taps; after `build_adapters`."""
@@ -87,32 +107,50 @@ class Distiller(LightningModule, ABC):
         """The share of all steps that is done, in [0, 1]."""
         return min(self.global_step / self.total_steps, 1.0)
 
-    def training_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
-        """Return the loss, and the raw terms [n] in the order of the objectives."""
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        stage, _ = self.plan.at(self.progress)
+        if stage is not self._stage:
+            self._enter(stage)
+        for objective in self.terms.values():
+            objective.progress = self.progress
+
+    def _enter(self, stage: Stage) -> None:
+        """Begin a stage: with a fresh optimizer, unless the run has just been resumed within it."""
+        if self._stage is not None:
+            cast(Optimizer, self.optimizers(use_pl_optimizer=False)).state.clear()
+        if stage.name:
+            for objective in self.terms.values():
+                objective.enter(stage.name)
+        self._stage = stage
+
+    def training_step(self, batch: Batch, batch_index: int) -> dict[str, Any]:
+        """Return the loss, and the raw terms by name; a term whose weight is 0 is not computed."""
         student, teacher = self.traces(batch)
-        terms = [objective(student, teacher, batch) for objective in self.objectives.values()]
-        weighted = [self.weight(k) * term for k, term in zip(self.objectives, terms, strict=True)]
-        loss = torch.stack(weighted).sum()
-        raw = torch.stack(terms).detach()
-        self._sums = self._sums.to(raw.device) + torch.cat([loss.detach().view(1), raw])
-        self._steps += 1
+        weights, objectives = self.plan.weights(self.progress), self.terms
+        terms = {name: objectives[name](student, teacher, batch) for name in weights}
+        self.weighted = {name: (weights[name], term) for name, term in terms.items()}
+        loss = torch.stack([weight * term for weight, term in self.weighted.values()]).sum()
+        raw = {name: term.detach() for name, term in terms.items()}
+        self._means.add({"loss": loss.detach(), **raw})
         return {"loss": loss, "terms": raw}
 
     def on_train_epoch_end(self) -> None:
-        loss, *terms = self._sums / self._steps
+        means = {f"train/{name}": mean for name, mean in self._means.take().items()}
         several = self.trainer.world_size > 1
-        self.log("train/loss", loss, prog_bar=True, sync_dist=several)
-        means = {f"train/{k}": mean for k, mean in zip(self.objectives, terms, strict=True)}
+        self.log("train/loss", means.pop("train/loss"), prog_bar=True, sync_dist=several)
         self.log_dict(means, sync_dist=several)
-        self._sums, self._steps = torch.zeros_like(self._sums), 0
 
-    def weight(self, name: str) -> float:
-        """The weight of objective `name` now."""
-        weight = self.weights[name]
-        return weight(self.progress) if isinstance(weight, Schedule) else weight
+    def answer(self, images: Tensor) -> Tensor:
+        """The logits [B, K] at inference."""
+        return cast(Tensor, self.deployed()(images))
+
+    def deployed(self) -> nn.Module:
+        """The net that answers at inference: what is tested and saved."""
+        changing = [term for term in self.terms.values() if term.changes_student]
+        return ChangedStudent(self.student_taps, changing[0]) if changing else self.student
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self.val_figures.update(self.student(batch.input), batch.target)
+        self.val_figures.update(self.answer(batch.input), batch.target)
 
     def on_validation_epoch_end(self) -> None:
         figures = {f"val/{k}": v for k, v in self.val_figures.compute().items()}
@@ -121,7 +159,7 @@ class Distiller(LightningModule, ABC):
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         teacher = self.teacher_test_logits(batch)
-        self.test_figures.update(self.student(batch.input), batch.target, teacher)
+        self.test_figures.update(self.answer(batch.input), batch.target, teacher)
 
     def on_test_epoch_end(self) -> None:
         self.log_dict({f"test/{k}": v for k, v in self.test_figures.compute().items()})
@@ -137,16 +175,19 @@ class Distiller(LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer_factory([p for p in self.parameters() if p.requires_grad])
-        schedule = LambdaLR(
-            optimizer, lambda step: self.scheduler(min(step / self.total_steps, 1.0))
-        )
+        schedule = LambdaLR(optimizer, self._rate)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def _rate(self, step: int) -> float:
+        """The factor of the learning rate at a step; every stage starts anew."""
+        _, done = self.plan.at(min(step / self.total_steps, 1.0))
+        return self.scheduler(done)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["epoch_so_far"] = {"sums": self._sums, "steps": self._steps}
+        checkpoint["means"] = self._means.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that is not of these nets; Lightning's strictness is off."""
@@ -157,4 +198,4 @@ class Distiller(LightningModule, ABC):
                 f"the checkpoint is of another run: missing {missing}, unknown {unknown}; "
                 "resume with the method, student and data it was made with"
             )
-        self._sums, self._steps = checkpoint["epoch_so_far"].values()
+        self._means.load_state_dict(checkpoint["means"])

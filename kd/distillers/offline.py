@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from kd.data.loader import TensorLoader
 from kd.distillers.base import NO_TRACE, Distiller
@@ -39,12 +39,17 @@ class OfflineDistiller(Distiller):
         teacher = NO_TRACE if self.teacher is None else self.teacher.taps.probe(images)
         return self.student_taps.probe(images), teacher
 
+    @property
+    def teacher_head(self) -> nn.Module | None:
+        return None if self.teacher is None else self.teacher.taps.head
+
     def compile_nets(self, mode: str) -> None:
         super().compile_nets(mode)
         if self.teacher is not None and self.teacher.answers == "live":
             self.teacher.taps.net.compile(mode=mode)
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        super().on_train_batch_start(batch, batch_index)
         # Lightning leaves out on_train_epoch_start where a run is resumed in mid-epoch.
         loader = cast(TensorLoader, self.trainer.train_dataloader)
         if self.teacher is not None and self._prepared != loader.sampler.epoch:

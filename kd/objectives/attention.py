@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.errors import UserError
-from kd.objectives.base import Objective
-from kd.objectives.fitnet import resample
+from kd.objectives.base import Objective, Setting
+from kd.objectives.maps import check_maps, resample
 from kd.trace import Batch, Trace
 
 VARIANTS = ("paper", "mean_square")
@@ -49,6 +48,8 @@ class AttentionTransfer(Objective):
         power: p, the exponent of the activations.
     """
 
+    family = "feature"
+
     def __init__(self, taps: Sequence[str], variant: str = "paper", power: float = 2.0) -> None:
         super().__init__()
         if not taps:
@@ -61,14 +62,8 @@ class AttentionTransfer(Objective):
         self.variant = variant
         self.power = power
 
-    def build(self, student: Trace, teacher: Trace) -> None:
-        for tap in self.student_taps:
-            shapes = [list(trace.taps[tap].shape) for trace in (student, teacher)]
-            if any(len(shape) != 4 for shape in shapes):
-                raise UserError(
-                    f"attention transfer needs maps [B, C, H, W] at tap {tap!r}; the student has "
-                    f"{shapes[0]}, the teacher {shapes[1]}"
-                )
+    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+        check_maps("attention transfer", self.student_taps, student, teacher)
 
     def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
         distances = [

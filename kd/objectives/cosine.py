@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective
+from kd.objectives.base import Objective, Setting
 from kd.trace import Batch, Trace
 
 
@@ -23,6 +23,8 @@ class Cosine(Objective):
         tap: the tap with vectors [B, D] in both nets, or `logits`.
     """
 
+    family = "feature"
+
     def __init__(self, tap: str = "embedding") -> None:
         super().__init__()
         self.tap = tap
@@ -32,7 +34,7 @@ class Cosine(Objective):
     def _vectors(self, trace: Trace) -> Tensor:
         return trace.logits if self.tap == "logits" else trace.taps[self.tap]
 
-    def build(self, student: Trace, teacher: Trace) -> None:
+    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
         ours, theirs = self._vectors(student), self._vectors(teacher)
         if ours.dim() != 2 or theirs.dim() != 2:
             raise UserError(

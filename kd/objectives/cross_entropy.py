@@ -15,6 +15,7 @@ class CrossEntropy(Objective):
             (Szegedy et al. 2016).
     """
 
+    family = "labels"
     needs_teacher = False
 
     def __init__(self, label_smoothing: float = 0.0) -> None:

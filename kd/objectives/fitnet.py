@@ -12,17 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective
+from kd.objectives.base import Objective, Setting
+from kd.objectives.maps import resample
 from kd.trace import Batch, Trace
-
-
-def resample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring maps [B, C, H, W] to `size`: area average downwards, bilinear upwards."""
-    if tuple(maps.shape[2:]) == size:
-        return maps
-    if maps.shape[2] >= size[0] and maps.shape[3] >= size[1]:
-        return F.adaptive_avg_pool2d(maps, size)
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 class Hint(Objective):
@@ -36,13 +28,15 @@ class Hint(Objective):
         teacher_tap: where the hint is read.
     """
 
+    family = "feature"
+
     def __init__(self, student_tap: str = "stage2", teacher_tap: str = "stage2") -> None:
         super().__init__()
         self.student_tap, self.teacher_tap = student_tap, teacher_tap
         self.student_taps, self.teacher_taps = (student_tap,), (teacher_tap,)
         self.regressor: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace) -> None:
+    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
         ours, theirs = student.taps[self.student_tap], teacher.taps[self.teacher_tap]
         if ours.dim() not in (2, 4) or theirs.dim() not in (2, 4):
             raise UserError(

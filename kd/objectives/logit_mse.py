@@ -8,12 +8,11 @@ term as T grows (Hinton et al. 2015, section 2.1).
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import Objective
-from kd.trace import Batch, Trace
+from kd.objectives.base import LogitObjective
 
 
-class LogitMSE(Objective):
+class LogitMSE(LogitObjective):
     """Mean squared difference of the logits, over batch and classes."""
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
-        return F.mse_loss(student.logits.float(), teacher.logits.float())
+    def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return F.mse_loss(student, teacher)

@@ -1,0 +1,55 @@
+"""What is trained when: the stages of a run, and the weights of the terms in each."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from kd.schedules import Schedule
+
+Weight = float | Schedule
+
+
+class Stage(NamedTuple):
+    """A part of a run with terms of its own.
+
+    name: told to the objectives (`Objective.enter`); empty where a method has one stage only.
+    share: of the run's steps, in (0, 1].
+    weights: of the terms that count in it; a schedule runs over the stage, not over the run.
+    """
+
+    name: str
+    share: float
+    weights: Mapping[str, Weight]
+
+
+class Plan:
+    """The stages of a run, one behind the other.
+
+    Args:
+        stages: at least one; their shares make 1.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        total = sum(stage.share for stage in stages)
+        if abs(total - 1) > 1e-6 or any(stage.share <= 0 for stage in stages):
+            shares = {stage.name: stage.share for stage in stages}
+            raise ValueError(f"the stages' shares must be > 0 and make 1, got {shares}")
+        self.stages = list(stages)
+
+    def at(self, progress: float) -> tuple[Stage, float]:
+        """The stage at a run's progress in [0, 1], and how much of it is done, in [0, 1]."""
+        begin = 0.0
+        for stage in self.stages[:-1]:
+            if progress < begin + stage.share:
+                return stage, (progress - begin) / stage.share
+            begin += stage.share
+        last = self.stages[-1]
+        return last, min((progress - begin) / last.share, 1.0)
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """The terms that count at a run's progress; a weight of 0 leaves a term out.
+
+        Where all are 0, as at the foot of a warm-up, they stay, so that there is a loss.
+        """
+        stage, done = self.at(progress)
+        now = {k: w(done) if isinstance(w, Schedule) else w for k, w in stage.weights.items()}
+        return {name: weight for name, weight in now.items() if weight} or now

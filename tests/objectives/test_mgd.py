@@ -1,0 +1,115 @@
+"""Yang et al. 2022: the teacher's map from a masked student's."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from contract import Contract
+
+from kd.errors import UserError
+from kd.objectives.base import Setting
+from kd.objectives.mgd import MaskedGenerative, random_mask
+from kd.trace import Batch, Trace
+
+SETTING = Setting(5, torch.arange(10) % 5)
+
+
+def convolved(maps, layer):
+    """A padded convolution of [B, C, H, W], tap by tap of the kernel, in float64."""
+    weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
+    size = weight.shape[2]
+    border = size // 2
+    height, width = maps.shape[2:]
+    padded = np.pad(maps, ((0, 0), (0, 0), (border, border), (border, border)))
+    result = np.zeros((len(maps), len(weight), height, width)) + bias[None, :, None, None]
+    for i in range(size):
+        for j in range(size):
+            window = padded[:, :, i : i + height, j : j + width]
+            result += np.einsum("oc,bchw->bohw", weight[:, :, i, j], window)
+    return result
+
+
+class TestPositions(Contract):
+    taps: ClassVar = {"stage3": (4, 3, 3)}
+    at_teacher = None  # a generator lies between
+    batch_order_matters = True  # the masks belong to positions in the batch
+
+    def make(self):
+        return MaskedGenerative("stage3", masked=0.4)
+
+    def mask(self, student, objective):
+        torch.manual_seed(1)  # as in Contract.value
+        return (torch.rand(6, 1, 3, 3).numpy() >= 0.4).astype(float)
+
+    def student(self, maps, objective):
+        return maps
+
+    def reference(self, student, teacher, target, objective):
+        ours = self.student(student.taps["stage3"], objective)
+        first, _, second = objective.generator
+        masked = ours * self.mask(ours, objective)
+        generated = convolved(np.maximum(convolved(masked, first), 0), second)
+        return ((generated - teacher.taps["stage3"]) ** 2).mean()
+
+
+class TestChannels(TestPositions):
+    def make(self):
+        return MaskedGenerative("stage3", masked=0.3, variant="channels")
+
+    def mask(self, student, objective):
+        torch.manual_seed(1)
+        return (torch.rand(6, 4, 1, 1).numpy() >= 0.3).astype(float)
+
+
+class TestOtherChannelsAndSize(TestPositions):
+    taps: ClassVar = {"stage3": (2, 6, 6)}
+    teacher_taps: ClassVar = {"stage3": (5, 3, 3)}
+
+    def student(self, maps, objective):
+        return convolved(maps.reshape(6, 2, 3, 2, 3, 2).mean((3, 5)), objective.align)
+
+
+@pytest.mark.parametrize(
+    ("variant", "shape"), [("paper", (8, 1, 9, 9)), ("channels", (8, 7, 1, 1))]
+)
+def test_the_mask_leaves_out_whole_positions_or_whole_channels(variant, shape):
+    mask = random_mask(torch.randn(8, 7, 9, 9), 0.5, variant)
+    assert mask.shape == shape
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+
+
+def test_the_masked_share_is_the_one_asked_for():
+    torch.manual_seed(0)
+    assert random_mask(torch.zeros(50, 3, 40, 40), 0.65).mean().item() == pytest.approx(
+        0.35, abs=0.01
+    )
+    assert random_mask(torch.zeros(5, 3, 4, 4), 0.0).min().item() == 1.0
+
+
+def test_every_step_draws_its_own_mask():
+    torch.manual_seed(0)
+    traces = [Trace(torch.zeros(2, 5), {"stage3": torch.randn(2, 3, 4, 4)}) for _ in range(2)]
+    objective = MaskedGenerative("stage3")
+    objective.build(*traces, SETTING)
+    batch = Batch(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), torch.arange(2))
+    assert objective(*traces, batch).item() != objective(*traces, batch).item()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"masked": 1.0}, r"masked must be a share in \[0, 1\), got 1.0"),
+        ({"masked": -0.1}, r"masked must be a share in \[0, 1\), got -0.1"),
+        ({"variant": "chanels"}, r"variant must be one of \['paper', 'channels'\], got 'chanels'"),
+    ],
+)
+def test_constructor_refuses_nonsense(options, message):
+    with pytest.raises(ValueError, match=message):
+        MaskedGenerative("stage3", **options)
+
+
+def test_vectors_are_refused():
+    traces = [Trace(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))]
+    with pytest.raises(UserError, match=r"mgd needs maps.*'stage3' has \[2, 3\], teacher"):
+        MaskedGenerative("stage3").build(*traces, SETTING)

@@ -1,0 +1,162 @@
+"""Yang et al. 2021: the student's embedding under the teacher's classifier."""
+
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from contract import Contract
+from torch import nn
+
+from kd.errors import UserError
+from kd.objectives.base import Setting
+from kd.objectives.heads import frozen_head
+from kd.objectives.srrl import SoftmaxRegression
+from kd.trace import Batch, Trace
+
+
+def linear(rows, layer):
+    weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
+    return np.array([[w @ row + b for w, b in zip(weight, bias, strict=True)] for row in rows])
+
+
+class HeadContract(Contract):
+    """Traces whose logits are made by the setting's heads, as real nets' are."""
+
+    def setting(self, classes):
+        self.made = super().setting(classes)
+        return self.made
+
+    def trace(self, shapes, batch, classes, scale=1.0):
+        trace = super().trace(shapes, batch, classes, scale)
+        widths = {
+            head.in_features: head for head in (self.made.student_head, self.made.teacher_head)
+        }
+        head = widths[shapes["embedding"][0]]
+        return Trace(head(trace.taps["embedding"]).detach(), trace.taps)
+
+
+class TestSameWidth(HeadContract):
+    taps: ClassVar = {"embedding": (6,)}
+
+    def make(self):
+        return SoftmaxRegression(matching=0.7, regression=1.5)
+
+    def reference(self, student, teacher, target, objective):
+        ours, theirs = student.taps["embedding"], teacher.taps["embedding"]
+        answer = linear(ours, self.made.teacher_head)
+        regressed = ((answer - linear(theirs, self.made.teacher_head)) ** 2).mean()
+        return 0.7 * ((ours - theirs) ** 2).mean() + 1.5 * regressed
+
+
+class TestOtherWidths(HeadContract):
+    taps: ClassVar = {"embedding": (4,)}
+    teacher_taps: ClassVar = {"embedding": (6,)}
+
+    def make(self):
+        return SoftmaxRegression()
+
+    def reference(self, student, teacher, target, objective):
+        ours = linear(student.taps["embedding"], objective.connector)
+        matched = ((ours - teacher.taps["embedding"]) ** 2).mean()
+        answer = linear(ours, self.made.teacher_head)
+        return matched + ((answer - teacher.logits) ** 2).mean()
+
+
+class TestSoft(TestOtherWidths):
+    def make(self):
+        return SoftmaxRegression(matching=0.0, variant="soft")
+
+    def reference(self, student, teacher, target, objective):
+        answer = linear(linear(student.taps["embedding"], objective.connector), objective.head)
+        total = 0.0
+        for z_s, z_t in zip(answer, teacher.logits, strict=True):
+            p, q = (np.exp(z) / np.exp(z).sum() for z in (z_t, z_s))
+            total -= (p * np.log(q)).sum()
+        return total / len(answer)
+
+
+def case(head, student_width=4):
+    torch.manual_seed(0)
+    embedding = torch.randn(3, 6)
+    teacher = Trace(head(embedding).detach(), {"embedding": embedding})
+    student = Trace(torch.randn(3, 5), {"embedding": torch.randn(3, student_width)})
+    return student, teacher
+
+
+def setting(head):
+    return Setting(5, torch.arange(10) % 5, None, head)
+
+
+def test_the_head_is_a_frozen_copy():
+    head = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 5)).eval()
+    student, teacher = case(head)
+    objective = SoftmaxRegression()
+    objective.build(student, teacher, setting(head))
+    objective.train()
+    assert objective.connector.training
+    assert not any(module.training for module in objective.head.modules())
+    assert not any(p.requires_grad for p in objective.head.parameters())
+    assert all(p.requires_grad for p in head.parameters())
+    with torch.no_grad():
+        head[1].weight.zero_()
+    assert objective.head[1].weight.abs().sum() > 0
+
+
+def test_the_copy_has_no_hooks_and_leaves_the_teacher_behind():
+    net = nn.Linear(1000, 1000)
+    head = nn.Linear(6, 5)
+    seen = []
+    head.register_forward_pre_hook(partial(lambda net, module, inputs: seen.append(net), net))
+    _, teacher = case(head)
+    seen.clear()
+    copy = frozen_head(head, teacher.taps["embedding"], teacher.logits, "here")
+    copy(teacher.taps["embedding"])
+    assert seen == []
+    assert not copy._forward_pre_hooks
+    assert head._forward_pre_hooks
+
+
+def test_perfect_embedding_costs_nothing_whatever_the_students_logits():
+    head = nn.Linear(6, 5)
+    student, teacher = case(head, student_width=6)
+    objective = SoftmaxRegression()
+    objective.build(student, teacher, setting(head))
+    batch = Batch(torch.zeros(3, 1), torch.arange(3), torch.arange(3))
+    perfect = Trace(student.logits, teacher.taps)
+    assert objective(perfect, teacher, batch).item() == pytest.approx(0, abs=1e-10)
+
+
+def test_a_head_that_is_missing_or_cannot_be_repeated_is_refused():
+    head = nn.Linear(6, 5)
+    student, teacher = case(head)
+    with pytest.raises(UserError, match="none is known: the tap 'embedding' must be the input"):
+        SoftmaxRegression().build(student, teacher, setting(None))
+    with pytest.raises(UserError, match=r"does not make its logits \[3, 5\] of tap 'embedding'"):
+        SoftmaxRegression().build(student, teacher, setting(nn.Linear(6, 5)))
+    with pytest.raises(UserError, match=r"in_features=7.*of tap 'embedding', \[3, 6\]"):
+        SoftmaxRegression().build(student, teacher, setting(nn.Linear(7, 5)))
+    with pytest.raises(UserError, match=r"out_features=4.*logits \[3, 5\]"):
+        SoftmaxRegression().build(student, teacher, setting(nn.Linear(6, 4)))
+
+
+def test_maps_are_refused():
+    traces = [
+        Trace(torch.zeros(2, 5), {"embedding": torch.zeros(s)}) for s in ((2, 3, 4, 4), (2, 3))
+    ]
+    with pytest.raises(UserError, match=r"student has \[2, 3, 4, 4\], the teacher \[2, 3\]"):
+        SoftmaxRegression().build(*traces, setting(nn.Linear(3, 5)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"matching": -1.0}, r"must be ≥ 0 and not both 0, got -1\.0 and 1\.0"),
+        ({"matching": 0.0, "regression": 0.0}, r"not both 0, got 0\.0 and 0\.0"),
+        ({"variant": "sofd"}, r"variant must be one of \['paper', 'soft'\], got 'sofd'"),
+    ],
+)
+def test_constructor_refuses_nonsense(options, message):
+    with pytest.raises(ValueError, match=message):
+        SoftmaxRegression(**options)
