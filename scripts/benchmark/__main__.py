@@ -66,13 +66,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def rows(
-    pair: str, options: argparse.Namespace, device: torch.device, folder: Path
-) -> dict[str, Row]:
+def rows(project: Project, options: argparse.Namespace, device: torch.device) -> dict[str, Row]:
     """What is measured, by name; each call trains a fresh student for all epochs."""
-    teacher, student, shape = PAIRS[pair]
-    overrides = [f"trainer={options.accelerator}", *options.override]
-    project = Project(teacher, student, shape, options.images, folder, overrides)
     images = project.images()
     preloaded = loaders(images, 128, device, None)
 
@@ -84,7 +79,7 @@ def rows(
             else (lambda: loaders(images, 128, device, workers))
         )
         seconds = train(project.net("student"), teacher, make, options.epochs, device)
-        return seconds, taught * options.epochs * (options.images // 128 * 128)
+        return seconds, taught * options.epochs * project.images_an_epoch
 
     def ours(method: str, cache: str = "off") -> tuple[float, int]:
         override = f"teacher.cache.mode={cache}"
@@ -117,11 +112,13 @@ def measured(rows: dict[str, Row], options: argparse.Namespace) -> dict[str, lis
     return costs
 
 
-def table(pair: str, costs: dict[str, list[Cost]], options: argparse.Namespace) -> str:
+def table(
+    pair: str, costs: dict[str, list[Cost]], an_epoch: int, options: argparse.Namespace
+) -> str:
     """Markdown: medians over the repeats, and the range of the speeds."""
-    images = options.epochs * (options.images // 128 * 128)
+    images = options.epochs * an_epoch
     lines = [
-        f"### {pair}: {options.images} images an epoch, {options.epochs} epochs, "
+        f"### {pair}: {an_epoch} images an epoch, {options.epochs} epochs, "
         f"median of {options.repeats}\n",
         "| | images/s | from – to | time over the floor's | teacher forwards | peak MB |",
         "|---|--:|--:|--:|--:|--:|",

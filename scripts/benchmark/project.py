@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import hydra
 import torch
-from hydra import compose, initialize_config_dir
 from loops import Images
 from torch import nn
 
@@ -68,6 +68,11 @@ class Project:
         torch.manual_seed(0)
         torch.save(self.net("teacher").state_dict(), self.weights)
 
+    @property
+    def images_an_epoch(self) -> int:
+        """Those in complete batches of the training split."""
+        return len(self.data.train_dataloader()) * self.data.batch_size
+
     def images(self) -> Images:
         """The same images for the hand-written loops."""
         arrays, split = self.data.arrays, self.data.split
@@ -78,11 +83,11 @@ class Project:
         return Images(train, val, split.mean.tolist(), split.std.tolist())
 
     def net(self, role: str) -> nn.Module:
-        return build_net(self._compose("ce"), role, self.data)
+        return build_net(self.compose("ce"), role, self.data)
 
     def run(self, *overrides: str, method: str = "kd", epochs: int = 1) -> dict[str, Any]:
         """One run; its result, with the seconds of the whole run added as `seconds`."""
-        cfg = self._compose(method, f"trainer.max_epochs={epochs}", *overrides)
+        cfg = self.compose(method, f"trainer.max_epochs={epochs}", *overrides)
         folder = Path(cfg.paths.run)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -91,12 +96,12 @@ class Project:
             result = run(cfg, folder, self.data.variant())
         return result | {"seconds": time.perf_counter() - started}
 
-    def _compose(self, method: str, *overrides: str) -> Any:
+    def compose(self, method: str, *overrides: str) -> Any:
         register_models(CONF_DIR)
         knobs = ["method.temperature=2", "method.alpha=0.25"] if method == "kd" else []
         paths = [f"paths.output={self.folder}", f"paths.run={self.folder / 'run'}"]
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return compose(
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return hydra.compose(
                 "train",
                 overrides=[
                     *("data=cifar10", "data/view=none", "optimizer=adam", "scheduler=constant"),

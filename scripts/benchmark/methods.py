@@ -1,0 +1,104 @@
+"""What a step of every method costs beside a step of `kd`, the teacher's answers being kept.
+
+python scripts/benchmark/methods.py --batch-size 256
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalled
+
+from machine import describe, peak_mb, reset_peak
+from project import Project
+
+from kd.build import build_objectives, build_optimizer
+from kd.config import CONF_DIR, plain
+from kd.objectives.base import Setting
+from kd.taps import Taps
+
+# What a method needs to pair these nets, and to have all its terms in one step.
+NEEDS = {"fsp": ["method.variant=project"]}
+STAGED = ("ab", "fitnet", "fsp", "ft")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("methods", description=__doc__.split("\n")[0])
+    parser.add_argument("--teacher", default="resnet18")
+    parser.add_argument("--student", default="resnet8")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=10, help="of each method, after two")
+    options = parser.parse_args()
+    names = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
+    seconds: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
+    peaks: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project(
+            options.teacher, options.student, (3, 32, 32), 45_000, Path(folder), ["trainer=cpu"]
+        )
+        reference = step(project, "kd", options.batch_size)
+        for name in names:
+            reset_peak()
+            before = peak_mb()
+            one = step(project, name, options.batch_size)
+            timed(one), timed(one)  # oneDNN's first calls are slow
+            pairs = [(timed(one), timed(reference)) for _ in range(options.steps)]
+            peaks[name] = peak_mb() - before
+            seconds[name] = [mine for mine, _ in pairs]
+            ratios[name] = [mine / its for mine, its in pairs]
+            print(name, file=sys.stderr)
+    print(describe(torch.device("cpu")))
+    print("\n| method | ms a step | over `kd`'s | additional MB at the peak |\n|---|--:|--:|--:|")
+    for name in sorted(names, key=lambda name: statistics.median(ratios[name])):
+        milliseconds = 1000 * statistics.median(seconds[name])
+        ratio = statistics.median(ratios[name])
+        print(f"| `{name}` | {milliseconds:.0f} | {ratio:.2f} | {peaks[name]:.0f} |")
+
+
+def timed(call: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def step(project: Project, method: str, size: int) -> Callable[[], None]:
+    """One training step of the method on a fixed batch, with a fixed answer of the teacher."""
+    joint = ["method.joint=true"] if method in STAGED else []
+    cfg = project.compose(method, *NEEDS.get(method, []), *joint)
+    objectives, plan = build_objectives(cfg)
+    ours = [tap for objective in objectives.values() for tap in objective.student_taps]
+    theirs = [tap for objective in objectives.values() for tap in objective.teacher_taps]
+    student = Taps(project.net("student"), plain(cfg.student.taps), ours)
+    teacher = Taps(project.net("teacher").eval(), plain(cfg.teacher.taps), theirs)
+    index = torch.arange(size)
+    shown = project.data.train_dataloader().show(index, torch.zeros_like(index))
+    batch = shown._replace(input=torch.randn(size, 3, 32, 32))
+    with torch.no_grad():
+        answer = teacher.trace(batch.input)
+    setting = Setting(10, project.data.arrays.train_targets, student.head, teacher.head)
+    probes = [taps.probe(batch.input[:2]) for taps in (student, teacher)]
+    for objective in objectives.values():
+        objective.build(probes[0], probes[1], setting)
+    modules = torch.nn.ModuleList([student.net.train(), *objectives.values()])
+    optimizer = build_optimizer(cfg.optimizer, [p for p in modules.parameters() if p.requires_grad])
+    weights = plan.weights(0.5)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        trace = student.trace(batch.input)
+        terms = [w * objectives[name](trace, answer, batch) for name, w in weights.items()]
+        torch.stack(terms).sum().backward()
+        optimizer.step()
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
