@@ -49,9 +49,11 @@ def main() -> None:
     print(f"`python scripts/benchmark {' '.join(sys.argv[1:])}`\n")
     for pair in options.pairs:
         with tempfile.TemporaryDirectory() as folder:
-            print(
-                table(pair, measured(rows(pair, options, device, Path(folder)), options), options)
-            )
+            teacher, student, shape = PAIRS[pair]
+            overrides = [f"trainer={options.accelerator}", *options.override]
+            project = Project(teacher, student, shape, options.images, Path(folder), overrides)
+            costs = measured(rows(project, options, device), options)
+            print(table(pair, costs, project.images_an_epoch, options))
 
 
 def arguments() -> argparse.Namespace:
