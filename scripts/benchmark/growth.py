@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("figure", type=Path, help="the PNG to write")
     parser.add_argument("--pair", nargs=2, default=["deepnn", "lightnn"])
     parser.add_argument("--images", type=int, default=4500, help="that train, an epoch")
+    parser.add_argument("--sweep", type=int, metavar="EPOCHS", help="only eight jobs of so many")
     options = parser.parse_args()
     axes = {
         "epochs": [(options.images, n, 1) for n in STEPS],
@@ -38,6 +39,13 @@ def main() -> None:
         "images, two epochs": [(options.images * n // 2, 2, 1) for n in STEPS],
     }
     print(describe(torch.device("cpu")))
+    if options.sweep:
+        ways = list(WAYS)[1:]
+        costs = {way: cost(options.pair, way, options.images, options.sweep, 8) for way in ways}
+        for way, (seconds, forwards) in costs.items():
+            print(f"eight jobs of {options.sweep} epochs, {way}: {seconds:.1f} s, {forwards}")
+        print(f"ratio {costs[ways[0]][0] / costs[ways[1]][0]:.3f}")
+        return
     found = {}
     for axis, settings in axes.items():
         found[axis] = {way: [cost(options.pair, way, *s) for s in settings] for way in WAYS}
