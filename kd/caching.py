@@ -95,7 +95,6 @@ class Caching:
         content = {
             "net": plain(self.cfg.teacher.net),
             "weights": digest(x for item in taps.net.state_dict().items() for x in item),
-            "places": {tap: taps.places[tap] for tap in taps.wanted if tap in sizes},
             "images": self.data.images_fingerprint(split),
             "view": repr(self.data.view if split == "train" else Identity()),
             "precision": precision,
@@ -114,7 +113,9 @@ class Caching:
         if self.settings.mode == "refresh" or self._answers_otherwise(folder):
             Entry(folder).clear()
         row_bytes = {name: size * dtype.itemsize for name, size in sizes.items()}
-        cache = AnswerCache(folder, key, row_bytes, about)
+        # Not in the key: methods that read other taps share the logits.
+        places = {tap: taps.places[tap] for tap in taps.wanted if tap in sizes}
+        cache = AnswerCache(folder, key, row_bytes, about, places)
         return CachedTeacher(self.teacher, cache, dtype, self.data.eval_batch_size)
 
     def _probe(self) -> list[list[float]]:

@@ -901,7 +901,7 @@ def test_the_real_image_folder_is_listed():
 def from_config(*overrides: str):
     name, *overrides = overrides
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(f"data/{name}", overrides=["+seed=0", *overrides])
+        config = compose(f"data/{name}", overrides=["+seed=0", "+channels_last=false", *overrides])
     return instantiate(config.data, _convert_="all")
 
 

@@ -32,12 +32,10 @@ class InterruptAt(Callback):
 class Watch(Callback):
     """Note the random state at the start, and progress and learning rate behind every step."""
 
-    def __init__(self) -> None:
-        self.seen.clear()
-
     seen: ClassVar[list] = []
 
     def on_train_start(self, trainer, pl_module) -> None:
+        self.seen.clear()  # a teacher that is trained first has a Watch of its own
         self.seen.append(torch.get_rng_state())
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
@@ -116,7 +114,8 @@ class Losses(Callback):
 
     seen: ClassVar[list] = []
 
-    def __init__(self) -> None:
+    # Not when it is made: a teacher that has to be trained first has one of its own.
+    def on_train_start(self, trainer, pl_module) -> None:
         self.seen.clear()
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
@@ -163,6 +162,20 @@ def test_a_sweep_asks_the_teacher_once(output, tmp_path):
         index = training.sampler.order()[: 128 * len(training)]
         views |= set((index * 9 + training.views(index)).tolist())
     assert forwards[0] == len(views) + loader.num_samples["test"]
+
+
+def test_methods_with_other_taps_share_the_logits(output, tmp_path, caplog):
+    cache = f"paths.cache={tmp_path / 'cache'}"
+    forwards = {}
+    with caplog.at_level("INFO", "kd.teachers.cached"):
+        for name in ("at", "kd"):
+            folder = tmp_path / name
+            result = run(configured(folder, output, f"method={name}", cache), folder)
+            forwards[name] = result["teacher_forwards"]
+    assert forwards["at"] > 1000
+    assert forwards["kd"] == 0
+    assert "kept as float16, relative rounding error: logits " in caplog.text
+    assert "stage3 " in caplog.text
 
 
 def test_a_net_whose_code_changed_is_asked_anew(output, tmp_path, monkeypatch, caplog):
@@ -219,7 +232,8 @@ class Terms(Callback):
 
     seen: ClassVar[list] = []
 
-    def __init__(self) -> None:
+    # Not when it is made: a teacher that has to be trained first has one of its own.
+    def on_train_start(self, trainer, pl_module) -> None:
         self.seen.clear()
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:

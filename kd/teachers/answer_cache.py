@@ -28,14 +28,22 @@ class AnswerCache:
         key: identity of all that the answers depend on.
         row_bytes: for every tensor by its name, the size of one image's answer.
         about: plain facts for whoever lists the caches.
+        places: the modules that taps name; the same tap elsewhere in the net is another tensor.
     """
 
     def __init__(
-        self, folder: Path, key: str, row_bytes: Mapping[str, int], about: Mapping[str, Any]
+        self,
+        folder: Path,
+        key: str,
+        row_bytes: Mapping[str, int],
+        about: Mapping[str, Any],
+        places: Mapping[str, str] | None = None,
     ) -> None:
+        tables = {name: f"{name}@{(places or {}).get(name, '')}".rstrip("@") for name in row_bytes}
         self.folder, self.about = folder, about
         self.tables = {
-            name: Table(folder / name, f"{key} {name}", size) for name, size in row_bytes.items()
+            name: Table(folder / tables[name], f"{key} {tables[name]}", size)
+            for name, size in row_bytes.items()
         }
         self._rows_a_file = max(min(_FILE_ROWS, _FILE_BYTES // sum(row_bytes.values())), 1)
 

@@ -119,6 +119,10 @@ class CachedTeacher(nn.Module):
         started = time.perf_counter()
         computed = self.cache.complete(self._ids, compute)
         seconds = time.perf_counter() - started
+        if computed and not self.seconds:
+            errors = ", ".join(f"{name} {error:.1e}" for name, error in self.rounding.items())
+            kind = str(self.dtype).removeprefix("torch.")
+            log.info("%d answers kept as %s, relative rounding error: %s", computed, kind, errors)
         self.seconds += seconds if computed else 0.0
 
     def _answer(
