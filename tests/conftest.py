@@ -23,15 +23,15 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def output(tmp_path_factory) -> Path:
-    """One output root for the session, so that its tests share trained teachers."""
+    """One output root for a file, so that its tests, and no others, share trained teachers."""
     return tmp_path_factory.mktemp("outputs")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def train(output) -> Command:
-    """`python -m kd.train` in a process of its own, below the session's output root."""
+    """`python -m kd.train` in a process of its own, below the file's output root."""
 
     def call(*arguments: str, tiny: bool = True, timeout: int = 300, **environment: str):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **environment}
