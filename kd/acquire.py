@@ -19,7 +19,7 @@ from kd.config import content_hash, plain
 from kd.data.loader import TensorLoader
 from kd.data.module import ImageDataModule
 from kd.errors import UserError
-from kd.teachers.cached import Teacher
+from kd.teachers.base import Teacher
 from kd.teachers.checkpoint import WEIGHTS, load_weights
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry

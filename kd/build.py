@@ -1,27 +1,29 @@
 """Config -> objects, one leaf at a time: the only place that calls `hydra.utils.instantiate`."""
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from kd.callbacks import LogHyperparameters
-from kd.config import plain
+from kd.config import model_config, plain
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
+from kd.distillers.lesson import Peer
 from kd.distillers.stages import Plan, Stage, Weight
 from kd.doctor import Doctor
 from kd.errors import UserError
 from kd.objectives.base import Objective
-from kd.schedules import Schedule
+from kd.schedules import Between, Schedule
 
 
 def make(cfg: Any, place: str, **extra: Any) -> Any:
@@ -53,11 +55,14 @@ def build_data(cfg: DictConfig) -> ImageDataModule:
     return data
 
 
-def build_net(cfg: DictConfig, role: str, data: ImageDataModule) -> nn.Module:
-    """Make the net `cfg.<role>` for the data's channels, size and classes."""
+def build_net(
+    cfg: DictConfig, role: str, data: ImageDataModule, model: DictConfig | None = None
+) -> nn.Module:
+    """Make the net `cfg.<role>`, or `model` in that role, for the data at hand."""
+    model = cfg[role] if model is None else model
     net: nn.Module = make(
-        cfg[role].net,
-        f"{role}={cfg[role].name}",
+        model.net,
+        f"{role}={model.name}",
         in_channels=data.in_channels,
         image_size=data.image_size,
         num_classes=data.num_classes,
@@ -67,6 +72,26 @@ def build_net(cfg: DictConfig, role: str, data: ImageDataModule) -> nn.Module:
     return net
 
 
+def peer_configs(cfg: DictConfig) -> list[DictConfig]:
+    """The models of `mode.peers`, in their order; `student` stands for another such net.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    try:
+        return [cfg.student if name == "student" else model_config(name) for name in cfg.mode.peers]
+    except UserError as error:
+        raise UserError(f"mode.peers={list(cfg.mode.peers)}: {error}") from error
+
+
+def build_peers(cfg: DictConfig, data: ImageDataModule) -> list[Peer]:
+    """Make the nets that learn beside the student."""
+    return [
+        Peer(model.name, build_net(cfg, "mode.peers", data, model), plain(model.taps))
+        for model in peer_configs(cfg)
+    ]
+
+
 class StageConfig(NamedTuple):
     """One stage of a method as configured: name, share, weights, and where these stand."""
 
@@ -74,6 +99,13 @@ class StageConfig(NamedTuple):
     share: float
     weights: DictConfig
     place: str
+
+    def without(self, cfg: DictConfig, knob: str) -> DictConfig:
+        """The stage's weights if the method's `knob` were 0."""
+        other = copy.deepcopy(cfg)
+        other.method[knob] = 0.0
+        weights: DictConfig = OmegaConf.select(other, self.place)
+        return weights
 
 
 def stage_configs(cfg: DictConfig) -> list[StageConfig]:
@@ -90,29 +122,62 @@ def stage_configs(cfg: DictConfig) -> list[StageConfig]:
 
 def build_objectives(cfg: DictConfig) -> tuple[dict[str, Objective], Plan]:
     """Make the method's terms and the plan of their weights; a term of weight 0 is left out."""
-    configs = stage_configs(cfg)
-    stages = [
-        Stage(c.name, c.share, {k: w for k in map(str, c.weights) if (w := _weight(c, k)) != 0})
-        for c in configs
-    ]
+    schedules = build_schedules(cfg)
+    stages = []
+    for stage in stage_configs(cfg):
+        weights = {k: _weight(cfg, stage, k, schedules) for k in map(str, stage.weights)}
+        stages.append(Stage(stage.name, stage.share, {k: w for k, w in weights.items() if w != 0}))
     used = {name: None for stage in stages for name in stage.weights}
     objectives = {
         name: make(cfg.method.objectives[name], f"method.objectives.{name}") for name in used
     }
     try:
-        return objectives, Plan(stages)
+        return objectives, Plan(stages, schedules.get("temperature"))
     except ValueError as error:
         raise UserError(f"method.stages: {error}") from error
 
 
-def _weight(stage: StageConfig, name: str) -> Weight:
-    weight, place = stage.weights[name], f"{stage.place}.{name}"
-    if isinstance(weight, int | float):
-        return float(weight)
-    schedule = make(weight, place)
+def build_schedules(cfg: DictConfig) -> dict[str, Schedule]:
+    """Make what `method.schedules` says of the method's terms and knobs, by their names."""
+    configured = cfg.method.get("schedules") or {}
+    return {
+        str(name): _schedule(leaf, f"method.schedules.{name}") for name, leaf in configured.items()
+    }
+
+
+def _schedule(cfg: Any, place: str) -> Schedule:
+    schedule = make(cfg, place)
     if not isinstance(schedule, Schedule):
         raise UserError(f"{place}: {type(schedule).__name__} is no schedule of kd.schedules")
     return schedule
+
+
+def _weight(
+    cfg: DictConfig, stage: StageConfig, name: str, schedules: Mapping[str, Schedule]
+) -> Weight:
+    """A term's weight, moved by the schedule of the term or of a knob that enters the weight."""
+    weight, place = stage.weights[name], f"{stage.place}.{name}"
+    ends = {name: 0.0} | {
+        knob: stage.without(cfg, knob)[name]
+        for knob in schedules
+        if knob in cfg.method and knob not in cfg.method.objectives
+    }
+    moving = [by for by in schedules if by in ends and ends[by] != weight]
+    if not isinstance(weight, int | float):
+        moving.append(place)
+    if len(moving) > 1:
+        raise UserError(f"{place} would follow {len(moving)} schedules: {', '.join(moving)}")
+    if not moving:
+        return float(weight)
+    if moving == [place]:
+        return _schedule(weight, place)
+    return Between(schedules[moving[0]], float(ends[moving[0]]), float(weight))
+
+
+def distiller_class(cfg: DictConfig) -> type[Distiller]:
+    """The mode's LightningModule."""
+    found: type[Distiller] = get_object(cfg.mode.distiller._target_)
+    return found
 
 
 def build_distiller(cfg: DictConfig, **parts: Any) -> Distiller:

@@ -13,7 +13,8 @@ from kd.data.module import ImageDataModule
 from kd.data.views import Identity
 from kd.errors import UserError
 from kd.teachers.answer_cache import AnswerCache, Entry
-from kd.teachers.cached import DTYPES, CachedTeacher, Teacher
+from kd.teachers.base import Teacher
+from kd.teachers.cached import DTYPES, CachedTeacher
 from kd.teachers.frozen import FrozenTeacher
 
 log = logging.getLogger(__name__)

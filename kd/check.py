@@ -11,7 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from kd.build import build_optimizer, make, root_cause, stage_configs
+from kd.build import (
+    StageConfig,
+    build_objectives,
+    build_optimizer,
+    build_schedules,
+    distiller_class,
+    make,
+    peer_configs,
+    root_cause,
+    stage_configs,
+)
 from kd.config import plain
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective
@@ -32,10 +42,12 @@ def check_config(cfg: DictConfig) -> None:
     problems = list(_missing(cfg)) or [*_knobs(cfg), *_targets(_plain(cfg), "")]
     if not problems:
         problems = [
+            *_mode(cfg),
             *_method(cfg),
             *_optimization(cfg, ""),
             *_optimization(cfg.teacher.training, "teacher.training."),
         ]
+    problems = problems or list(_schedules(cfg))
     if problems:
         count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         raise UserError("\n  ".join([f"{count} in the configuration", *problems]))
@@ -214,12 +226,70 @@ def _objective(cfg: DictConfig, name: str, unused: bool) -> Iterator[str]:
     if objective.needs_labels and augment and get_object(augment).mixes:
         yield f"{place} reads labels, and data/augment={augment.split('.')[-1]} mixes them"
     yield from _unknown_taps(place, "student", objective.student_taps, cfg.student)
-    if not objective.needs_teacher:
-        return
-    if cfg.teacher.net is None:
+    if objective.needs_teacher:
+        yield from _teacher_taps(cfg, place, objective)
+
+
+def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
+    """Look for what an objective reads, in who teaches."""
+    mode = distiller_class(cfg)
+    if mode.offers is not None:
+        for tap in objective.teacher_taps:
+            if tap not in mode.offers:
+                offers = ", ".join(mode.offers) or "logits alone"
+                yield f"{place} reads the teacher's {tap}, and mode={cfg.mode.name} offers {offers}"
+    elif mode.taught_by == "peers":
+        both = dict.fromkeys((*objective.student_taps, *objective.teacher_taps))
+        for peer in (cfg.student, *peer_configs(cfg)):
+            yield from _unknown_taps(place, "mode.peers", tuple(both), peer)
+    elif mode.taught_by == "itself":
+        yield from _unknown_taps(place, "student", objective.teacher_taps, cfg.student)
+    elif cfg.teacher.net is None:
         yield f"{place} needs a teacher, and teacher={cfg.teacher.name}; name one, or method=ce"
     else:
         yield from _unknown_taps(place, "teacher", objective.teacher_taps, cfg.teacher)
+
+
+def _mode(cfg: DictConfig) -> Iterator[str]:
+    """Look for a teacher that the mode has no place for, or the other way round."""
+    taught_by = distiller_class(cfg).taught_by
+    name = cfg.teacher.name
+    if taught_by == "teacher" and name in ("itself", "peers"):
+        yield f"teacher={name}: mode={cfg.mode.name} has a teacher of its own; name a model"
+    if taught_by != "teacher" and name != taught_by:
+        whom = "itself" if taught_by == "itself" else "by the nets of mode.peers"
+        yield (
+            f"teacher={name}: with mode={cfg.mode.name} the student is taught {whom}; "
+            f"leave teacher out, or choose mode=offline"
+        )
+
+
+def _schedules(cfg: DictConfig) -> Iterator[str]:
+    """Look for schedules that nothing would follow."""
+    method = cfg.method
+    try:
+        schedules = build_schedules(cfg)
+        build_objectives(cfg)
+    except UserError as error:
+        yield str(error)
+        return
+    knobs = [key for key, value in plain(method).items() if _is_number(value)]
+    for name, schedule in schedules.items():
+        place = f"method.schedules.{name}"
+        if name in method.objectives:
+            continue
+        if name not in knobs:
+            yield f"{place}: no such term or knob; {nearest(name, [*method.objectives, *knobs])}"
+        elif name == "temperature":
+            if min(schedule(step / 100) for step in range(101)) <= 0:
+                yield f"{place}: a temperature must stay > 0; give it an end or a begin above 0"
+        elif not any(_enters(cfg, stage, name) for stage in stage_configs(cfg)):
+            yield f"{place}: {name} enters no weight, so that nothing would follow"
+
+
+def _enters(cfg: DictConfig, stage: StageConfig, knob: str) -> bool:
+    """Whether a knob has a part in any weight of a stage."""
+    return plain(stage.without(cfg, knob)) != plain(stage.weights)
 
 
 def _unknown_taps(place: str, role: str, wanted: tuple[str, ...], net: DictConfig) -> Iterator[str]:

@@ -21,6 +21,9 @@ Task = Callable[[DictConfig], Any]
 # What a key of several settings means when it is given a single value.
 _SHORT = {"teacher.cache": "teacher.cache.mode"}
 
+# What a method's YAML says beside its knobs.
+_NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
+
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
 
 
@@ -56,6 +59,8 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
 
 
 def _written_out(argument: str) -> str:
+    if argument.startswith("schedule@"):
+        return f"+{argument}"  # no method lists what might be scheduled
     key, equals, value = argument.partition("=")
     short = key in _SHORT and not value.startswith("{")
     return f"{_SHORT[key]}={value}" if equals and short else argument
@@ -95,7 +100,9 @@ def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
     place = str(parent._get_full_key("")).rstrip(".")
     key, keys = str(error.key), [str(key) for key in parent]
     if place == "method":
-        knobs = [k for k in keys if k not in ("name", "objectives", "weights")]
+        knobs = [
+            k for k in keys if k not in ("name", "objectives", "weights", "stages", "schedules")
+        ]
         listed = ", ".join(knobs) or "none"
         return f"method.{key}: method={parent.get('name')} has no {key!r}; its knobs: {listed}"
     elsewhere = [path for path in _paths(parent._get_root()) if path.split(".")[-1] == key]

@@ -3,14 +3,19 @@
 Importing this module registers the resolvers; it loads neither torch nor lightning.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+
+from kd.errors import UserError, nearest
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -53,6 +58,23 @@ def register_models(*folders: Path) -> None:
         for role in ("teacher", "student"):
             node = {"defaults": [{"/model@_here_": name}]}
             store.store(group=role, name=name, node=node, provider="kd")
+
+
+def model_config(name: str) -> DictConfig:
+    """`model/<name>.yaml` composed, as `teacher=<name>` would have it: name, net and taps.
+
+    Raises:
+        UserError: there is no such model; names the nearest.
+    """
+    with contextlib.ExitStack() as stack:
+        if not GlobalHydra.instance().is_initialized():  # a config composed elsewhere
+            stack.enter_context(initialize_config_dir(str(CONF_DIR), version_base="1.3"))
+        loader = GlobalHydra.instance().config_loader()
+        names = loader.get_group_options("model")
+        if name not in names:
+            raise UserError(f"there is no model {name!r}; {nearest(name, names)}")
+        cfg: DictConfig = compose(f"model/{name}").model
+    return cfg
 
 
 def plain(cfg: Any) -> Any:

@@ -16,16 +16,24 @@ from rich.table import Table
 from safetensors.torch import save_file
 
 from kd.acquire import Teaching, acquire_teacher
-from kd.build import build_data, build_distiller, build_net, build_objectives, build_trainer
+from kd.build import (
+    build_data,
+    build_distiller,
+    build_net,
+    build_objectives,
+    build_peers,
+    build_trainer,
+    distiller_class,
+)
 from kd.check import check_config
 from kd.config import config_hash, settings
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
+from kd.distillers.lesson import Lesson, key
 from kd.errors import UserError
 from kd.objectives.base import Objective
 from kd.results import count_parameters, git_commit, library_versions, write_result
 from kd.teachers.checkpoint import WEIGHTS
-from kd.trace import Trace
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +107,11 @@ def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Resu
         objectives=objectives,
         plan=plan,
         num_classes=data.num_classes,
-        teacher=teaching and teaching.teacher,
-        test_logits=None if teaching is None else teaching.test_logits,
+        **_teachers(cfg, data, teaching),
     )
-    traces = distiller.build_adapters(_zero_batch(data), data.arrays.train_targets)
-    _print_taps(cfg, objectives, *traces)
+    lessons = distiller.build_adapters(_zero_batch(data), data.arrays.train_targets)
+    _refuse_several_devices(cfg, trainer, distiller)
+    _print_taps(cfg, distiller, lessons)
     if cfg.compile is not None:
         distiller.compile_nets(cfg.compile)
     # Adapters drew random numbers; from here on every method starts from the same state.
@@ -130,10 +138,31 @@ def _fit(
 def _acquire(
     cfg: DictConfig, data: ImageDataModule, objectives: dict[str, Objective], trainer: Trainer
 ) -> Teaching | None:
-    if not any(objective.needs_teacher for objective in objectives.values()):
+    needed = any(objective.needs_teacher for objective in objectives.values())
+    if not needed or distiller_class(cfg).taught_by != "teacher":
         return None
     wanted = [tap for objective in objectives.values() for tap in objective.teacher_taps]
     return acquire_teacher(cfg, data, wanted, trainer.strategy.root_device, run)
+
+
+def _teachers(cfg: DictConfig, data: ImageDataModule, teaching: Teaching | None) -> dict[str, Any]:
+    """Whoever teaches the student, as the mode's class takes it; itself needs no mention."""
+    taught_by = distiller_class(cfg).taught_by
+    if taught_by == "peers":
+        return {"peers": build_peers(cfg, data)}
+    if taught_by == "teacher" and teaching is not None:
+        return {"teacher": teaching.teacher, "test_logits": teaching.test_logits}
+    return {}
+
+
+def _refuse_several_devices(cfg: DictConfig, trainer: Trainer, distiller: Distiller) -> None:
+    if trainer.world_size == 1:
+        return
+    reasons = {f"mode={cfg.mode.name}": distiller.one_device}
+    reasons |= {f"method={cfg.method.name}": term.one_device for term in distiller.terms.values()}
+    for place, reason in reasons.items():
+        if reason:
+            raise UserError(f"{place} runs on one device: {reason}; use trainer.devices=1")
 
 
 def _resume_point(cfg: DictConfig) -> Path | None:
@@ -190,7 +219,9 @@ def _teacher_result(cfg: DictConfig, teaching: Teaching | None, parameters: int)
     keys = ("teacher/test/acc", "teacher/params", "teacher/source", "teacher/seconds")
     if teaching is None:
         nothing = dict.fromkeys((*keys, "compression", "teacher/answers", "teacher/cache_seconds"))
-        return {"teacher": "none", **nothing, "teacher_forwards": 0}
+        # Which of the student's peers or of its own past taught it is the mode's to say.
+        who = "none" if distiller_class(cfg).taught_by == "teacher" else cfg.teacher.name
+        return {"teacher": who, **nothing, "teacher_forwards": 0}
     theirs = count_parameters(teaching.teacher)
     values = (teaching.test_acc, theirs, teaching.source, round(teaching.seconds, 3))
     return {
@@ -202,15 +233,18 @@ def _teacher_result(cfg: DictConfig, teaching: Teaching | None, parameters: int)
     }
 
 
-def _print_taps(
-    cfg: DictConfig, objectives: dict[str, Objective], student: Trace, teacher: Trace
-) -> None:
+def _print_taps(cfg: DictConfig, distiller: Distiller, lessons: dict[str, Lesson]) -> None:
     table = Table(title="matched taps, shapes without the batch")
     for column in ("objective", f"student {cfg.student.name}", f"teacher {cfg.teacher.name}"):
         table.add_column(column)
-    for name, objective in objectives.items():
-        for ours, theirs in zip(objective.student_taps, objective.teacher_taps, strict=False):
-            shapes = [list(t.taps[k].shape[1:]) for t, k in ((student, ours), (teacher, theirs))]
-            table.add_row(name, f"{ours} {shapes[0]}", f"{theirs} {shapes[1]}")
+    for lesson, (student, teacher, *_) in lessons.items():
+        if teacher is None:
+            continue
+        for name, term in distiller.terms_of(lesson).items():
+            for ours, theirs in zip(term.student_taps, term.teacher_taps, strict=False):
+                pairs = (student, ours), (teacher, theirs)
+                shapes = [list(trace.taps[tap].shape[1:]) for trace, tap in pairs]
+                named = key(lesson, name), f"{ours} {shapes[0]}", f"{theirs} {shapes[1]}"
+                table.add_row(*named)
     if table.row_count:
         Console().print(table)

@@ -1,8 +1,9 @@
-"""The step that every mode shares: traces in, weighted sum of objectives out."""
+"""The step that every mode shares: lessons in, weighted sum of objectives out."""
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from lightning import LightningModule
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from kd.distillers.deployed import ChangedStudent
+from kd.distillers.lesson import Lesson, key
 from kd.distillers.stages import Plan, Stage
 from kd.errors import UserError
 from kd.metrics import Evaluation, Means
@@ -26,7 +28,10 @@ NO_TRACE = Trace(torch.empty(0), {})
 
 
 class Distiller(LightningModule, ABC):
-    """Trains a student on Σ weight · objective; a mode says where the teacher's trace comes from.
+    """Trains a student on Σ weight · objective; a mode says who teaches it.
+
+    A mode turns a batch into lessons: who learns, and from whom. Every lesson has the method's
+    terms, with adapters of its own; most modes have one lesson, whose name is empty.
 
     Args:
         student: the net to train; its weights are `student.*` in checkpoints.
@@ -37,7 +42,19 @@ class Distiller(LightningModule, ABC):
         scheduler: factor of the learning rate as a function of a stage's progress, applied every
             step.
         num_classes: K.
+        lessons: the names of the mode's lessons that have a teacher.
+        labels_only: those of lessons without one.
+
+    Attributes:
+        taught_by: where the teacher's answers come from: a teacher of its own, nets that learn
+            beside the student, or the student itself.
+        offers: the teacher's taps that objectives may read; None: all those of its net.
+        one_device: why the mode cannot be spread over several devices; empty: it can.
     """
+
+    taught_by: ClassVar[Literal["teacher", "peers", "itself"]] = "teacher"
+    offers: ClassVar[tuple[str, ...] | None] = None
+    one_device: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -48,13 +65,16 @@ class Distiller(LightningModule, ABC):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Schedule,
         num_classes: int,
+        lessons: Sequence[str] = ("",),
+        labels_only: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.strict_loading = False  # a checkpoint has no teacher; see on_load_checkpoint
         self.student = student
         wanted = [tap for objective in objectives.values() for tap in objective.student_taps]
         self.student_taps = Taps(student, places, wanted)
-        self.objectives = nn.ModuleDict(objectives)
+        self.needing_teacher = {name for name, term in objectives.items() if term.needs_teacher}
+        self.objectives = nn.ModuleDict(_terms(objectives, lessons, labels_only))
         self.plan = plan
         self.optimizer_factory = optimizer
         self.scheduler = scheduler
@@ -67,40 +87,56 @@ class Distiller(LightningModule, ABC):
         self.test_figures = Evaluation(num_classes, calibration=True)
 
     @abstractmethod
-    def traces(self, batch: Batch) -> tuple[Trace, Trace]:
-        """Return the student's trace, with gradients, and that of who teaches it, without."""
+    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
+        """Return the step's lessons by name.
+
+        Args:
+            batch: what the loader yields.
+            taught: whether any term that counts now reads a teacher; nobody is asked otherwise,
+                and the lessons have none.
+        """
 
     @abstractmethod
-    def probe(self, images: Tensor) -> tuple[Trace, Trace]:
-        """Return both traces of a small batch in eval mode, leaving no mark on the nets."""
+    def probe(self, images: Tensor) -> dict[str, Lesson]:
+        """Return the lessons of a small batch in eval mode, leaving no mark on the nets."""
 
-    def build_adapters(self, images: Tensor, targets: Tensor) -> tuple[Trace, Trace]:
+    def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Lesson]:
         """Let every objective make its adapters from real shapes; before the optimizer exists.
 
         Args:
             images: a small normalised batch [b, C, H, W].
             targets: labels [N] of the training pool.
         """
-        student, teacher = self.probe(images)
-        heads = {"student_head": self.student_taps.head, "teacher_head": self.teacher_head}
-        setting = Setting(self.num_classes, targets, **heads)
-        for objective in self.terms.values():
-            objective.build(student, teacher, setting)
-        return student, teacher
+        lessons = self.probe(images)
+        for name, lesson in lessons.items():
+            heads = lesson.student_head, lesson.teacher_head
+            setting = Setting(self.num_classes, targets, *heads)
+            for objective in self.terms_of(name).values():
+                objective.build(lesson.student, lesson.teacher or NO_TRACE, setting)
+        return lessons
+
+    def terms_of(self, lesson: str) -> dict[str, Objective]:
+        """The objectives of one lesson, by the method's names for them."""
+        start = key(lesson, "")
+        return {
+            name.removeprefix(start): term
+            for name, term in self.terms.items()
+            if name.startswith(start) and "/" not in name.removeprefix(start)
+        }
 
     @property
     def terms(self) -> dict[str, Objective]:
-        """The objectives by name."""
+        """All objectives, by the names that logs and checkpoints use."""
         return cast(dict[str, Objective], dict(self.objectives.items()))
-
-    @property
-    def teacher_head(self) -> nn.Module | None:
-        """The module that turns the teacher's embedding into logits, where there is one."""
-        return None
 
     def compile_nets(self, mode: str) -> None:
         """Have torch compile what runs every step, with their taps; after `build_adapters`."""
         self.student.compile(mode=mode)
+
+    @property
+    def taught(self) -> bool:
+        """Whether any term that counts now reads a teacher."""
+        return not self.needing_teacher.isdisjoint(self.plan.weights(self.progress))
 
     @property
     def progress(self) -> float:
@@ -113,6 +149,7 @@ class Distiller(LightningModule, ABC):
             self._enter(stage)
         for objective in self.terms.values():
             objective.progress = self.progress
+        self.plan.set_temperatures(self.terms.values(), self.progress)
 
     def _enter(self, stage: Stage) -> None:
         """Begin a stage: with a fresh optimizer, unless the run has just been resumed within it."""
@@ -125,12 +162,15 @@ class Distiller(LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_index: int) -> dict[str, Any]:
         """Return the loss, and the raw terms by name; a term whose weight is 0 is not computed."""
-        student, teacher = self.traces(batch)
-        weights, objectives = self.plan.weights(self.progress), self.terms
-        terms = {name: objectives[name](student, teacher, batch) for name in weights}
-        self.weighted = {name: (weights[name], term) for name, term in terms.items()}
-        loss = torch.stack([weight * term for weight, term in self.weighted.values()]).sum()
-        raw = {name: term.detach() for name, term in terms.items()}
+        weights = self.plan.weights(self.progress)
+        self.weighted = {}
+        for name, lesson in self.lessons(batch, self.taught).items():
+            for term, objective in self.terms_of(name).items():
+                if term in weights:
+                    value = objective(lesson.student, lesson.teacher or NO_TRACE, batch)
+                    self.weighted[key(name, term)] = (lesson.share * weights[term], value)
+        loss = torch.stack([weight * value for weight, value in self.weighted.values()]).sum()
+        raw = {name: value.detach() for name, (_, value) in self.weighted.items()}
         self._means.add({"loss": loss.detach(), **raw})
         return {"loss": loss, "terms": raw}
 
@@ -156,6 +196,8 @@ class Distiller(LightningModule, ABC):
         figures = {f"val/{k}": v for k, v in self.val_figures.compute().items()}
         self.log_dict(figures, prog_bar=True)
         self.log(HPARAMS_METRIC, figures["val/acc"])
+        if not self.trainer.sanity_checking:
+            self.plan.observe(figures["val/acc"].item())
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         teacher = self.teacher_test_logits(batch)
@@ -188,6 +230,7 @@ class Distiller(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["means"] = self._means.state_dict()
+        checkpoint["plan"] = self.plan.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that is not of these nets; Lightning's strictness is off."""
@@ -199,3 +242,16 @@ class Distiller(LightningModule, ABC):
                 "resume with the method, student and data it was made with"
             )
         self._means.load_state_dict(checkpoint["means"])
+        self.plan.load_state_dict(checkpoint["plan"])
+
+
+def _terms(
+    objectives: Mapping[str, Objective], taught: Sequence[str], labels_only: Sequence[str]
+) -> dict[str, Objective]:
+    """Every lesson's terms: the first lesson has the given ones, the others copies."""
+    found: dict[str, Objective] = {}
+    for lesson in (*taught, *labels_only):
+        used = {k: o for k, o in objectives.items() if lesson in taught or not o.needs_teacher}
+        fresh = used if lesson == taught[0] else copy.deepcopy(used)
+        found |= {key(lesson, name): objective for name, objective in fresh.items()}
+    return found

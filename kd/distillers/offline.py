@@ -2,12 +2,13 @@
 
 from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd.data.loader import TensorLoader
-from kd.distillers.base import NO_TRACE, Distiller
-from kd.teachers.cached import Teacher
-from kd.trace import Batch, Trace
+from kd.distillers.base import Distiller
+from kd.distillers.lesson import Lesson
+from kd.teachers.base import Teacher
+from kd.trace import Batch
 
 
 class OfflineDistiller(Distiller):
@@ -22,37 +23,43 @@ class OfflineDistiller(Distiller):
 
     def __init__(
         self,
-        teacher: Teacher | None,
+        teacher: Teacher | None = None,
         test_logits: Tensor | None = None,
         **student: Any,
     ) -> None:
-        super().__init__(**student)
+        self._shares = {"": 1.0} if teacher is None else dict(teacher.shares)
+        super().__init__(**student, lessons=tuple(self._shares))
         self.teacher = teacher
         self.test_logits = test_logits
         self._prepared = -1  # the epoch the teacher is ready for
 
-    def traces(self, batch: Batch) -> tuple[Trace, Trace]:
-        teacher = NO_TRACE if self.teacher is None else self.teacher.trace(batch)
-        return self.student_taps.trace(batch.input), teacher
+    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
+        student = self.student_taps.trace(batch.input)
+        if self.teacher is None or not taught:
+            return {name: Lesson(student, share=share) for name, share in self._shares.items()}
+        traces = self.teacher.traces(batch)
+        return {k: Lesson(student, traces[k], share) for k, share in self._shares.items()}
 
-    def probe(self, images: Tensor) -> tuple[Trace, Trace]:
-        teacher = NO_TRACE if self.teacher is None else self.teacher.taps.probe(images)
-        return self.student_taps.probe(images), teacher
-
-    @property
-    def teacher_head(self) -> nn.Module | None:
-        return None if self.teacher is None else self.teacher.taps.head
+    def probe(self, images: Tensor) -> dict[str, Lesson]:
+        student, head = self.student_taps.probe(images), self.student_taps.head
+        if self.teacher is None:
+            return {"": Lesson(student, student_head=head)}
+        return {
+            name: Lesson(student, trace, self._shares[name], head, self.teacher.head)
+            for name, trace in self.teacher.probe(images).items()
+        }
 
     def compile_nets(self, mode: str) -> None:
         super().compile_nets(mode)
         if self.teacher is not None and self.teacher.answers == "live":
-            self.teacher.taps.net.compile(mode=mode)
+            for net in self.teacher.nets:
+                net.compile(mode=mode)
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         super().on_train_batch_start(batch, batch_index)
         # Lightning leaves out on_train_epoch_start where a run is resumed in mid-epoch.
         loader = cast(TensorLoader, self.trainer.train_dataloader)
-        if self.teacher is not None and self._prepared != loader.sampler.epoch:
+        if self.teacher is not None and self.taught and self._prepared != loader.sampler.epoch:
             self._prepare(self.teacher, loader)
             self._prepared = loader.sampler.epoch
 

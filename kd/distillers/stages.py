@@ -1,9 +1,11 @@
 """What is trained when: the stages of a run, and the weights of the terms in each."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from kd.schedules import Schedule
+from torch import nn
+
+from kd.schedules import Between, Schedule
 
 Weight = float | Schedule
 
@@ -26,14 +28,17 @@ class Plan:
 
     Args:
         stages: at least one; their shares make 1.
+        temperature: factor of every objective's temperature over the run; None: 1.
     """
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    def __init__(self, stages: Sequence[Stage], temperature: Schedule | None = None) -> None:
         total = sum(stage.share for stage in stages)
         if abs(total - 1) > 1e-6 or any(stage.share <= 0 for stage in stages):
             shares = {stage.name: stage.share for stage in stages}
             raise ValueError(f"the stages' shares must be > 0 and make 1, got {shares}")
         self.stages = list(stages)
+        self.temperature = temperature
+        self._base: dict[nn.Module, float] = {}  # temperatures as configured
 
     def at(self, progress: float) -> tuple[Stage, float]:
         """The stage at a run's progress in [0, 1], and how much of it is done, in [0, 1]."""
@@ -53,3 +58,32 @@ class Plan:
         stage, done = self.at(progress)
         now = {k: w(done) if isinstance(w, Schedule) else w for k, w in stage.weights.items()}
         return {name: weight for name, weight in now.items() if weight} or now
+
+    def set_temperatures(self, objectives: Iterable[nn.Module], progress: float) -> None:
+        """Give the objectives that have a temperature that of this progress."""
+        if self.temperature is None:
+            return
+        factor = self.temperature(progress)
+        for objective in objectives:
+            own: Any = getattr(objective, "temperature", None)
+            if isinstance(own, float):
+                vars(objective)["temperature"] = self._base.setdefault(objective, own) * factor
+
+    @property
+    def schedules(self) -> list[Schedule]:
+        """All schedules of weights and temperatures, each once, in a fixed order."""
+        weights = [weight for stage in self.stages for weight in stage.weights.values()]
+        moved = [w.schedule if isinstance(w, Between) else w for w in (*weights, self.temperature)]
+        return list(dict.fromkeys(s for s in moved if isinstance(s, Schedule)))
+
+    def observe(self, accuracy: float) -> None:
+        """Tell the schedules the validation accuracy of an epoch that has just ended."""
+        for schedule in self.schedules:
+            schedule.observe(accuracy)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"schedules": [schedule.state_dict() for schedule in self.schedules]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for schedule, then in zip(self.schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(then)

@@ -2,15 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from kd.data.loader import TensorLoader
 from kd.errors import UserError
-from kd.taps import Taps
 from kd.teachers.answer_cache import AnswerCache
+from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.trace import Batch, Trace
 
@@ -19,7 +20,7 @@ DTYPES = {"float16": torch.float16, "float32": torch.float32}
 _RESIDENT_BYTES = 1 << 28  # larger tensors of an epoch stay in the mapped files
 
 
-class CachedTeacher(nn.Module):
+class CachedTeacher(Teacher):
     """Answers from a cache by (image, view); equal to the live teacher up to the type kept.
 
     Before each epoch `prepare` has what is missing computed in large batches. Where the cache
@@ -32,7 +33,6 @@ class CachedTeacher(nn.Module):
         batch_size: images the teacher looks at together.
 
     Attributes:
-        seconds: spent in computing missing answers.
         rounding: by tensor, the root mean square of what `dtype` cuts off over that of the values;
             measured on the first batch computed.
     """
@@ -43,36 +43,38 @@ class CachedTeacher(nn.Module):
         super().__init__()
         self.teacher = teacher
         self.cache, self.dtype, self.batch_size = cache, dtype, batch_size
-        self.seconds = 0.0
+        self._seconds = 0.0
         self.rounding: dict[str, float] = {}
         self._live = False
         self._ids = self._position = torch.empty(0, dtype=torch.int64)
         self._resident: dict[str, Tensor] = {}
 
     @property
-    def taps(self) -> Taps:
-        return self.teacher.taps
-
-    @property
-    def answers(self) -> str:
-        """How its traces come about, for result.json."""
+    def answers(self) -> Literal["live", "cached"]:
         return "live" if self._live else "cached"
 
     @property
     def forwards(self) -> int:
-        """How many images the net has processed in this run."""
         return self.teacher.forwards
+
+    @property
+    def seconds(self) -> float:
+        return self._seconds
+
+    @property
+    def nets(self) -> Sequence[nn.Module]:
+        return self.teacher.nets
+
+    @property
+    def head(self) -> nn.Module | None:
+        return self.teacher.head
+
+    def probe(self, images: Tensor) -> dict[str, Trace]:
+        return self.teacher.probe(images)
 
     def prepare(
         self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]
     ) -> None:
-        """Make ready for one epoch: the samples `index` [M] in the views `loader` shows now.
-
-        Args:
-            loader: of the training images, its sampler set to the epoch.
-            index: the samples, each once.
-            report: called with images done and wanted while answers are computed.
-        """
         if self._live:
             return
         self._ids = (index * loader.view_space.size + loader.views(index)).cpu()
@@ -96,7 +98,6 @@ class CachedTeacher(nn.Module):
         }
 
     def trace(self, batch: Batch) -> Trace:
-        """Answer a batch of the epoch prepared: logits [B, K] and the wanted taps."""
         if self._live:
             return self.teacher.trace(batch)
         at = self._position.index_select(0, batch.index)
@@ -119,11 +120,11 @@ class CachedTeacher(nn.Module):
         started = time.perf_counter()
         computed = self.cache.complete(self._ids, compute)
         seconds = time.perf_counter() - started
-        if computed and not self.seconds:
+        if computed and not self._seconds:
             errors = ", ".join(f"{name} {error:.1e}" for name, error in self.rounding.items())
             kind = str(self.dtype).removeprefix("torch.")
             log.info("%d answers kept as %s, relative rounding error: %s", computed, kind, errors)
-        self.seconds += seconds if computed else 0.0
+        self._seconds += seconds if computed else 0.0
 
     def _answer(
         self, loader: TensorLoader, ids: Tensor, report: Callable[[], None]
@@ -156,6 +157,3 @@ class CachedTeacher(nn.Module):
                 cut = (kept[name].float() - value.float()).norm() / value.float().norm()
                 self.rounding[name] = float(cut.nan_to_num())
         return kept
-
-
-Teacher = FrozenTeacher | CachedTeacher

@@ -1,57 +1,62 @@
 """The teacher of an offline run: a net that answers and never changes."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from kd.data.loader import TensorLoader
 from kd.taps import Taps
+from kd.teachers.base import Teacher
 from kd.trace import Batch, Trace
 
 
-class FrozenTeacher(nn.Module):
-    """A trained net in eval mode, without gradients, whose weights no checkpoint contains.
+class FrozenTeacher(Teacher):
+    """A trained net that looks at every batch when it comes.
 
     Args:
         net: the trained net; its parameters are frozen in place.
         places: canonical tap name -> module path.
         wanted: the taps to record.
-
-    Attributes:
-        forwards: how many images the net has processed.
-        answers: how its traces come about, for result.json.
-        seconds: spent in answering in advance: none.
     """
 
     def __init__(self, net: nn.Module, places: Mapping[str, str], wanted: Iterable[str]) -> None:
         super().__init__()
         self.net = net.requires_grad_(False)
         self.taps = Taps(net, places, wanted)
-        self.forwards = 0
-        self.answers, self.seconds = "live", 0.0
+        self._forwards = 0
         self.train(False)
 
-    def train(self, mode: bool = True) -> "FrozenTeacher":
-        """Stay in eval mode, whatever the module around says."""
-        return super().train(False)
-
-    def state_dict(self, *args: Any, destination: Any = None, **kwargs: Any) -> Any:
-        """Return no weights: they lie in the teacher's own file, once for all its students."""
-        return {} if destination is None else destination
+    @property
+    def answers(self) -> Literal["live"]:
+        return "live"
 
     @property
-    def device(self) -> torch.device:
-        return next(self.net.parameters()).device
+    def forwards(self) -> int:
+        return self._forwards
+
+    @property
+    def seconds(self) -> float:
+        return 0.0
+
+    @property
+    def nets(self) -> Sequence[nn.Module]:
+        return [self.net]
+
+    @property
+    def head(self) -> nn.Module | None:
+        return self.taps.head
 
     @torch.no_grad()
     def trace(self, batch: Batch) -> Trace:
-        """Answer a batch: logits [B, K] and the wanted taps, without gradients."""
-        self.forwards += len(batch.input)
+        self._forwards += len(batch.input)
         return self.taps.trace(batch.input)
+
+    def probe(self, images: Tensor) -> dict[str, Trace]:
+        return {"": self.taps.probe(images)}
 
     def prepare(
         self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]
     ) -> None:
-        """Nothing is to be made ready for an epoch: every batch is looked at when it comes."""
+        """Nothing is to be made ready: every batch is looked at when it comes."""

@@ -1,0 +1,83 @@
+"""What every teacher of an offline run is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from kd.data.loader import TensorLoader
+from kd.trace import Batch, Trace
+
+
+class Teacher(nn.Module, ABC):
+    """Trained nets that answer, never change, and leave no weights in a student's checkpoint.
+
+    Attributes:
+        shares: the lessons it gives by name, and the share of each in the loss; almost always one,
+            whose name is empty.
+    """
+
+    shares: Mapping[str, float] = {"": 1.0}
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stay in eval mode, whatever the module around says."""
+        return super().train(False)
+
+    def state_dict(self, *args: Any, destination: Any = None, **kwargs: Any) -> Any:
+        """Return no weights: they lie in the teacher's own file, once for all its students."""
+        return {} if destination is None else destination
+
+    @property
+    @abstractmethod
+    def answers(self) -> Literal["live", "cached"]:
+        """How its traces come about, for result.json."""
+
+    @property
+    @abstractmethod
+    def forwards(self) -> int:
+        """How many images its nets have processed in this run."""
+
+    @property
+    @abstractmethod
+    def seconds(self) -> float:
+        """Spent in answering in advance."""
+
+    @property
+    @abstractmethod
+    def nets(self) -> Sequence[nn.Module]:
+        """The nets that answer."""
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Module | None:
+        """The module that turns the tap `embedding` into logits, where there is one."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.nets[0].parameters()).device
+
+    @abstractmethod
+    def trace(self, batch: Batch) -> Trace:
+        """Answer a batch: logits [B, K] and the wanted taps, without gradients."""
+
+    def traces(self, batch: Batch) -> dict[str, Trace]:
+        """Answer a batch for every lesson."""
+        return {"": self.trace(batch)}
+
+    @abstractmethod
+    def probe(self, images: Tensor) -> dict[str, Trace]:
+        """Answer a small batch [b, C, H, W] live for every lesson, leaving no mark."""
+
+    @abstractmethod
+    def prepare(
+        self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]
+    ) -> None:
+        """Make ready for one epoch: the samples `index` [M] in the views `loader` shows now.
+
+        Args:
+            loader: shows and normalises images; its sampler knows the epoch.
+            index: the samples in question, in any order.
+            report: told how many images are answered, and how many have to be.
+        """
