@@ -42,7 +42,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             # With this set, Hydra hands exceptions on instead of printing them.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             try:
-                sys.argv[1:] = [_written_out(argument) for argument in sys.argv[1:]]
+                sys.argv[1:] = [written_out(argument) for argument in sys.argv[1:]]
                 register_models(CONF_DIR, *_config_dirs(sys.argv[1:]))
                 main()
             except KeyboardInterrupt:
@@ -58,7 +58,8 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     return decorate
 
 
-def _written_out(argument: str) -> str:
+def written_out(argument: str) -> str:
+    """An argument as Hydra takes it."""
     if argument.startswith("schedule@"):
         return f"+{argument}"  # no method lists what might be scheduled
     key, equals, value = argument.partition("=")

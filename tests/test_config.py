@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from kd.check import check_config
+from kd.cli import written_out
 from kd.config import CONF_DIR, config_hash, register_models, settings
 from kd.errors import UserError
 
@@ -29,6 +30,7 @@ GROUPS = {
     "data/view": "data/view",
     "data/augment": "data/augment",
     "teacher": "teacher",
+    "schedule": "+schedule@method.schedules.soft",
 }
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
 # Folders of images have no default place.
@@ -79,7 +81,7 @@ def test_commands_in_comments_are_true(path: Path):
         overrides = [a.strip("'\"") for a in arguments.split() if not a.startswith("-")]
         missing = ["data.root=x"] if "data=image_folder" in overrides else []
         if "=…" not in arguments and "..." not in arguments:
-            check_config(composed(*[o.split(",")[0] for o in overrides], *missing))
+            check_config(composed(*[written_out(o.split(",")[0]) for o in overrides], *missing))
 
 
 @pytest.mark.parametrize("method", options("method"))
