@@ -8,17 +8,21 @@ from typing import ClassVar
 import pytest
 import torch
 from conftest import make_batch, make_trace
+from hydra import compose, initialize_config_dir
 from torch import nn
 
+from kd.build import build_objectives
+from kd.config import CONF_DIR, register_models
 from kd.distillers.base import Distiller
 from kd.distillers.offline import OfflineDistiller
 from kd.distillers.stages import Plan, Stage
+from kd.errors import UserError
 from kd.metrics import Evaluation
 from kd.objectives.base import Setting
 from kd.objectives.cross_entropy import CrossEntropy
 from kd.objectives.fitnet import Hint
 from kd.objectives.soft_targets import SoftTargets
-from kd.schedules import Constant, Linear
+from kd.schedules import Constant, Linear, Until
 from kd.teachers.frozen import FrozenTeacher
 
 
@@ -188,3 +192,81 @@ def test_figures_start_anew():
     evaluation.update(torch.eye(2), torch.tensor([1, 0]))
     assert evaluation.compute()["acc"] == 0
     assert "agreement" not in evaluation.compute()
+
+
+# Schedules
+
+
+def plan_of(*overrides):
+    register_models(CONF_DIR)
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        cfg = compose("train", overrides=["paths.run=run", *overrides])
+    return build_objectives(cfg)
+
+
+def test_what_alpha_gives_up_the_labels_get():
+    schedule = ["+schedule@method.schedules.alpha=until", "method.schedules.alpha.end=0.5"]
+    _, plan = plan_of("method.alpha=0.9", *schedule)
+    assert plan.weights(0.49) == pytest.approx({"hard": 0.1, "soft": 0.9})
+    assert plan.weights(0.5) == {"hard": 1.0}
+    _, plan = plan_of("method.alpha=1", *schedule)
+    assert plan.weights(0.2) == {"soft": 1.0}
+    assert plan.weights(0.8) == {"hard": 1.0}
+
+
+def test_a_scheduled_term_leaves_the_others_alone():
+    _, plan = plan_of("method=at", "+schedule@method.schedules.attention=until")
+    assert plan.weights(0.4) == {"hard": 1.0, "attention": 1000.0}
+    assert plan.weights(0.6) == {"hard": 1.0}
+
+
+def test_a_schedule_moves_the_weights_of_a_later_stage():
+    _, plan = plan_of("method=fitnet", "+schedule@method.schedules.alpha=grow")
+    assert plan.weights(0.1) == {"hint": 100.0}
+    assert plan.weights(0.25) == {"hard": 1.0}
+    assert plan.weights(0.625) == pytest.approx({"hard": 0.55, "soft": 0.45})
+    assert plan.weights(1.0) == pytest.approx({"hard": 0.1, "soft": 0.9})
+
+
+def test_a_weight_follows_one_schedule():
+    both = [f"+schedule@method.schedules.{name}=grow" for name in ("alpha", "soft")]
+    with pytest.raises(UserError, match=r"weights.soft would follow 2 schedules: alpha, soft"):
+        plan_of(*both)
+
+
+def test_the_temperature_follows_its_schedule():
+    schedule = ["+schedule@method.schedules.temperature=linear"]
+    objectives, plan = plan_of(*schedule, "method.schedules.temperature.end=0.25")
+    seen = []
+    for progress in (0.0, 0.5, 1.0):
+        plan.set_temperatures(objectives.values(), progress)
+        seen.append(objectives["soft"].temperature)
+    assert seen == pytest.approx([4.0, 2.5, 1.0])
+    assert plan.weights(1.0) == pytest.approx({"hard": 0.1, "soft": 0.9})
+
+
+def test_validation_is_told_to_each_schedule_once():
+    schedule = ["+schedule@method.schedules.alpha=until_plateau"]
+    _, plan = plan_of(*schedule, "method.schedules.alpha.patience=2")
+    seen = []
+    for accuracy in (0.5, 0.5, 0.5):
+        plan.observe(accuracy)
+        seen.append(sorted(plan.weights(0.5)))
+    assert seen == [["hard", "soft"], ["hard", "soft"], ["hard"]]
+
+
+def test_a_teacher_is_not_asked_once_its_term_is_over(batch):
+    teacher = FrozenTeacher(make_net(), {}, [])
+    distiller = make_distiller({"hard": 0.1, "soft": Until(0.9, end=0.5)}, teacher)
+    seen = []
+    for step in (0, 4, 5, 9):
+        distiller.total_steps = 10
+        distiller._trainer = SimpleNamespace(global_step=step)
+        terms = distiller.training_step(batch, step)["terms"]
+        seen.append((sorted(terms), teacher.forwards))
+    assert seen == [
+        (["hard", "soft"], 6),
+        (["hard", "soft"], 12),
+        (["hard"], 12),
+        (["hard"], 12),
+    ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kd.schedules import Constant, Cosine, Linear, Step
+from kd.schedules import Between, Constant, Cosine, Linear, Step, Until, UntilPlateau
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,43 @@ def test_values(schedule, points):
 def test_constructors_refuse_nonsense(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_line_may_begin_anywhere():
+    grow = Linear(value=0.8, begin=0.0, end=1.0)
+    assert [grow(p) for p in (0.0, 0.25, 1.0)] == pytest.approx([0.0, 0.2, 0.8])
+
+
+def test_until_leaves_nothing_behind_its_end():
+    until = Until(value=3.0, end=0.4)
+    assert [until(p) for p in (0.0, 0.399, 0.4, 1.0)] == [3.0, 3.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="end must be a share of the run"):
+        Until(end=0.0)
+    with pytest.raises(ValueError, match="end must be a share of the run"):
+        Until(warmup=0.5, end=0.4)
+
+
+def test_a_plateau_ends_for_good():
+    plateau = UntilPlateau(patience=2, min_delta=0.01)
+    heights = []
+    # gain, gain, within min_delta, fall, and a gain that comes too late
+    for accuracy in (0.5, 0.6, 0.605, 0.55, 0.9):
+        plateau.observe(accuracy)
+        heights.append(plateau(0.5))
+    assert heights == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_plateau_is_taken_up_where_it_was_left():
+    first, second = (UntilPlateau(patience=2) for _ in range(2))
+    for accuracy in (0.5, 0.4):
+        first.observe(accuracy)
+    second.load_state_dict(first.state_dict())
+    for plateau in (first, second):
+        plateau.observe(0.4)
+    assert first.over
+    assert second.over
+
+
+def test_between_goes_from_one_end_to_the_other():
+    between = Between(Linear(begin=0.0, end=1.0), low=1.0, high=0.1)
+    assert [between(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.55, 0.1])

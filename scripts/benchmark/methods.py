@@ -1,6 +1,9 @@
 """What a step of every method costs beside a step of `kd`, the teacher's answers being kept.
 
 python scripts/benchmark/methods.py --batch-size 256
+
+One thread, and its time on the processor, which other processes do not lengthen; a step of the
+method and one of `kd` alternate.
 """
 
 import argparse
@@ -35,6 +38,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=10, help="of each method, after two")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     names = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
     seconds: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}
@@ -55,7 +59,9 @@ def main() -> None:
             ratios[name] = [mine / its for mine, its in pairs]
             print(name, file=sys.stderr)
     print(describe(torch.device("cpu")))
-    print("\n| method | ms a step | over `kd`'s | additional MB at the peak |\n|---|--:|--:|--:|")
+    print(
+        "\n| method | CPU ms a step | over `kd`'s | additional MB at the peak |\n|---|--:|--:|--:|"
+    )
     for name in sorted(names, key=lambda name: statistics.median(ratios[name])):
         milliseconds = 1000 * statistics.median(seconds[name])
         ratio = statistics.median(ratios[name])
@@ -63,9 +69,9 @@ def main() -> None:
 
 
 def timed(call: Callable[[], None]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     call()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def step(project: Project, method: str, size: int) -> Callable[[], None]:
