@@ -26,6 +26,15 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> Path:
     return path
 
 
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """What `folder/result.json` holds; None where there is none, or none that can be read."""
+    try:
+        result = json.loads((folder / RESULT).read_text())
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) else None
+
+
 def count_parameters(net: nn.Module) -> int:
     """How many numbers the net is trained with, all parameters counted."""
     return sum(parameter.numel() for parameter in net.parameters())

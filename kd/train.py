@@ -2,21 +2,32 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from kd.cli import command
+from kd.config import config_hash
+from kd.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
 @command("train")
 def main(cfg: DictConfig) -> float:
-    """Run one job and return its validation accuracy, which a sweep may optimise."""
+    """Run one job and return its validation accuracy, which a sweep may optimise.
+
+    A job that its folder holds finished is not run again: a sweep that broke off is completed by
+    the same command with the same `hydra.sweep.dir`.
+    """
     from kd.results import print_summary
-    from kd.run import run
 
     folder = Path(cfg.paths.run)
+    if (done := finished(cfg, folder)) is not None:
+        log.info("%s holds this run, finished: nothing to do", folder)
+        return float(done["val/acc"])
+    from kd.run import run
+
     try:
         result = run(cfg, folder)
     except SystemExit:
@@ -25,6 +36,25 @@ def main(cfg: DictConfig) -> float:
         raise
     print_summary(result)
     return float(result["val/acc"])
+
+
+def finished(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
+    """The result of this very run, where the folder holds it.
+
+    Raises:
+        UserError: the folder holds the finished run of another configuration.
+    """
+    from kd.results import read_result
+
+    result = read_result(folder)
+    if result is None or result.get("status") != "completed" or cfg.resume is not None:
+        return None
+    if result.get("config_hash") != config_hash(cfg):
+        raise UserError(
+            f"{folder} holds a finished run of another configuration; choose another folder with "
+            "hydra.run.dir=… or hydra.sweep.dir=…, or delete it"
+        )
+    return result
 
 
 if __name__ == "__main__":

@@ -202,6 +202,23 @@ def test_a_diverging_loss_names_step_term_and_advice(train, first_run, tmp_path)
     assert "not finite" in result["error"]
 
 
+def test_the_same_sweep_again_runs_what_is_missing(train, first_run, tmp_path):
+    command = ["-m", "seed=0,1", *SMALL, f"hydra.sweep.dir={tmp_path}"]
+    assert train(*command).returncode == 0
+    kept, broken = sorted(tmp_path.rglob("result.json"))
+    before = kept.stat().st_mtime_ns, json.loads(broken.read_text())["test/acc"]
+    broken.write_text(json.dumps({"status": "failed", "error": "killed"}))
+    again = train(*command)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("nothing to do") == 1
+    assert (kept.stat().st_mtime_ns, json.loads(broken.read_text())["test/acc"]) == before
+
+    other = train(*command, "method.temperature=2")
+    assert other.returncode == 1
+    assert "holds a finished run of another configuration" in other.stderr
+    assert kept.stat().st_mtime_ns == before[0]
+
+
 def test_a_failing_job_does_not_stop_the_sweep(train, first_run, tmp_path):
     answer = train(
         "-m", "optimizer.lr=0.1,1e38", "seed=0,1", "scheduler.warmup=0", *SMALL,
