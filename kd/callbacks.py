@@ -91,7 +91,7 @@ class KeepEpochs(Callback):
         if not trainer.is_global_zero:
             return
         file = epoch_file(self.folder, trainer.current_epoch + 1)
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         net = cast(Distiller, pl_module).deployed()
         save_file({k: v.contiguous().cpu() for k, v in net.state_dict().items()}, file)
 

@@ -32,8 +32,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
     Raises:
         UserError: a missing, unreadable or unsafe file; keys or shapes that do not fit.
     """
-    if not path.exists():
-        raise UserError(f"checkpoint {path} does not exist{_siblings(path)}")
+    _check_exists(path)
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"the folder {path} has no {WEIGHTS}; name a finished run or a file")
@@ -55,12 +54,18 @@ def kept_epoch(folder: Path, epoch: int) -> Path:
     Raises:
         UserError: the run kept none, or not these; says what there is.
     """
+    _check_exists(folder)
     file = epoch_file(folder, epoch)
     if file.is_file():
         return file
     kept = sorted(int(path.stem.split("_")[1]) for path in file.parent.glob("epoch_*.safetensors"))
     there = f"it has {kept[0]} … {kept[-1]}" if kept else "a run keeps them with keep_epochs=true"
     raise UserError(f"teacher.epoch={epoch}: {folder} has no {EPOCHS}/{file.name}; {there}")
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"checkpoint {path} does not exist{_siblings(path)}")
 
 
 def _read(file: Path) -> Any:
