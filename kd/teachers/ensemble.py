@@ -53,12 +53,11 @@ class EnsembleTeacher(Teacher):
         self._nets = nn.ModuleDict(members)
         self.combine, self.weighting = combine, weighting
         self.temperature, self.features = temperature, features
-        fixed = torch.tensor(weights if weighting == "fixed" else [1.0] * len(members)).double()
-        if len(fixed) != len(members) or (fixed < 0).any() or fixed.sum() <= 0:
-            raise ValueError(f"weights must be {len(members)} numbers ≥ 0, got {weights!r}")
-        self._fixed = (fixed / fixed.sum()).tolist()
+        fixed = _shares(weights if weighting == "fixed" else [1.0] * len(members), len(members))
         if combine == "losses":
-            self.shares = dict(zip(members, self._fixed, strict=True))
+            self.shares = dict(zip(members, fixed, strict=True))
+        self._fixed: Tensor
+        self.register_buffer("_fixed", torch.tensor(fixed), persistent=False)
 
     @property
     def members(self) -> dict[str, Teacher]:
@@ -107,7 +106,7 @@ class EnsembleTeacher(Teacher):
             return entropy_weights(logits)
         if self.weighting == "confidence" and target is not None:
             return confidence_weights(logits, target)
-        return logits.new_tensor(self._fixed).unsqueeze(1).expand(-1, logits.shape[1])
+        return self._fixed.to(logits).unsqueeze(1).expand(-1, logits.shape[1])
 
     def trace(self, batch: Batch) -> Trace:
         return self._together(self._each(batch), batch.target)
@@ -138,3 +137,11 @@ class EnsembleTeacher(Teacher):
     ) -> None:
         for member in self.members.values():
             member.prepare(loader, index, report)
+
+
+def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
+    """The weights, brought to the sum 1."""
+    given = list(weights or ())
+    if len(given) != count or min(given) < 0 or sum(given) <= 0:
+        raise ValueError(f"weights must be {count} numbers ≥ 0, one of them > 0, got {weights!r}")
+    return [weight / sum(given) for weight in given]
