@@ -4,7 +4,7 @@ import copy
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from kd.data.loader import TensorLoader
 from kd.data.module import ImageDataModule
 from kd.errors import UserError
 from kd.teachers.base import Teacher
-from kd.teachers.checkpoint import WEIGHTS, load_weights
+from kd.teachers.checkpoint import WEIGHTS, kept_epoch, load_weights
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
 from kd.trace import Batch
@@ -36,13 +36,17 @@ Train = Callable[[DictConfig, Path, ImageDataModule], Any]
 
 
 class Teaching(NamedTuple):
-    """A teacher that is ready: it, its test logits [N, K] and accuracy, and its cost."""
+    """A teacher that is ready: it, its test logits [N, K] and accuracy, and its cost.
+
+    members: the test accuracy of each by name, where the teacher is several nets.
+    """
 
     teacher: Teacher
     test_logits: Tensor
     test_acc: float
     source: str
     seconds: float
+    members: Mapping[str, float] = {}
 
 
 def acquire_teacher(
@@ -69,16 +73,18 @@ def acquire_teacher(
         seed_everything(cfg.teacher.training.seed, verbose=False)
         net = build_net(cfg, "teacher", data)
     path, source = _weights(cfg, data, net, train)
-    load_weights(net, path)
+    epoch = cfg.teacher.epoch
+    load_weights(net, path if epoch is None else kept_epoch(path, epoch))
     seconds = time.perf_counter() - started if source == "trained now" else 0.0
 
     live = FrozenTeacher(net, plain(cfg.teacher.taps), wanted).to(device)
     caching = Caching(cfg, data, live)
     logits = _answers(caching.of_test(), data.test_dataloader(), device)
     accuracy = (logits.argmax(1) == data.arrays.test_targets.cpu()).float().mean().item()
-    log.info("teacher %s: test accuracy %.4f (%s, %s)", cfg.teacher.name, accuracy, source, path)
+    name = cfg.teacher.name if epoch is None else f"{cfg.teacher.name} after epoch {epoch}"
+    log.info("teacher %s: test accuracy %.4f (%s, %s)", name, accuracy, source, path)
     if source != "checkpoint":
-        _compare_with_record(path, accuracy)
+        _compare_with_record(path, accuracy, epoch)
     return Teaching(caching.of_training(), logits, accuracy, source, seconds)
 
 
@@ -118,6 +124,8 @@ def teacher_key(cfg: DictConfig, data: ImageDataModule) -> str:
         "view": plain(cfg.data.view),
         "training": training,
     }
+    if cfg.teacher.epoch is not None:
+        content["epochs"] = "kept"  # one entry, whichever epoch is read
     return f"{cfg.teacher.name}-{cfg.data.name}-{content_hash(content)}"
 
 
@@ -133,7 +141,7 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
         run.data.views, run.data.augment = None, None
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
             run[part] = training[part]
-        run.resume = None
+        run.resume, run.keep_epochs = None, cfg.teacher.epoch is not None
     OmegaConf.set_struct(run, True)
     return run
 
@@ -146,8 +154,12 @@ def _teacher_data(cfg: DictConfig, data: ImageDataModule) -> ImageDataModule:
     return data.variant(**settings, views=None, augment=None)
 
 
-def _compare_with_record(folder: Path, accuracy: float) -> None:
-    recorded = json.loads((folder / "result.json").read_text())["test/acc"]
+def _compare_with_record(folder: Path, accuracy: float, epoch: int | None) -> None:
+    """Only the weights that validation chose were tested when the teacher was trained."""
+    result = json.loads((folder / "result.json").read_text())
+    if epoch not in (None, result["best_epoch"]):
+        return
+    recorded = result["test/acc"]
     if abs(recorded - accuracy) > _ACCURACY_TOLERANCE:
         raise UserError(
             f"the teacher in {folder} scores {accuracy:.4f} on the test set, but {recorded:.4f} "

@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from kd.callbacks import LogHyperparameters
+from kd.callbacks import KeepEpochs, LogHyperparameters
 from kd.config import model_config, plain
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
@@ -215,6 +215,8 @@ def build_trainer(cfg: DictConfig, folder: Path, hparams: dict[str, Any]) -> Tra
     callbacks = [make(leaf, f"callbacks.{k}") for k, leaf in wanted.items()]
     if cfg.doctor:
         callbacks.append(Doctor())
+    if cfg.keep_epochs:
+        callbacks.append(KeepEpochs(folder))
     trainer: Trainer = make(
         cfg.trainer,
         "trainer",

@@ -2,16 +2,18 @@
 
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from safetensors.torch import save_file
 
-from kd.distillers.base import HPARAMS_METRIC
+from kd.distillers.base import HPARAMS_METRIC, Distiller
 from kd.errors import UserError
+from kd.teachers.checkpoint import epoch_file
 
 
 class ProgressBar(RichProgressBar):
@@ -73,6 +75,25 @@ class BestOnValidation(ModelCheckpoint):
             if trainer.strategy.reduce_boolean_decision(tie):
                 return True
         return super().check_monitor_top_k(trainer, current)
+
+
+class KeepEpochs(Callback):
+    """Write the weights after every epoch, for students of a teacher that is stopped early.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        file = epoch_file(self.folder, trainer.current_epoch + 1)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        net = cast(Distiller, pl_module).deployed()
+        save_file({k: v.contiguous().cpu() for k, v in net.state_dict().items()}, file)
 
 
 class StopOnDivergence(Callback):

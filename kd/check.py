@@ -24,6 +24,7 @@ from kd.build import (
 )
 from kd.config import plain
 from kd.errors import UserError, nearest
+from kd.members import combination_problems, is_ensemble, settings_problems, taps_problem
 from kd.objectives.base import Objective
 from kd.teachers.cached import DTYPES
 
@@ -43,6 +44,7 @@ def check_config(cfg: DictConfig) -> None:
     if not problems:
         problems = [
             *_mode(cfg),
+            *(combination_problems(cfg) if is_ensemble(cfg) else ()),
             *_method(cfg),
             *_optimization(cfg, ""),
             *_optimization(cfg.teacher.training, "teacher.training."),
@@ -80,10 +82,14 @@ def _knobs(cfg: DictConfig) -> Iterator[str]:
     if not _is_integer(size) or size < 1:
         yield f"teacher.training.batch_size={size}: must be a whole number ≥ 1"
     yield from _cache(cfg)
+    yield from _epoch(cfg)
+    if is_ensemble(cfg):
+        yield from settings_problems(cfg)
     if cfg.compile not in (None, *COMPILE):
         yield f"compile={cfg.compile}: there is no such mode; {nearest(cfg.compile, COMPILE)}"
-    if not isinstance(cfg.channels_last, bool):
-        yield f"channels_last={cfg.channels_last}: must be true or false"
+    for key in ("channels_last", "keep_epochs"):
+        if not isinstance(cfg[key], bool):
+            yield f"{key}={cfg[key]}: must be true or false"
     for key in ("resume", "teacher.checkpoint"):
         path = OmegaConf.select(cfg, key)
         if not isinstance(path, str | None):
@@ -98,6 +104,19 @@ def _knobs(cfg: DictConfig) -> Iterator[str]:
         )
     if "beta" in method and not (_is_number(method.beta) and method.beta >= 0):
         yield f"method.beta={method.beta}: must be a number ≥ 0"
+
+
+def _epoch(cfg: DictConfig) -> Iterator[str]:
+    epoch, last = cfg.teacher.epoch, cfg.teacher.training.trainer.max_epochs
+    if epoch is None:
+        return
+    if not _is_integer(epoch) or epoch < 1:
+        yield f"teacher.epoch={epoch}: must be a whole number ≥ 1, or null for the best epoch"
+    elif cfg.teacher.checkpoint is None and _is_integer(last) and epoch > last:
+        yield (
+            f"teacher.epoch={epoch}: the teacher is trained for {last} epochs; raise "
+            "teacher.training.trainer.max_epochs, or stop it earlier"
+        )
 
 
 def _cache(cfg: DictConfig) -> Iterator[str]:
@@ -244,6 +263,9 @@ def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator
             yield from _unknown_taps(place, "mode.peers", tuple(both), peer)
     elif mode.taught_by == "itself":
         yield from _unknown_taps(place, "student", objective.teacher_taps, cfg.student)
+    elif is_ensemble(cfg):
+        yield from taps_problem(cfg, place, objective.teacher_taps)
+        yield from _unknown_taps(place, "teacher", objective.teacher_taps, cfg.teacher)
     elif cfg.teacher.net is None:
         yield f"{place} needs a teacher, and teacher={cfg.teacher.name}; name one, or method=ce"
     else:

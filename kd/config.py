@@ -4,9 +4,11 @@ Importing this module registers the resolvers; it loads neither torch nor lightn
 """
 
 import contextlib
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 # What a run's numbers do not depend on: left out of the hash that says "same experiment".
-_NOT_HASHED = ("paths", "logger", "callbacks", "resume", "debug", "doctor")
+_NOT_HASHED = ("paths", "logger", "callbacks", "resume", "debug", "doctor", "keep_epochs")
 
 
 def _one_minus(*terms: float) -> float:
@@ -39,6 +41,37 @@ def _last_common_stage(teacher: Mapping[str, str] | None, student: Mapping[str, 
     return max(_common_stages(teacher, student), default="stage1")
 
 
+def member_names(members: Iterable[str]) -> dict[str, str]:
+    """The members of an ensemble and their models; `resnet20` named again is `resnet20-2`."""
+    seen: Counter[str] = Counter()
+    names = {}
+    for model in members:
+        seen[model] += 1
+        names[model if seen[model] == 1 else f"{model}-{seen[model]}"] = model
+    return names
+
+
+def _member_taps(members: Iterable[str], features: str | None) -> dict[str, str]:
+    """The taps of the member `features`; without one, of the first, until a method reads them.
+
+    Names that mean nothing have no taps here: the check of the config reports them.
+    """
+    names = member_names(members)
+    model = names.get(features or next(iter(names), ""))
+    try:
+        return _taps_of(model) if model else {}
+    except UserError:
+        return {}
+
+
+@functools.cache
+def _taps_of(model: str) -> dict[str, str]:
+    """Kept, since a config asks for it often and composing takes a tenth of a second."""
+    taps: dict[str, str] = plain(model_config(model).taps)
+    return taps
+
+
+OmegaConf.register_new_resolver("member_taps", _member_taps, replace=True)
 OmegaConf.register_new_resolver("one_minus", _one_minus, replace=True)
 OmegaConf.register_new_resolver("common_stages", _common_stages, replace=True)
 OmegaConf.register_new_resolver("last_common_stage", _last_common_stage, replace=True)
@@ -53,6 +86,7 @@ def register_models(*folders: Path) -> None:
     # loaded from it is copied anyway, so one store will do.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     store = ConfigStore.instance()
+    _taps_of.cache_clear()
     names = {path.stem for folder in folders for path in (folder / "model").glob("*.yaml")}
     for name in sorted(names):
         for role in ("teacher", "student"):

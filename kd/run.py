@@ -30,7 +30,9 @@ from kd.config import config_hash, settings
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
 from kd.distillers.lesson import Lesson, key
+from kd.ensemble import acquire_ensemble
 from kd.errors import UserError
+from kd.members import is_ensemble
 from kd.objectives.base import Objective
 from kd.results import count_parameters, git_commit, library_versions, write_result
 from kd.teachers.checkpoint import WEIGHTS
@@ -142,7 +144,8 @@ def _acquire(
     if not needed or distiller_class(cfg).taught_by != "teacher":
         return None
     wanted = [tap for objective in objectives.values() for tap in objective.teacher_taps]
-    return acquire_teacher(cfg, data, wanted, trainer.strategy.root_device, run)
+    acquire = acquire_ensemble if is_ensemble(cfg) else acquire_teacher
+    return acquire(cfg, data, wanted, trainer.strategy.root_device, run)
 
 
 def _teachers(cfg: DictConfig, data: ImageDataModule, teaching: Teaching | None) -> dict[str, Any]:
@@ -224,8 +227,13 @@ def _teacher_result(cfg: DictConfig, teaching: Teaching | None, parameters: int)
         return {"teacher": who, **nothing, "teacher_forwards": 0}
     theirs = count_parameters(teaching.teacher)
     values = (teaching.test_acc, theirs, teaching.source, round(teaching.seconds, 3))
+    members: Result = {}
+    if teaching.members:
+        accuracies = list(teaching.members.values())
+        members = {"teacher/members": [*teaching.members], "teacher/members/test/acc": accuracies}
     return {
         **dict(zip(keys, values, strict=True)),
+        **members,
         "compression": round(theirs / parameters, 3),
         "teacher/answers": teaching.teacher.answers,
         "teacher/cache_seconds": round(teaching.teacher.seconds, 3),

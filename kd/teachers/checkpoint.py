@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 
 WEIGHTS = "student.safetensors"
+EPOCHS = "epochs"
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.", "student.", "model.", "net.", "network.", "backbone.")
 _LISTED = 8
@@ -31,8 +32,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
     Raises:
         UserError: a missing, unreadable or unsafe file; keys or shapes that do not fit.
     """
-    if not path.exists():
-        raise UserError(f"checkpoint {path} does not exist{_siblings(path)}")
+    _check_exists(path)
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"the folder {path} has no {WEIGHTS}; name a finished run or a file")
@@ -41,6 +41,31 @@ def load_weights(net: nn.Module, path: Path) -> None:
     if problems:
         raise UserError(f"checkpoint {path} does not fit the net{_trained_as(path)}:\n{problems}")
     net.load_state_dict(weights)
+
+
+def epoch_file(folder: Path, epoch: int) -> Path:
+    """Where a run that keeps them has its weights after `epoch`, which counts from 1."""
+    return folder / EPOCHS / f"epoch_{epoch:04d}.safetensors"
+
+
+def kept_epoch(folder: Path, epoch: int) -> Path:
+    """The file of a run's weights after `epoch`.
+
+    Raises:
+        UserError: the run kept none, or not these; says what there is.
+    """
+    _check_exists(folder)
+    file = epoch_file(folder, epoch)
+    if file.is_file():
+        return file
+    kept = sorted(int(path.stem.split("_")[1]) for path in file.parent.glob("epoch_*.safetensors"))
+    there = f"it has {kept[0]} … {kept[-1]}" if kept else "a run keeps them with keep_epochs=true"
+    raise UserError(f"teacher.epoch={epoch}: {folder} has no {EPOCHS}/{file.name}; {there}")
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"checkpoint {path} does not exist{_siblings(path)}")
 
 
 def _read(file: Path) -> Any:
