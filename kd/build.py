@@ -1,7 +1,7 @@
 """Config -> objects, one leaf at a time: the only place that calls `hydra.utils.instantiate`."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.optim.optimizer import ParamsT
 
 from kd.callbacks import LogHyperparameters
 from kd.config import model_config, plain
@@ -193,8 +194,8 @@ def build_distiller(cfg: DictConfig, **parts: Any) -> Distiller:
     return distiller
 
 
-def build_optimizer(cfg: DictConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Make the optimizer for these parameters."""
+def build_optimizer(cfg: DictConfig, parameters: ParamsT) -> torch.optim.Optimizer:
+    """Make the optimizer for these parameters, or groups of them."""
     optimizer: torch.optim.Optimizer = make(cfg, "optimizer", params=parameters)
     return optimizer
 

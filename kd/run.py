@@ -191,11 +191,12 @@ def _finish(
     """Test the weights that were best on validation, once, and write the student's weights."""
     selected = _load_selected(trainer, distiller)
     (test,) = trainer.test(distiller, datamodule=data, verbose=False)
-    student = distiller.deployed()
-    weights = {k: v.contiguous().cpu() for k, v in student.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
-    parameters = count_parameters(student)
+    for name, weights in distiller.weights().items():
+        file = (folder / WEIGHTS).with_stem(name)
+        save_file({k: v.contiguous().cpu() for k, v in weights.items()}, file)
+    parameters = count_parameters(distiller.deployed())
     result: Result = {"val/acc": selected[0], "best_epoch": selected[1], **test}
+    result |= distiller.results()
     result |= {
         "student/params": parameters,
         "epochs": trainer.current_epoch,
