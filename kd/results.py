@@ -62,7 +62,7 @@ def print_summary(result: Mapping[str, Any]) -> None:
         table.add_row(*_row(result, "teacher", result["teacher/test/acc"], "teacher/seconds"))
     table.add_row(*_row(result, "student", result["test/acc"], "fit_seconds"))
     for role in (key.removesuffix("/net") for key in result if key.endswith("/net")):
-        table.add_row(*_row(result, role, result[f"{role}/test/acc"], "fit_seconds"))
+        table.add_row(*_row(result, role, result[f"{role}/test/acc"]))
     console = Console()
     console.print(table)
     notes = [f"validation accuracy {result['val/acc']:.4f} at epoch {result['best_epoch']}"]
@@ -72,11 +72,11 @@ def print_summary(result: Mapping[str, Any]) -> None:
     console.print("; ".join(notes), highlight=False)
 
 
-def _row(result: Mapping[str, Any], role: str, accuracy: float, seconds: str) -> list[str]:
+def _row(result: Mapping[str, Any], role: str, accuracy: float, seconds: str = "") -> list[str]:
     return [
         role,
         str(result.get(role, result.get(f"{role}/net"))),
         f"{accuracy:.4f}",
         f"{result[f'{role}/params']:,}".replace(",", " "),
-        f"{result[seconds]:.1f}",
+        f"{result[seconds]:.1f}" if seconds else "",
     ]

@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 @command("train")
 def main(cfg: DictConfig) -> float:
     """Run one job and return its validation accuracy, which a sweep may optimise."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     from kd.results import print_summary
     from kd.run import run
 
@@ -23,7 +25,7 @@ def main(cfg: DictConfig) -> float:
         if (folder / "checkpoints" / "last.ckpt").exists():
             log.warning("interrupted; go on with: hydra.run.dir=%s resume=%s", folder, folder)
         raise
-    print_summary(result)
+    rank_zero_only(print_summary)(result)
     return float(result["val/acc"])
 
 
