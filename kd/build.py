@@ -77,8 +77,10 @@ def peer_configs(cfg: DictConfig) -> list[DictConfig]:
     """The models of `mode.peers`, in their order; `student` stands for another such net.
 
     Raises:
-        UserError: there is no such model.
+        UserError: there is no such model, or none is named.
     """
+    if not OmegaConf.is_list(cfg.mode.peers) or not cfg.mode.peers:
+        raise UserError(f"mode.peers={cfg.mode.peers}: must name at least one model, as [student]")
     try:
         return [cfg.student if name == "student" else model_config(name) for name in cfg.mode.peers]
     except UserError as error:

@@ -265,14 +265,7 @@ def _mode(cfg: DictConfig) -> Iterator[str]:
             f"leave teacher out, or choose mode=offline"
         )
     if taught_by == "peers":
-        yield from _peers(cfg)
-
-
-def _peers(cfg: DictConfig) -> Iterator[str]:
-    if not OmegaConf.is_list(cfg.mode.peers) or not cfg.mode.peers:
-        yield f"mode.peers={cfg.mode.peers}: must name at least one model, such as [student]"
-    else:
-        peer_configs(cfg)  # refuses unknown names
+        peer_configs(cfg)  # refuses what is no list of models
 
 
 def _schedules(cfg: DictConfig) -> Iterator[str]:
