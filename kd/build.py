@@ -1,7 +1,7 @@
 """Config -> objects, one leaf at a time: the only place that calls `hydra.utils.instantiate`."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.optim.optimizer import ParamsT
 
 from kd.callbacks import KeepEpochs, LogHyperparameters
 from kd.config import model_config, plain
@@ -76,8 +77,10 @@ def peer_configs(cfg: DictConfig) -> list[DictConfig]:
     """The models of `mode.peers`, in their order; `student` stands for another such net.
 
     Raises:
-        UserError: there is no such model.
+        UserError: there is no such model, or none is named.
     """
+    if not OmegaConf.is_list(cfg.mode.peers) or not cfg.mode.peers:
+        raise UserError(f"mode.peers={cfg.mode.peers}: must name at least one model, as [student]")
     try:
         return [cfg.student if name == "student" else model_config(name) for name in cfg.mode.peers]
     except UserError as error:
@@ -193,8 +196,8 @@ def build_distiller(cfg: DictConfig, **parts: Any) -> Distiller:
     return distiller
 
 
-def build_optimizer(cfg: DictConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Make the optimizer for these parameters."""
+def build_optimizer(cfg: DictConfig, parameters: ParamsT) -> torch.optim.Optimizer:
+    """Make the optimizer for these parameters, or groups of them."""
     optimizer: torch.optim.Optimizer = make(cfg, "optimizer", params=parameters)
     return optimizer
 

@@ -252,6 +252,8 @@ def _objective(cfg: DictConfig, name: str, unused: bool) -> Iterator[str]:
 def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
     """Look for what an objective reads, in who teaches."""
     mode = distiller_class(cfg)
+    if objective.copies_head and mode.taught_by != "teacher":
+        yield f"{place} copies a trained teacher's classifier; mode={cfg.mode.name} has no such net"
     if mode.offers is not None:
         for tap in objective.teacher_taps:
             if tap not in mode.offers:
@@ -284,6 +286,8 @@ def _mode(cfg: DictConfig) -> Iterator[str]:
             f"teacher={name}: with mode={cfg.mode.name} the student is taught {whom}; "
             f"leave teacher out, or choose mode=offline"
         )
+    if taught_by == "peers":
+        peer_configs(cfg)  # refuses what is no list of models
 
 
 def _schedules(cfg: DictConfig) -> Iterator[str]:

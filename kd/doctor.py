@@ -41,7 +41,8 @@ class Doctor(Callback):
         found = {}
         for name, (weight, term) in distiller.weighted.items():
             norm = gradient_norm(weight * term, student)
-            found[name] = (term.item(), weight, norm)
+            if norm is not None:
+                found[name] = (term.item(), weight, norm)
         self.seen.append(found)
 
     def on_train_batch_end(
@@ -66,11 +67,13 @@ class Doctor(Callback):
         return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
 
 
-def gradient_norm(term: Tensor, parameters: list[torch.nn.Parameter]) -> float:
-    """L2 norm of a scalar's gradient over all parameters; 0 where it does not reach them."""
+def gradient_norm(term: Tensor, parameters: list[torch.nn.Parameter]) -> float | None:
+    """L2 norm of a scalar's gradient over all parameters; None for a term of other nets."""
     if not term.requires_grad:
         return 0.0
     grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+    if all(grad is None for grad in grads):
+        return None
     return float(sum(grad.double().square().sum() for grad in grads if grad is not None)) ** 0.5
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -49,6 +50,8 @@ warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
 warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
 # Nothing is logged between epochs, so there is no interval to be too long.
 warnings.filterwarnings("ignore", r"The number of training batches \(\d+\) is smaller than")
+# Figures of validation and test are synchronised already, by the metrics that they come from.
+warnings.filterwarnings("ignore", r"It is recommended to use `self.log\(.*sync_dist=True")
 # Lightning 2.6 with torch 2.15, nothing a user can act on.
 warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)")
 
@@ -85,7 +88,7 @@ def run(cfg: DictConfig, folder: Path, data: ImageDataModule | None = None) -> R
         result["error"] = f"{type(error).__name__}: {error}"
         raise
     finally:
-        write_result(folder, result | {"versions": library_versions()})
+        rank_zero_only(write_result)(folder, result | {"versions": library_versions()})
     return result
 
 
@@ -113,7 +116,7 @@ def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Resu
     )
     lessons = distiller.build_adapters(_zero_batch(data), data.arrays.train_targets)
     _refuse_several_devices(cfg, trainer, distiller)
-    _print_taps(cfg, distiller, lessons)
+    rank_zero_only(_print_taps)(cfg, distiller, lessons)
     if cfg.compile is not None:
         distiller.compile_nets(cfg.compile)
     # Adapters drew random numbers; from here on every method starts from the same state.
@@ -194,11 +197,10 @@ def _finish(
     """Test the weights that were best on validation, once, and write the student's weights."""
     selected = _load_selected(trainer, distiller)
     (test,) = trainer.test(distiller, datamodule=data, verbose=False)
-    student = distiller.deployed()
-    weights = {k: v.contiguous().cpu() for k, v in student.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
-    parameters = count_parameters(student)
+    rank_zero_only(_save_weights)(distiller, folder)
+    parameters = count_parameters(distiller.deployed())
     result: Result = {"val/acc": selected[0], "best_epoch": selected[1], **test}
+    result |= distiller.results()
     result |= {
         "student/params": parameters,
         "epochs": trainer.current_epoch,
@@ -206,6 +208,12 @@ def _finish(
         "images_per_second": round(trainer.global_step * data.batch_size / seconds, 1),
     }
     return result | _teacher_result(cfg, teaching, parameters)
+
+
+def _save_weights(distiller: Distiller, folder: Path) -> None:
+    for name, weights in distiller.weights().items():
+        file = (folder / WEIGHTS).with_stem(name)
+        save_file({k: v.contiguous().cpu() for k, v in weights.items()}, file)
 
 
 def _load_selected(trainer: Trainer, distiller: Distiller) -> tuple[float, int]:

@@ -26,6 +26,8 @@ def main(cfg: DictConfig) -> float:
     if (done := finished(cfg, folder)) is not None:
         log.info("%s holds this run, finished: nothing to do", folder)
         return float(done["val/acc"])
+    from lightning.pytorch.utilities import rank_zero_only
+
     from kd.run import run
 
     try:
@@ -34,7 +36,7 @@ def main(cfg: DictConfig) -> float:
         if (folder / "checkpoints" / "last.ckpt").exists():
             log.warning("interrupted; go on with: hydra.run.dir=%s resume=%s", folder, folder)
         raise
-    print_summary(result)
+    rank_zero_only(print_summary)(result)
     return float(result["val/acc"])
 
 

@@ -35,6 +35,7 @@ GROUPS = {
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
 # Folders of images have no default place.
 EXTRA = {"data/image_folder": ["data.root=somewhere"], "teacher/none": ["method=ce"]}
+EXTRA |= {"teacher/peers": ["mode=online"]}
 
 
 def composed(*overrides: str):

@@ -17,6 +17,7 @@ def test_the_norm_is_that_of_the_gradient_on_all_parameters():
     assert gradient_norm(term, weights) == pytest.approx((2 * 9 + 3 * 16) ** 0.5)
     assert gradient_norm(weights[0].sum(), weights) == pytest.approx(2**0.5)
     assert gradient_norm(torch.tensor(1.0), weights) == 0.0
+    assert gradient_norm(torch.ones(2, requires_grad=True).sum(), weights) is None
 
 
 def test_a_hundredth_is_drowned():

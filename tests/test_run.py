@@ -63,9 +63,9 @@ def _ctrl_c():
     signal.signal(signal.SIGINT, handler)
 
 
-def configured(folder, output, *overrides):
+def configured(folder, output, *overrides, teacher=("teacher=resnet8",)):
     register_models(CONF_DIR)
-    tiny = ["teacher=resnet8", "student=resnet8", "student.net.width=0.5", "trainer=cpu"]
+    tiny = [*teacher, "student=resnet8", "student.net.width=0.5", "trainer=cpu"]
     tiny += ["trainer.enable_progress_bar=false", "trainer.max_epochs=3", "logger=none"]
     tiny += ["teacher.training.trainer.max_epochs=1", "data.batch_size=128"]
     paths = [f"paths.run={folder}", f"paths.output={output}"]

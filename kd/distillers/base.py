@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.optimizer import ParamsT
 
 from kd.distillers.deployed import ChangedStudent
 from kd.distillers.lesson import Lesson, key
@@ -62,7 +63,7 @@ class Distiller(LightningModule, ABC):
         places: Mapping[str, str],
         objectives: Mapping[str, Objective],
         plan: Plan,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: Callable[[ParamsT], Optimizer],
         scheduler: Schedule,
         num_classes: int,
         lessons: Sequence[str] = ("",),
@@ -72,6 +73,8 @@ class Distiller(LightningModule, ABC):
         self.strict_loading = False  # a checkpoint has no teacher; see on_load_checkpoint
         self.student = student
         wanted = [tap for objective in objectives.values() for tap in objective.student_taps]
+        if self.taught_by == "peers":  # among peers the student teaches as well
+            wanted += [tap for term in objectives.values() for tap in term.teacher_taps]
         self.student_taps = Taps(student, places, wanted)
         self.needing_teacher = {name for name, term in objectives.items() if term.needs_teacher}
         self.objectives = nn.ModuleDict(_terms(objectives, lessons, labels_only))
@@ -210,13 +213,25 @@ class Distiller(LightningModule, ABC):
         """The teacher's logits [B, K] on a test batch, if there is a teacher to agree with."""
         return None
 
+    def results(self) -> dict[str, Any]:
+        """What result.json says of the mode beside the student's figures: flat, plain values."""
+        return {}
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """The weights that a run leaves, by the names of their files."""
+        return {"student": self.deployed().state_dict()}
+
     def on_train_start(self) -> None:
         # Not in configure_optimizers: asked for there, Lightning makes the loaders before it
         # restores a checkpoint, and a resumed epoch starts over.
         self.total_steps = max(int(self.trainer.estimated_stepping_batches), 1)
 
+    def groups(self) -> ParamsT:
+        """What the optimizer trains: parameters, or groups of them."""
+        return [p for p in self.parameters() if p.requires_grad]
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = self.optimizer_factory([p for p in self.parameters() if p.requires_grad])
+        optimizer = self.optimizer_factory(self.groups())
         schedule = LambdaLR(optimizer, self._rate)
         return {
             "optimizer": optimizer,

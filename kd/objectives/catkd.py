@@ -45,6 +45,7 @@ class ClassAttention(Objective):
     """
 
     family = "feature"
+    copies_head = True
 
     def __init__(
         self, student_tap: str = "stage3", teacher_tap: str = "stage3", grid: int = 2

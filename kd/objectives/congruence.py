@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
-from kd.objectives.pairs import check_images, flat, full_precision, gram
+from kd.objectives.pairs import ONE_BATCH, check_images, flat, full_precision, gram
 from kd.trace import Batch, Trace
 
 VARIANTS = ("kernel", "mean_difference")
@@ -51,6 +51,7 @@ class CorrelationCongruence(Objective):
     """
 
     family = "relation"
+    one_device = ONE_BATCH
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from torch import Tensor
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import resample
-from kd.objectives.pairs import check_images, flat, gram, off_diagonal
+from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram, off_diagonal
 from kd.trace import Batch, Trace
 
 
@@ -60,6 +60,7 @@ class InstanceGraph(Objective):
     """
 
     family = "relation"
+    one_device = ONE_BATCH
 
     def __init__(
         self,

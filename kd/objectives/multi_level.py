@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_temperature
+from kd.objectives.pairs import ONE_BATCH
 
 _VARIANTS = ("masked", "paper")
 
@@ -56,6 +57,8 @@ class MultiLevel(LogitObjective):
         variant: `paper`, or `masked`, which keeps what the teacher is less sure of.
         standardise: as `LogitObjective`.
     """
+
+    one_device = ONE_BATCH
 
     def __init__(
         self,

@@ -56,6 +56,7 @@ class Overhaul(Objective):
     """
 
     family = "feature"
+    one_device = "its margins are averages over all images so far, and each device sees a part"
 
     def __init__(self, taps: Sequence[str]) -> None:
         super().__init__()

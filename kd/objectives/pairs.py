@@ -5,6 +5,9 @@ from torch import Tensor
 
 from kd.errors import UserError
 
+# Why such a term cannot be spread: the mean over the devices is not that of the whole batch.
+ONE_BATCH = "it compares the images of a batch, and each device would see a part of them"
+
 
 def flat(tap: Tensor) -> Tensor:
     """The tap as rows [B, D] of float32; a map is flattened."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import softmax
 
 from kd.objectives.base import LogitObjective, check_temperature
+from kd.objectives.pairs import ONE_BATCH
 
 # Squared length below which a centred row of probabilities is no more than rounding.
 _CONSTANT = 1e-14
@@ -43,6 +44,8 @@ class PredictionRelations(LogitObjective):
         gamma: the weight γ ≥ 0 of the samples within a class.
         standardise: as `LogitObjective`.
     """
+
+    one_device = ONE_BATCH
 
     def __init__(
         self,

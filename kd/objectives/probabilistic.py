@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import Objective
-from kd.objectives.pairs import check_images, flat, gram, off_diagonal
+from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram, off_diagonal
 from kd.trace import Batch, Trace
 
 VARIANTS = ("paper", "with_self")
@@ -39,6 +39,7 @@ class ProbabilisticTransfer(Objective):
     """
 
     family = "relation"
+    one_device = ONE_BATCH
 
     def __init__(self, tap: str = "embedding", variant: str = "paper") -> None:
         super().__init__()

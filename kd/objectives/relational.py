@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kd.objectives.base import Objective
-from kd.objectives.pairs import check_images, flat, gram, off_diagonal
+from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram, off_diagonal
 from kd.trace import Batch, Trace
 
 ANGLES = 2**19  # at a time in memory: all of 64 images and more, one in 32 of 256
@@ -85,6 +85,7 @@ class Relational(Objective):
     """
 
     family = "relation"
+    one_device = ONE_BATCH
 
     def __init__(self, tap: str = "embedding", distance: float = 25.0, angle: float = 50.0) -> None:
         super().__init__()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import paired_maps, resample, smaller_size
+from kd.objectives.pairs import ONE_BATCH
 from kd.trace import Batch, Trace
 
 
@@ -68,6 +69,7 @@ class SemanticCalibration(Objective):
     """
 
     family = "feature"
+    one_device = ONE_BATCH
 
     def __init__(
         self, student_stages: Sequence[str], teacher_stages: Sequence[str], batch_size: int

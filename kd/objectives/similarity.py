@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import Objective
-from kd.objectives.pairs import check_images, flat, gram
+from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram
 from kd.trace import Batch, Trace
 
 
@@ -31,6 +31,7 @@ class Similarity(Objective):
     """
 
     family = "relation"
+    one_device = ONE_BATCH
 
     def __init__(self, tap: str) -> None:
         super().__init__()

@@ -43,6 +43,7 @@ class ReusedClassifier(Objective):
     """
 
     family = "feature"
+    copies_head = True
 
     def __init__(
         self, student_tap: str = "stage3", teacher_tap: str = "stage3", reduction: int = 2

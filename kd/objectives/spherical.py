@@ -41,6 +41,8 @@ class Spherical(LogitObjective):
         standardise: as `LogitObjective`; the directions stay what they are, l becomes √(K − 1).
     """
 
+    one_device = "the sphere's radius is an average over the whole batch"
+
     def __init__(
         self, temperature: float = 4.0, toward: str = "teacher", standardise: bool = False
     ) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
+from kd.objectives.pairs import ONE_BATCH
 from kd.trace import Batch, Trace
 
 
@@ -41,6 +42,7 @@ class SimpleRecipe(Objective):
     """
 
     family = "feature"
+    one_device = ONE_BATCH
 
     def __init__(self, tap: str = "embedding", power: float = 4.0) -> None:
         super().__init__()

@@ -44,6 +44,7 @@ class SoftmaxRegression(Objective):
     """
 
     family = "feature"
+    copies_head = True
     student_taps = teacher_taps = ("embedding",)
 
     def __init__(

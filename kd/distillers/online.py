@@ -1,0 +1,58 @@
+"""Deep mutual learning: nets that learn together, each taught by all the others.
+
+    L_i = CE_i + (1 / (M − 1)) · Σ_{j ≠ i} KL(p_j ‖ p_i),    no gradient through p_j
+
+Zhang, Xiang, Hospedales & Lu, "Deep Mutual Learning", 2018 (DML), T = 1. The method's objectives
+stand in the place of CE and KL, so that any method may be learned mutually.
+
+The paper alternates: each net takes its step on predictions of the others that are computed anew
+after their steps, M forward passes a net and batch. Here all nets look at the batch once and take
+their steps at the same time, as most implementations do. Some forget to cut the gradient through
+the peers' predictions; then every net also trains the others to agree with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from kd.distillers.cohort import detached
+from kd.distillers.lesson import Lesson, Peer
+from kd.distillers.peers import Peers, peer_names
+from kd.trace import Batch, Trace
+
+
+class OnlineDistiller(Peers):
+    """M ≥ 2 nets, each taught by every other with a share of 1 / (M − 1).
+
+    The lessons of two nets are `student` and `peer1`; of more `student_by_peer1`,
+    `student_by_peer2`, `peer1_by_student`, …
+
+    Args:
+        peers: the nets beside the student.
+        **student: as `Distiller`.
+    """
+
+    def __init__(self, peers: Sequence[Peer], **student: Any) -> None:
+        names = ["student", *peer_names(peers)]
+        pairs = [(ours, theirs) for ours in names for theirs in names if ours != theirs]
+        alone = len(names) == 2
+        self._pairs = {a if alone else f"{a}_by_{b}": (a, b) for a, b in pairs}
+        super().__init__(peers, **student, lessons=tuple(self._pairs))
+
+    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
+        return self._paired(self.trace(batch.input), taught)
+
+    def probe(self, images: Tensor) -> dict[str, Lesson]:
+        return self._paired({k: taps.probe(images) for k, taps in self.taps.items()}, True)
+
+    def _paired(self, traces: Mapping[str, Trace], taught: bool) -> dict[str, Lesson]:
+        share = 1 / (len(traces) - 1)
+        heads = {name: taps.head for name, taps in self.taps.items()}
+        return {
+            lesson: Lesson(
+                traces[ours], detached(traces[theirs]) if taught else None, share,
+                heads[ours], heads[theirs],
+            )
+            for lesson, (ours, theirs) in self._pairs.items()
+        }  # fmt: skip
