@@ -34,7 +34,11 @@ GROUPS = {
 }
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
 # Folders of images have no default place.
-EXTRA = {"data/image_folder": ["data.root=somewhere"], "teacher/none": ["method=ce"]}
+EXTRA = {
+    "data/image_folder": ["data.root=somewhere"],
+    "teacher/none": ["method=ce"],
+    "teacher/itself": ["mode=pskd"],
+}
 
 
 def composed(*overrides: str):
