@@ -238,10 +238,9 @@ def _objective(cfg: DictConfig, name: str, unused: bool) -> Iterator[str]:
 def _not_offered(
     cfg: DictConfig, place: str, whose: str, wanted: tuple[str, ...], offers: tuple[str, ...]
 ) -> Iterator[str]:
-    for tap in wanted:
-        if tap not in offers:
-            valid = ", ".join(offers) or "logits alone"
-            yield f"{place} reads the {whose}'s {tap}, and mode={cfg.mode.name} offers {valid}"
+    if lacking := [tap for tap in wanted if tap not in offers]:
+        taps, valid = ", ".join(lacking), ", ".join(offers) or "logits alone"
+        yield f"{place} reads the {whose}'s {taps}, and mode={cfg.mode.name} offers {valid}"
 
 
 def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
@@ -268,7 +267,7 @@ def _mode(cfg: DictConfig) -> Iterator[str]:
     if taught_by == "teacher" and name in ("itself", "peers"):
         yield f"teacher={name}: mode={cfg.mode.name} has a teacher of its own; name a model"
     if taught_by != "teacher" and name != taught_by:
-        whom = "itself" if taught_by == "itself" else "by the nets of mode.peers"
+        whom = "by itself" if taught_by == "itself" else "by the nets of mode.peers"
         yield (
             f"teacher={name}: with mode={cfg.mode.name} the student is taught {whom}; "
             f"leave teacher out, or choose mode=offline"

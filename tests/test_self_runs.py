@@ -123,12 +123,21 @@ def test_self_is_a_word_for_pskd():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["mode=pskd", "method=at"], "reads the teacher's stage1, and mode=pskd offers logits al"),
-        (["mode=byot", "method=at"], "reads the student's stage1, and mode=byot offers embedding"),
-        (["mode=byot", "method=at"], "reads the teacher's stage1, and mode=byot offers embedding"),
+        (
+            ["mode=pskd", "method=at"],
+            "teacher's stage1, stage2, stage3, and mode=pskd offers logits al",
+        ),
+        (
+            ["mode=byot", "method=at"],
+            "student's stage1, stage2, stage3, and mode=byot offers embedding",
+        ),
+        (
+            ["mode=byot", "method=at"],
+            "teacher's stage1, stage2, stage3, and mode=byot offers embedding",
+        ),
         (["mode=cskd", "method=fitnet", "method.student_tap=stag2"], "no tap 'stag2'.*did you m"),
         (["mode=cskd", "method=fitnet", "method.teacher_tap=stage4"], "'stage4' in student=resn"),
-        (["mode=pskd", "teacher=resnet20"], "teacher=resnet20: with mode=pskd.*taught itself"),
+        (["mode=pskd", "teacher=resnet20"], "teacher=resnet20: with mode=pskd.*taught by itself"),
         (["mode=cskd", "+mode.distiller.deca=1"], "takes no 'deca'"),
         (["teacher=itself"], "teacher=itself: mode=offline has a teacher of its own"),
     ],
