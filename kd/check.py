@@ -244,9 +244,22 @@ def _objective(cfg: DictConfig, name: str, unused: bool) -> Iterator[str]:
     augment = OmegaConf.select(cfg, "data.augment._target_")
     if objective.needs_labels and augment and get_object(augment).mixes:
         yield f"{place} reads labels, and data/augment={augment.split('.')[-1]} mixes them"
-    yield from _unknown_taps(place, "student", objective.student_taps, cfg.student)
+    mode = distiller_class(cfg)
+    if mode.learner_offers is not None:
+        offers = mode.learner_offers
+        yield from _not_offered(cfg, place, "student", objective.student_taps, offers)
+    else:
+        yield from _unknown_taps(place, "student", objective.student_taps, cfg.student)
     if objective.needs_teacher:
         yield from _teacher_taps(cfg, place, objective)
+
+
+def _not_offered(
+    cfg: DictConfig, place: str, whose: str, wanted: tuple[str, ...], offers: tuple[str, ...]
+) -> Iterator[str]:
+    if lacking := [tap for tap in wanted if tap not in offers]:
+        taps, valid = ", ".join(lacking), ", ".join(offers) or "logits alone"
+        yield f"{place} reads the {whose}'s {taps}, and mode={cfg.mode.name} offers {valid}"
 
 
 def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
@@ -255,10 +268,7 @@ def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator
     if objective.copies_head and mode.taught_by != "teacher":
         yield f"{place} copies a trained teacher's classifier; mode={cfg.mode.name} has no such net"
     if mode.offers is not None:
-        for tap in objective.teacher_taps:
-            if tap not in mode.offers:
-                offers = ", ".join(mode.offers) or "logits alone"
-                yield f"{place} reads the teacher's {tap}, and mode={cfg.mode.name} offers {offers}"
+        yield from _not_offered(cfg, place, "teacher", objective.teacher_taps, mode.offers)
     elif mode.taught_by == "peers":
         both = dict.fromkeys((*objective.student_taps, *objective.teacher_taps))
         for peer in (cfg.student, *peer_configs(cfg)):
@@ -281,7 +291,7 @@ def _mode(cfg: DictConfig) -> Iterator[str]:
     if taught_by == "teacher" and name in ("itself", "peers"):
         yield f"teacher={name}: mode={cfg.mode.name} has a teacher of its own; name a model"
     if taught_by != "teacher" and name != taught_by:
-        whom = "itself" if taught_by == "itself" else "by the nets of mode.peers"
+        whom = "by itself" if taught_by == "itself" else "by the nets of mode.peers"
         yield (
             f"teacher={name}: with mode={cfg.mode.name} the student is taught {whom}; "
             f"leave teacher out, or choose mode=offline"

@@ -34,8 +34,12 @@ GROUPS = {
 }
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
 # Folders of images have no default place.
-EXTRA = {"data/image_folder": ["data.root=somewhere"], "teacher/none": ["method=ce"]}
-EXTRA |= {"teacher/peers": ["mode=online"]}
+EXTRA = {
+    "data/image_folder": ["data.root=somewhere"],
+    "teacher/none": ["method=ce"],
+    "teacher/itself": ["mode=pskd"],
+    "teacher/peers": ["mode=online"],
+}
 
 
 def composed(*overrides: str):

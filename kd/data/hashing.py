@@ -1,6 +1,6 @@
 """Random numbers that are pure functions of integers: the same on every device and machine.
 
-Views, sample order and splits are drawn from (data seed, epoch, index) through these two
+Views, sample order and splits are drawn from (data seed, epoch, index) through these
 functions and never from a global generator, so neither the order of batches nor the model seed can
 change them.
 """
@@ -35,3 +35,13 @@ def stream(*parts: int) -> int:
             state = mix((state + 0x9E3779B9 + (half & MASK)) & MASK)
             state ^= half & MASK
     return mix(state)
+
+
+def hashed(index: Tensor, *parts: int) -> Tensor:
+    """32 random bits for every sample int64 [B], as int64; a function of index and parts alone.
+
+    Two keyed rounds: with one, two epochs whose keys agree in the high bits would show the same
+    views, permuted among neighbouring images.
+    """
+    once = mix((index + stream(*parts, 0)) & MASK)
+    return mix((once + stream(*parts, 1)) & MASK)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd.data.hashing import MASK, mix, stream
+from kd.data.hashing import hashed
 
 _NO_EPOCHS = (2**32, 2**32 + 1)  # keys of draws that hold for all epochs
 
@@ -42,21 +42,11 @@ class ViewSpace(ABC):
 
         A pure function of (seed, epoch, index).
         """
-        return (_hashed(index, seed, epoch) * self.size) >> 32
+        return (hashed(index, seed, epoch) * self.size) >> 32
 
     def seen(self, epochs: int) -> float:
         """How many different views of one image so many epochs show, on average."""
         return self.size * (1 - (1 - 1 / self.size) ** epochs)
-
-
-def _hashed(index: Tensor, seed: int, key: int) -> Tensor:
-    """32 random bits for every sample [B].
-
-    Two keyed rounds: with one, two epochs whose keys agree in the high bits would show the same
-    views, permuted among neighbouring images.
-    """
-    hashed = mix((index + stream(seed, key, 0)) & MASK)
-    return mix((hashed + stream(seed, key, 1)) & MASK)
 
 
 @dataclass(frozen=True)
@@ -146,7 +136,7 @@ class Limited(ViewSpace):
 
     def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
         strides = [a for a in range(1, self.size + 1) if gcd(a, self.size) == 1]
-        first, stride = (_hashed(index, seed, key) for key in _NO_EPOCHS)
+        first, stride = (hashed(index, seed, key) for key in _NO_EPOCHS)
         stride = index.new_tensor(strides)[(stride * len(strides)) >> 32]
         return (((first * self.size) >> 32) + epoch % self.count * stride) % self.size
 

@@ -45,16 +45,19 @@ class Distiller(LightningModule, ABC):
         num_classes: K.
         lessons: the names of the mode's lessons that have a teacher.
         labels_only: those of lessons without one.
+        reads: the student's taps that the mode itself reads, beside those of the objectives.
 
     Attributes:
         taught_by: where the teacher's answers come from: a teacher of its own, nets that learn
             beside the student, or the student itself.
         offers: the teacher's taps that objectives may read; None: all those of its net.
+        learner_offers: the learners' taps that they may read; None: all those of the student.
         one_device: why the mode cannot be spread over several devices; empty: it can.
     """
 
     taught_by: ClassVar[Literal["teacher", "peers", "itself"]] = "teacher"
     offers: ClassVar[tuple[str, ...] | None] = None
+    learner_offers: ClassVar[tuple[str, ...] | None] = None
     one_device: ClassVar[str] = ""
 
     def __init__(
@@ -68,6 +71,7 @@ class Distiller(LightningModule, ABC):
         num_classes: int,
         lessons: Sequence[str] = ("",),
         labels_only: Sequence[str] = (),
+        reads: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.strict_loading = False  # a checkpoint has no teacher; see on_load_checkpoint
@@ -75,7 +79,7 @@ class Distiller(LightningModule, ABC):
         wanted = [tap for objective in objectives.values() for tap in objective.student_taps]
         if self.taught_by == "peers":  # among peers the student teaches as well
             wanted += [tap for term in objectives.values() for tap in term.teacher_taps]
-        self.student_taps = Taps(student, places, wanted)
+        self.student_taps = Taps(student, places, [*wanted, *reads])
         self.needing_teacher = {name for name, term in objectives.items() if term.needs_teacher}
         self.objectives = nn.ModuleDict(_terms(objectives, lessons, labels_only))
         self.plan = plan
