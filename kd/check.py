@@ -84,7 +84,7 @@ def _knobs(cfg: DictConfig) -> Iterator[str]:
         yield f"compile={cfg.compile}: there is no such mode; {nearest(cfg.compile, COMPILE)}"
     if not isinstance(cfg.channels_last, bool):
         yield f"channels_last={cfg.channels_last}: must be true or false"
-    for key in ("resume", "teacher.checkpoint"):
+    for key in ("resume", "teacher.checkpoint", "student.checkpoint"):
         path = OmegaConf.select(cfg, key)
         if not isinstance(path, str | None):
             yield f"{key}={path}: must be a path"
