@@ -24,8 +24,10 @@ LAYERS = [
     {"kd.caching"},
     {"kd.acquire"},
     {"kd.run"},
+    {"kd.chain_plan"},
+    {"kd.chain_run"},
     {"kd.cli"},
-    {"kd.train", "kd.cache", "kd.methods"},
+    {"kd.train", "kd.chain", "kd.cache", "kd.methods"},
 ]
 HYDRA = {
     "kd.config",
@@ -34,8 +36,11 @@ HYDRA = {
     "kd.caching",
     "kd.acquire",
     "kd.run",
+    "kd.chain_plan",
+    "kd.chain_run",
     "kd.cli",
     "kd.train",
+    "kd.chain",
     "kd.cache",
     "kd.methods",
 }
