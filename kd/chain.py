@@ -40,26 +40,24 @@ def main(cfg: DictConfig) -> float:
 
 def _rows(runs: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     """A row for the first teacher, and one for every stage."""
-    yield _row(runs[0], "0", "teacher", "teacher/", "teacher/seconds", runs[0]["teacher/source"])
+    first, source = runs[0], runs[0]["teacher/source"]
+    epoch = first["teacher/epoch"]
+    by = f"epoch {epoch}, {source}" if epoch else source
+    yield _row(first, "0", "teacher", "teacher/", "teacher/seconds", by)
     for number, run in enumerate(runs, start=1):
-        accuracy = f" ({run['teacher/test/acc']:.4f})" if run["teacher/epoch"] else ""
-        by = f"{_at_epoch(run)}{accuracy}"
+        # On a route it is one net all the time, but it gets better.
+        at_epoch = f"epoch {run['teacher/epoch']} ({run['teacher/test/acc']:.4f})"
+        by = at_epoch if epoch else run["teacher"]
         yield _row(run, str(number), "student", "", "fit_seconds", by)
 
 
 def _row(
     run: dict[str, Any], number: str, role: str, prefix: str, seconds: str, by: str
 ) -> tuple[str, ...]:
-    net = run["student"] if role == "student" else _at_epoch(run)
     validation = f"{run['val/acc']:.4f}" if role == "student" else "–"
     parameters = f"{run[f'{role}/params']:,}".replace(",", " ")
     test = f"{run[f'{prefix}test/acc']:.4f}"
-    return number, net, by, test, validation, parameters, f"{run[seconds]:.1f}"
-
-
-def _at_epoch(run: dict[str, Any]) -> str:
-    epoch = run["teacher/epoch"]
-    return f"{run['teacher']} epoch {epoch}" if epoch else str(run["teacher"])
+    return number, run[role], by, test, validation, parameters, f"{run[seconds]:.1f}"
 
 
 if __name__ == "__main__":

@@ -128,8 +128,8 @@ def _epochs(cfg: DictConfig) -> list[int]:
         raise UserError(f"{place}: the epochs must grow")
     trained = cfg.teacher.training.trainer.max_epochs
     if cfg.teacher.checkpoint is None and epochs[-1] > trained:
-        raise UserError(f"{place}: the teacher trains for teacher.training.trainer.max_epochs="
-                        f"{trained}")  # fmt: skip
+        where = f"teacher.training.trainer.max_epochs={trained}"
+        raise UserError(f"{place}: the teacher trains for {where}")
     return epochs
 
 
@@ -164,14 +164,17 @@ def _tell_apart(stages: Sequence[ChainStage]) -> None:
 
     Generations that start alike would be one net trained twice (Furlanello et al. 2018 draw anew).
     """
-    first = stages[0].cfg
-    seeds = {s.cfg.seed for s in stages if plain(s.cfg.student.net) == plain(first.teacher.net)}
-    if first.teacher.checkpoint is None and first.teacher.training.seed in seeds:
-        seed = max(seeds) + 1
-        log.info(
-            "teacher.training.seed=%d instead of %d, with which the teacher would start like one "
-            "of its students",
-            seed,
-            first.teacher.training.seed,
-        )
-        first.teacher.training.seed = seed
+    teacher = stages[0].cfg.teacher
+    alike = [stage for stage in stages if _starts_like(stage, teacher)]
+    if alike and teacher.checkpoint is None:
+        old, new = teacher.training.seed, max(stage.cfg.seed for stage in stages) + 1
+        log.info("teacher.training.seed=%d, since with %d it starts like %s", new, old, alike[0])
+        for stage in stages:
+            stage.cfg.teacher.training.seed = new
+
+
+def _starts_like(stage: ChainStage, teacher: DictConfig) -> bool:
+    """Whether a stage's student and the teacher are the same net at random with the same seed."""
+    student = stage.cfg.student
+    same_seed = student.checkpoint is None and stage.cfg.seed == teacher.training.seed
+    return same_seed and plain(student.net) == plain(teacher.net)

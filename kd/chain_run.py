@@ -117,7 +117,10 @@ def _train(stage: ChainStage, anew: bool) -> None:
         shutil.rmtree(stage.folder, ignore_errors=True)
     (stage.folder / _CONFIG).parent.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(stage.cfg, stage.folder / _CONFIG, resolve=True)
-    run(stage.cfg, stage.folder)
+    try:
+        run(stage.cfg, stage.folder)
+    except UserError as error:
+        raise UserError(f"{stage}: {error}") from error
 
 
 def _summary(stages: Sequence[ChainStage]) -> Result:
