@@ -90,7 +90,7 @@ def _knobs(cfg: DictConfig) -> Iterator[str]:
     for key in ("channels_last", "keep_epochs"):
         if not isinstance(cfg[key], bool):
             yield f"{key}={cfg[key]}: must be true or false"
-    for key in ("resume", "teacher.checkpoint"):
+    for key in ("resume", "teacher.checkpoint", "student.checkpoint"):
         path = OmegaConf.select(cfg, key)
         if not isinstance(path, str | None):
             yield f"{key}={path}: must be a path"

@@ -122,9 +122,14 @@ def content_hash(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def hashed_part(cfg: DictConfig) -> dict[str, Any]:
+    """What a run's numbers depend on, as plain content."""
+    return {k: v for k, v in plain(cfg).items() if k not in _NOT_HASHED}
+
+
 def config_hash(cfg: DictConfig) -> str:
     """Name an experiment: equal for two runs exactly when what they compute is configured alike."""
-    return content_hash({k: v for k, v in plain(cfg).items() if k not in _NOT_HASHED})
+    return content_hash(hashed_part(cfg))
 
 
 def settings(cfg: DictConfig) -> dict[str, str | int | float | bool]:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
+from torch import nn
 
 from kd.acquire import Teaching, acquire_teacher
 from kd.build import (
@@ -36,7 +37,7 @@ from kd.errors import UserError
 from kd.members import is_ensemble
 from kd.objectives.base import Objective
 from kd.results import count_parameters, git_commit, library_versions, write_result
-from kd.teachers.checkpoint import WEIGHTS
+from kd.teachers.checkpoint import WEIGHTS, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -101,14 +102,14 @@ def _exit_code(stop: BaseException) -> int:
 
 def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Result:
     trainer = build_trainer(cfg, folder, settings(cfg))
-    resume = _resume_point(cfg)
+    resume, start = _resume_point(cfg), _start_point(cfg)
     data = data or build_data(cfg)
     objectives, plan = build_objectives(cfg)
     teaching = _acquire(cfg, data, objectives, trainer)
     seed_everything(cfg.seed, verbose=False)
     distiller = build_distiller(
         cfg,
-        student=build_net(cfg, "student", data),
+        student=_student(cfg, data, start),
         objectives=objectives,
         plan=plan,
         num_classes=data.num_classes,
@@ -179,6 +180,24 @@ def _resume_point(cfg: DictConfig) -> Path | None:
     if not file.is_file():
         raise UserError(f"resume={cfg.resume}: there is no checkpoint {file}")
     return file
+
+
+def _start_point(cfg: DictConfig) -> Path | None:
+    """Where the student's first weights lie; missing ones are found before a teacher is trained."""
+    path = cfg.student.get("checkpoint")  # a teacher's own training has none
+    if path is not None and not Path(path).exists():
+        raise UserError(f"student.checkpoint={path}: there is no such file or folder")
+    return None if path is None else Path(path)
+
+
+def _student(cfg: DictConfig, data: ImageDataModule, start: Path | None) -> nn.Module:
+    net = build_net(cfg, "student", data)
+    if start is not None:
+        try:
+            load_weights(net, start)
+        except UserError as error:
+            raise UserError(f"student.checkpoint={start}: {error}") from error
+    return net
 
 
 def _zero_batch(data: ImageDataModule) -> torch.Tensor:

@@ -31,17 +31,26 @@ def output(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def train(output) -> Command:
-    """`python -m kd.train` in a process of its own, below the file's output root."""
+    """`python -m kd.train` in a process of its own, below the file's output root.
 
-    def call(*arguments: str, tiny: bool = True, timeout: int = 300, **environment: str):
+    `command="kd.chain"` is another command of the same options.
+    """
+
+    def call(
+        *arguments: str,
+        tiny: bool = True,
+        timeout: int = 300,
+        command: str = "kd.train",
+        **environment: str,
+    ):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **environment}
         flags = [argument for argument in arguments if argument.startswith("-")]
         overrides = [argument for argument in arguments if not argument.startswith("-")]
         # Hydra takes its flags before or after the overrides, not between them.
-        command = [sys.executable, "-m", "kd.train", *flags, f"paths.output={output}"]
-        command += [*(TINY if tiny else ()), *overrides]
+        line = [sys.executable, "-m", command, *flags, f"paths.output={output}"]
+        line += [*(TINY if tiny else ()), *overrides]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=environment
+            line, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=environment
         )
 
     return call

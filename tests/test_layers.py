@@ -26,8 +26,10 @@ LAYERS = [
     {"kd.acquire"},
     {"kd.ensemble"},
     {"kd.run"},
+    {"kd.chain_plan"},
+    {"kd.chain_run"},
     {"kd.cli"},
-    {"kd.train", "kd.cache", "kd.methods"},
+    {"kd.train", "kd.chain", "kd.cache", "kd.methods"},
 ]
 HYDRA = {
     "kd.config",
@@ -38,8 +40,11 @@ HYDRA = {
     "kd.acquire",
     "kd.ensemble",
     "kd.run",
+    "kd.chain_plan",
+    "kd.chain_run",
     "kd.cli",
     "kd.train",
+    "kd.chain",
     "kd.cache",
     "kd.methods",
 }

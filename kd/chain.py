@@ -1,0 +1,64 @@
+"""`python -m kd.chain`: distil through several nets, or along one teacher's training, in turn."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from kd.cli import command
+
+log = logging.getLogger(__name__)
+
+_COLUMNS = ("stage", "net", "taught by", "test", "val", "parameters", "seconds")
+
+
+@command("chain")
+def main(cfg: DictConfig) -> float:
+    """Run one chain and return the last student's validation accuracy."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from kd.chain_run import run_chain
+
+    folder = Path(cfg.paths.run)
+    try:
+        chain = run_chain(HydraConfig.get().overrides.task, folder)
+    except SystemExit:
+        log.warning("interrupted; go on with the same command and hydra.run.dir=%s", folder)
+        raise
+    table = Table(title=f"accuracies of {chain['method']} on {chain['data']}, seed {chain['seed']}")
+    for number, column in enumerate(_COLUMNS):
+        table.add_column(column, justify="left" if number < 3 else "right")
+    for row in _rows(chain["runs"]):
+        table.add_row(*row)
+    Console().print(table)
+    return float(chain["val/acc"])
+
+
+def _rows(runs: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """A row for the first teacher, and one for every stage."""
+    first, source = runs[0], runs[0]["teacher/source"]
+    epoch = first["teacher/epoch"]
+    by = f"epoch {epoch}, {source}" if epoch else source
+    yield _row(first, "0", "teacher", "teacher/", "teacher/seconds", by)
+    for number, run in enumerate(runs, start=1):
+        # On a route it is one net all the time, but it gets better.
+        at_epoch = f"epoch {run['teacher/epoch']} ({run['teacher/test/acc']:.4f})"
+        by = at_epoch if epoch else run["teacher"]
+        yield _row(run, str(number), "student", "", "fit_seconds", by)
+
+
+def _row(
+    run: dict[str, Any], number: str, role: str, prefix: str, seconds: str, by: str
+) -> tuple[str, ...]:
+    validation = f"{run['val/acc']:.4f}" if role == "student" else "–"
+    parameters = f"{run[f'{role}/params']:,}".replace(",", " ")
+    test = f"{run[f'{prefix}test/acc']:.4f}"
+    return number, run[role], by, test, validation, parameters, f"{run[seconds]:.1f}"
+
+
+if __name__ == "__main__":
+    main()

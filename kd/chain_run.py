@@ -1,0 +1,146 @@
+"""Running a chain: what is finished is kept, what broke goes on, chain.json says how it went."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from kd.chain_plan import ChainStage, plan
+from kd.config import hashed_part
+from kd.errors import UserError
+from kd.results import RESULT, write_result
+from kd.run import Result, run
+from kd.teachers.checkpoint import WEIGHTS
+
+log = logging.getLogger(__name__)
+
+CHAIN = "chain.json"
+_CONFIG = Path(".hydra") / "config.yaml"
+_SHOWN = 4
+
+
+def run_chain(overrides: Sequence[str], folder: Path) -> Result:
+    """Run the stages that are not finished yet and leave `folder/chain.json`, whatever happens.
+
+    Args:
+        overrides: the command line.
+        folder: the chain's folder; a chain that broke in it goes on.
+
+    Returns:
+        What chain.json holds: the last stage's figures, the costs of all stages, and every
+        stage's result under `runs`.
+
+    Raises:
+        UserError: a mistake in the config, or the folder holds stages of another one.
+        SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
+    """
+    stages = plan(overrides, folder)
+    _refuse_other(stages, folder)
+    trained_now = False
+    try:
+        for stage in stages:
+            if trained_now or not _finished(stage):
+                _train(stage, anew=trained_now)
+                trained_now = True
+            else:
+                log.info("%s is finished", stage)
+    finally:
+        chain = _summary(stages)
+        write_result(folder, chain, CHAIN)
+    return chain
+
+
+def _refuse_other(stages: Sequence[ChainStage], folder: Path) -> None:
+    """Refuse a folder in which another chain, or this one otherwise configured, has run."""
+    found = {path.parent.parent for path in folder.glob(f"*_*/{_CONFIG}")}
+    strange = sorted(path.name for path in found - {stage.folder for stage in stages})
+    if strange:
+        raise UserError(f"{folder} holds stages of another chain: {', '.join(strange)}; {_ADVICE}")
+    for stage in stages:
+        if stage.folder in found:
+            saved = OmegaConf.load(stage.folder / _CONFIG)
+            assert isinstance(saved, DictConfig)
+            then, now = (dict(_flat(hashed_part(cfg))) for cfg in (saved, stage.cfg))
+            if then != now:
+                changes = _changes(then, now)
+                raise UserError(
+                    f"{stage} in {folder} was configured otherwise: {changes}; {_ADVICE}"
+                )
+
+
+_ADVICE = "choose another folder with hydra.run.dir=…, or delete this one"
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    keys = [key for key in {**now, **then} if then.get(key, ...) != now.get(key, ...)]
+    pairs = [f"{key}={then.get(key, 'absent')}, not {now.get(key, 'absent')}" for key in keys]
+    more = f"; and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return "; ".join(pairs[:_SHOWN]) + more
+
+
+def _finished(stage: ChainStage) -> bool:
+    return _result(stage).get("status") == "completed" and (stage.folder / WEIGHTS).is_file()
+
+
+def _result(stage: ChainStage) -> Result:
+    try:
+        found: Result = json.loads((stage.folder / RESULT).read_text())
+    except (OSError, ValueError):
+        return {"status": "missing"}
+    return found
+
+
+def _train(stage: ChainStage, anew: bool) -> None:
+    """Run a stage, from its last checkpoint if it has one of the same teacher.
+
+    Args:
+        stage: which.
+        anew: whether the stage before it was trained meanwhile, so that what is here is outdated.
+    """
+    if not anew and (stage.folder / "checkpoints" / "last.ckpt").is_file():
+        log.info("%s goes on from its last checkpoint", stage)
+        stage.cfg.resume = str(stage.folder)
+    else:
+        log.info("%s begins", stage)
+        shutil.rmtree(stage.folder, ignore_errors=True)
+    (stage.folder / _CONFIG).parent.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(stage.cfg, stage.folder / _CONFIG, resolve=True)
+    try:
+        run(stage.cfg, stage.folder)
+    except UserError as error:
+        raise UserError(f"{stage}: {error}") from error
+
+
+def _summary(stages: Sequence[ChainStage]) -> Result:
+    """The chain's figures, flat, as far as there are any, and its runs'."""
+    runs = [
+        {"stage": stage.folder.name, "teacher/epoch": stage.cfg.teacher.epoch, **_result(stage)}
+        for stage in stages
+    ]
+    finished = [run for run in runs if run["status"] == "completed"]
+    whole = len(finished) == len(runs)
+    first, last = stages[0].cfg, stages[-1].cfg
+    summary: Result = {"status": "completed" if whole else "failed"}
+    summary |= {role: last[role].name for role in ("method", "student", "data", "mode")}
+    summary |= {"teacher": first.teacher.name, "seed": min(stage.cfg.seed for stage in stages)}
+    if whole:
+        keys = ("val/acc", "test/acc", "test/ece", "test/nll", "student/params")
+        summary |= {key: runs[-1][key] for key in keys}
+    else:
+        broken = next(run for run in runs if run["status"] != "completed")
+        summary["error"] = f"stage {broken['stage']}: {broken.get('error', broken['status'])}"
+    for key in ("epochs", "fit_seconds", "teacher_forwards"):
+        summary[key] = round(sum(run[key] for run in finished), 3)
+    return summary | {"runs": runs}
