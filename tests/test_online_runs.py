@@ -1,4 +1,4 @@
-"""Runs of nets that learn together: files, figures, refusals, resuming, two processes."""
+"""Runs of nets that learn together: files, figures, refusals, resuming."""
 
 import csv
 
@@ -37,7 +37,7 @@ def accuracy(weights, name="resnet8", width=0.5):
     ],
 )
 def test_a_run_leaves_every_net_and_its_figures(options, members, output, tmp_path, capsys):
-    cfg = joint(tmp_path, output, *options, "logger=csv")
+    cfg = joint(tmp_path, output, *options, "logger=csv", "trainer.max_epochs=2")
     result = run(cfg, tmp_path)
     assert (result["status"], result["teacher"], result["teacher_forwards"]) == (
         *("completed", "peers", 0),
@@ -121,12 +121,13 @@ def test_what_shows_once_the_nets_are_made(options, message, output, tmp_path):
 
 @pytest.mark.parametrize(("mode", "step"), [("online", 14), ("one", 5)])
 def test_resuming_changes_nothing(mode, step, output, tmp_path):
+    options = (f"mode={mode}", "trainer.max_epochs=2")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    expected = run(joint(whole, output, f"mode={mode}"), whole)
+    expected = run(joint(whole, output, *options), whole)
     stop = f"+callbacks.stop={{_target_: test_run.InterruptAt, step: {step}}}"
     with pytest.raises(SystemExit, match="130"):
-        run(joint(broken, output, f"mode={mode}", stop), broken)
-    resumed = run(joint(broken, output, f"mode={mode}", f"resume={broken}"), broken)
+        run(joint(broken, output, *options, stop), broken)
+    resumed = run(joint(broken, output, *options, f"resume={broken}"), broken)
     figures = [key for key in expected if key.endswith(("/acc", "/nll", "/ece"))]
     assert len(figures) > 6
     for key in ("best_epoch", *figures):
@@ -135,41 +136,3 @@ def test_resuming_changes_nothing(mode, step, output, tmp_path):
         theirs = load_file(file)
         for key, value in load_file(broken / file.name).items():
             assert value.equal(theirs[key]), (file.name, key)
-
-
-class NoteLosses(Losses):
-    """Write down every step's loss and terms when the training ends, one file a process."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder, self.rows = folder, []
-
-    def on_train_start(self, trainer, pl_module) -> None:
-        pass
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.rows.append([outputs["loss"].item(), *(t.item() for t in outputs["terms"].values())])
-
-    def on_train_end(self, trainer, pl_module) -> None:
-        np.savetxt(f"{self.folder}/losses_{trainer.global_rank}.txt", self.rows)
-
-
-def test_two_processes_learn_what_one_does(train, tmp_path):
-    """Nets without batch norm: the mean over the processes is the loss of the whole batch."""
-    losses = []
-    for devices in (1, 2):
-        folder = tmp_path / str(devices)
-        folder.mkdir()
-        note = f"+callbacks.note={{_target_: test_online_runs.NoteLosses, folder: '{folder}'}}"
-        answer = train(
-            *("mode=online", "student=mlp800", "student.net.width=0.05", "method.temperature=1"),
-            *("trainer.limit_train_batches=20", f"trainer.devices={devices}", note),
-            *(f"hydra.run.dir={folder}/run", "logger=none"),
-            PYTHONPATH="tests",
-        )
-        assert answer.returncode == 0, answer.stderr
-        assert answer.stdout.count("kd on digits, seed 0") == 1  # one process reports
-        files = sorted(folder.glob("losses_*.txt"))
-        assert len(files) == devices
-        losses.append(np.mean([np.loadtxt(file) for file in files], axis=0))
-    assert losses[0].shape == (20, 5)
-    np.testing.assert_allclose(*losses, rtol=1e-5)
