@@ -1,0 +1,71 @@
+"""Every `_target_`: whether it can be imported, and takes the arguments that stand beside it."""
+
+import inspect
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Any, get_args
+
+from hydra.utils import get_object
+
+from kd.build import root_cause
+from kd.errors import nearest
+
+ANY = "**"
+_HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+def target_problems(node: Any, place: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield from _target(node, place)
+        for key, value in node.items():
+            yield from target_problems(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(node, list):
+        for position, value in enumerate(node):
+            yield from target_problems(value, f"{place}[{position}]")
+
+
+def _target(node: dict[str, Any], place: str) -> Iterator[str]:
+    try:
+        parameters = _parameters(get_object(node["_target_"]))
+    except Exception as error:  # an import can fail in any way
+        yield f"{place}._target_={node['_target_']}: {root_cause(error)}"
+        return
+    for key, value in node.items():
+        if key in _HYDRA_KEYS:
+            continue
+        if key in parameters:
+            if not _is_a(value, parameters[key]):
+                yield f"{place}.{key}={value}: must be {_name(parameters[key])}"
+        elif ANY not in parameters:
+            yield f"{place}.{key}: {node['_target_']} takes no {key!r}; {nearest(key, parameters)}"
+
+
+def _parameters(target: Any) -> dict[str, Any]:
+    """The keywords a target takes and their annotations; ANY among them where it takes any.
+
+    A class whose constructor hands `**keywords` on takes those of its base as well.
+    """
+    found: dict[str, Any] = {}
+    functions = [target]
+    if inspect.isclass(target):
+        functions = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)]
+    for function in functions:
+        parameters = inspect.signature(function).parameters.values()
+        new = (p for p in parameters if p.name not in (*found, "self"))
+        found |= {p.name: p.annotation for p in new}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return found
+    return found | {ANY: None}
+
+
+def _is_a(value: Any, annotation: Any) -> bool:
+    """Whether a value fits; annotations beyond numbers, flags and strings are not judged."""
+    kinds = {*get_args(annotation)} if isinstance(annotation, UnionType) else {annotation}
+    if not kinds <= {int, float, bool, str, NoneType}:
+        return True
+    return type(value) in kinds or (type(value) is int and float in kinds)
+
+
+def _name(annotation: Any) -> str:
+    return getattr(annotation, "__name__", str(annotation))

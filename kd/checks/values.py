@@ -1,0 +1,79 @@
+"""Values that every run means alike: seeds, epochs, paths, the teacher's cache."""
+
+from collections.abc import Iterator
+
+from omegaconf import DictConfig, OmegaConf
+
+from kd.checks.ensemble import settings_problems
+from kd.checks.numbers import is_integer, is_number
+from kd.errors import nearest
+from kd.members import is_ensemble
+from kd.teachers.cached import DTYPES
+
+MODES = ("auto", "on", "off", "refresh")
+COMPILE = ("default", "reduce-overhead", "max-autotune")
+
+
+def value_problems(cfg: DictConfig) -> Iterator[str]:
+    """Check the values that every method means alike."""
+    for place, part in {"": cfg, "teacher.training.": cfg.teacher.training}.items():
+        if not is_integer(part.seed) or not 0 <= part.seed < 2**32:
+            yield f"{place}seed={part.seed}: must be a whole number ≥ 0 and below 2**32"
+        epochs = part.trainer.get("max_epochs")
+        if not is_integer(epochs) or epochs < 1:
+            yield f"{place}trainer.max_epochs={epochs}: must be a whole number ≥ 1"
+        for split in ("train", "val", "test"):
+            if part.trainer.get(f"limit_{split}_batches") == 0:
+                yield f"{place}trainer.limit_{split}_batches=0: a run needs all three splits"
+    size = cfg.teacher.training.batch_size
+    if not is_integer(size) or size < 1:
+        yield f"teacher.training.batch_size={size}: must be a whole number ≥ 1"
+    yield from _cache(cfg)
+    yield from _epoch(cfg)
+    if is_ensemble(cfg):
+        yield from settings_problems(cfg)
+    if cfg.compile not in (None, *COMPILE):
+        yield f"compile={cfg.compile}: there is no such mode; {nearest(cfg.compile, COMPILE)}"
+    for key in ("channels_last", "keep_epochs"):
+        if not isinstance(cfg[key], bool):
+            yield f"{key}={cfg[key]}: must be true or false"
+    for key in ("resume", "teacher.checkpoint", "student.checkpoint"):
+        path = OmegaConf.select(cfg, key)
+        if not isinstance(path, str | None):
+            yield f"{key}={path}: must be a path"
+    method = cfg.method
+    if "temperature" in method and not (is_number(method.temperature) and method.temperature > 0):
+        yield f"method.temperature={method.temperature}: must be a number > 0, such as 4"
+    if "alpha" in method and not (is_number(method.alpha) and 0 <= method.alpha <= 1):
+        yield (
+            f"method.alpha={method.alpha}: must be in [0, 1]; it is the share of the soft term, "
+            "and the hard labels get what is left"
+        )
+    if "beta" in method and not (is_number(method.beta) and method.beta >= 0):
+        yield f"method.beta={method.beta}: must be a number ≥ 0"
+
+
+def _epoch(cfg: DictConfig) -> Iterator[str]:
+    epoch, last = cfg.teacher.epoch, cfg.teacher.training.trainer.max_epochs
+    if epoch is None:
+        return
+    if not is_integer(epoch) or epoch < 1:
+        yield f"teacher.epoch={epoch}: must be a whole number ≥ 1, or null for the best epoch"
+    elif cfg.teacher.checkpoint is None and is_integer(last) and epoch > last:
+        yield (
+            f"teacher.epoch={epoch}: the teacher is trained for {last} epochs; raise "
+            "teacher.training.trainer.max_epochs, or stop it earlier"
+        )
+
+
+def _cache(cfg: DictConfig) -> Iterator[str]:
+    cache, valid = cfg.teacher.cache, {"mode": MODES, "dtype": DTYPES}
+    if not OmegaConf.is_config(cache):
+        yield f"teacher.cache={cache}: in a file it is teacher.cache.mode, in quotes"
+        return
+    for key, choices in valid.items():
+        if cache[key] not in choices:
+            hint = nearest(cache[key], choices)
+            yield f"teacher.cache.{key}={cache[key]}: there is no such {key}; {hint}"
+    if not is_number(cache.max_gb) or cache.max_gb <= 0:
+        yield f"teacher.cache.max_gb={cache.max_gb}: must be a number > 0"
