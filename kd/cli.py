@@ -63,6 +63,8 @@ def written_out(argument: str) -> str:
     if argument.startswith("schedule@"):
         return f"+{argument}"  # no method lists what might be scheduled
     key, equals, value = argument.partition("=")
+    if key == "baseline" and "=" in value and value[0] not in "'\"":
+        return f"{key}='{value}'"  # Hydra takes a second = only in quotes
     short = key in _SHORT and not value.startswith("{")
     return f"{_SHORT[key]}={value}" if equals and short else argument
 

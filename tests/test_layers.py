@@ -14,7 +14,7 @@ PACKAGE = ROOT / "kd"
 LAYERS = [
     {"kd.errors", "kd.trace", "kd.tensor_file"},
     {"kd.taps", "kd.models", "kd.schedules"},
-    {"kd.objectives", "kd.data", "kd.metrics", "kd.results"},
+    {"kd.objectives", "kd.data", "kd.metrics", "kd.results", "kd.reports"},
     {"kd.teachers"},
     {"kd.distillers"},
     {"kd.callbacks", "kd.doctor"},
@@ -25,7 +25,7 @@ LAYERS = [
     {"kd.acquire"},
     {"kd.run"},
     {"kd.cli"},
-    {"kd.train", "kd.cache", "kd.methods"},
+    {"kd.train", "kd.cache", "kd.methods", "kd.report"},
 ]
 HYDRA = {
     "kd.config",
@@ -38,6 +38,7 @@ HYDRA = {
     "kd.train",
     "kd.cache",
     "kd.methods",
+    "kd.report",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(ROOT)) for path in MODULES]
