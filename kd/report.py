@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from kd.cli import command
 
 
-@command("report")
+@command("report", sweep="folder")
 def main(cfg: DictConfig) -> None:
     """Read the runs, judge them, write the report and print its leaderboard."""
     from time import strftime
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     from kd.reports.runs import find_runs
     from kd.reports.write import write_report
 
-    folders = [Path(str(f)) for f in (cfg.sweep, *cfg.folders) if f is not None]
+    folders = [Path(str(f)) for f in (cfg.folder, *cfg.folders) if f is not None]
     if not folders:
         raise UserError("which runs? sweep=FOLDER, or folders=[FOLDER,FOLDER]")
     samples = cfg.bootstrap.samples

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kd.reports.leaderboard import Group, Leaderboard
 from kd.reports.rows import Row
-from kd.reports.style import BLUE, RED, Plan, Theme, axes, file_name
+from kd.reports.style import BLUE, RED, Plan, Theme, axes, file_name, legend_below
 
 _KEY = "test/acc_per_class"
 _MOST_CLASSES = 30
@@ -69,5 +69,5 @@ def _draw(series: Series, chosen: list[int], theme: Theme) -> Figure:
     ax.set_ylabel("class")
     ax.set_xlabel("test accuracy, percent")
     ax.grid(axis="x")
-    figure.legend(loc="outside lower left", ncols=len(series), handletextpad=0.1)
+    legend_below(figure, *ax.get_legend_handles_labels(), handletextpad=0.1)
     return figure

@@ -35,12 +35,10 @@ def columns(board: Leaderboard) -> list[Column]:
     found = [
         Column("seeds", lambda row: str(len(row.runs)), lambda row: len(row.runs)),
         _spread("test accuracy", "test/acc"),
-        Column("95 % interval", _interval, lambda row: (row.interval() or [None])[0], extra=True),
     ]
     found += [_spread("at the last epoch", "test/acc_last")] if last else []
     return [
         *found,
-        _spread("validation", "val/acc", extra=True),
         Column("difference", _difference, lambda row: row.against and row.against.mean),
         Column("p, Holm", _p, lambda row: row.against and row.against.p_holm),
     ]
@@ -49,6 +47,8 @@ def columns(board: Leaderboard) -> list[Column]:
 def costs() -> list[Column]:
     """The columns behind the verdict."""
     return [
+        Column("95 % interval", _interval, lambda row: (row.interval() or [None])[0], extra=True),
+        _spread("validation", "val/acc", extra=True),
         Column("gap recovered", _gap, lambda row: row.gap),
         _whole("parameters", "student/params"),
         _whole("images/s", "images_per_second"),

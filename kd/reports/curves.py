@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from kd.reports.leaderboard import Group, Leaderboard
 from kd.reports.rows import Row
-from kd.reports.style import DASHES, SERIES, Plan, Theme, axes, file_name
+from kd.reports.style import DASHES, SERIES, Plan, Theme, axes, file_name, legend_below
 
 Curve = dict[int, float]
 
@@ -66,7 +66,7 @@ def _draw(rows: list[Row], theme: Theme) -> Figure:
     ax.grid(axis="y")
     ax.set_xlabel("epoch")
     ax.set_ylabel("validation accuracy, percent")
-    figure.legend(loc="outside lower left", ncols=min(len(rows), 3), handlelength=2.6)
+    legend_below(figure, *ax.get_legend_handles_labels(), handlelength=2.6)
     return figure
 
 

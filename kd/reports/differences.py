@@ -6,10 +6,10 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kd.reports.leaderboard import Group, Leaderboard
+from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
 from kd.reports.statistics import BETTER, WORSE
-from kd.reports.style import BLUE, RED, Plan, Theme, axes, file_name
+from kd.reports.style import BLUE, RED, Plan, Theme, axes, file_name, fitted
 
 _MOST_ROWS = 60
 
@@ -26,20 +26,20 @@ def plan(board: Leaderboard) -> Iterator[Plan]:
             )
             name = file_name("difference", group.title)
             title = f"Difference from {group.baseline.label} ({group.title})"
-            yield Plan(name, title, caption, partial(_draw, group, rows))
+            yield Plan(name, title, caption, partial(_draw, rows))
 
 
-def _draw(group: Group, rows: list[Row], theme: Theme) -> Figure:
+def _draw(rows: list[Row], theme: Theme) -> Figure:
     figure, ax = axes(theme, 0.75 + 0.235 * len(rows))
     ax.axvline(0, color=theme.muted, linewidth=0.9)
     for y, row in enumerate(rows):
         _one(ax, y, row, theme)
-    ax.set_yticks(range(len(rows)), [row.label for row in rows], color=theme.ink)
+    ax.set_yticks(range(len(rows)), [fitted(row.label) for row in rows], color=theme.ink)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x")
-    ax.set_xlabel(f"percentage points from {group.baseline.label}")
+    ax.set_xlabel("percentage points")
     return figure
 
 

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
-from kd.reports.style import BLUE, Plan, Theme, axes, file_name
+from kd.reports.style import BLUE, Plan, Theme, axes, file_name, legend_below
 
 _MOST_NAMES = 8
 
@@ -49,8 +51,8 @@ def plan(board: Leaderboard) -> Iterator[Plan]:
             if len({point.cost for point in points}) > 1:
                 title = f"Accuracy against {cost.axis} ({data})"
                 caption = (
-                    "Mean test accuracy over seeds. The line joins the rows that none beats in "
-                    f"both; the others are grey.{cost.note}"
+                    "Mean test accuracy over seeds. The line joins the rows that none beats in both, "
+                    f"the best of them by number; the others are grey.{cost.note}"
                 )
                 draw = partial(_draw, points, cost)
                 yield Plan(file_name("accuracy", cost.key, data), title, caption, draw)
@@ -58,7 +60,7 @@ def plan(board: Leaderboard) -> Iterator[Plan]:
 
 def _point(row: Row, key: str) -> Point | None:
     cost = row.mean(key)
-    return None if not cost else Point(cost, 100 * row.accuracy, row.label)
+    return None if not cost else Point(cost, 100 * row.accuracy, row.title)
 
 
 def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
@@ -77,11 +79,11 @@ def _draw(points: list[Point], cost: Cost, theme: Theme) -> Figure:
     others = [point for point in points if point not in best]
     ax.plot(*_xy(others), "o", color=theme.muted, alpha=0.55, markersize=4, mew=0)
     ax.plot(*_xy(best), "o-", color=BLUE, markersize=5.5, linewidth=1.2)
-    for rank, point in enumerate(best[-_MOST_NAMES:]):
-        _name(ax, point, rank, cost.more_is_better)
-    if max(p.cost for p in points) > 5 * min(p.cost for p in points):
-        ax.set_xscale("log")
-    ax.margins(x=0.16, y=0.14)
+    named = sorted(best, key=lambda point: -point.accuracy)[:_MOST_NAMES]
+    keys = [_number(ax, n, point, cost, theme) for n, point in enumerate(named, 1)]
+    legend_below(figure, keys, [point.label for point in named], handletextpad=0.2)
+    _scale(ax, points)
+    ax.margins(y=0.12)
     ax.grid()
     ax.set_xlabel(cost.axis)
     ax.set_ylabel("test accuracy, percent")
@@ -92,15 +94,19 @@ def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
     return [point.cost for point in points], [point.accuracy for point in points]
 
 
-def _name(ax: Axes, point: Point, rank: int, more_is_better: bool) -> None:
-    """Write a label where the front has nothing: up and away from the dearer side."""
-    side = 5 if more_is_better else -5
-    align = "left" if more_is_better else "right"
-    ax.annotate(
-        point.label,
-        (point.cost, point.accuracy),
-        xytext=(side, 4 + 3 * (rank % 2)),
-        textcoords="offset points",
-        ha=align,
-        fontsize=8.5,
-    )
+def _number(ax: Axes, number: int, point: Point, cost: Cost, theme: Theme) -> Line2D:
+    """Number a point of the front on its empty side; returns the number for the legend."""
+    place, side = (point.cost, point.accuracy), 7 if cost.more_is_better else -7
+    ax.annotate(str(number), place, (side, 4), textcoords="offset points", ha="center", fontsize=8)
+    return Line2D([], [], linestyle="", marker=f"${number}$", color=theme.ink, mew=0, markersize=6)
+
+
+def _scale(ax: Axes, points: Sequence[Point]) -> None:
+    """A logarithmic axis with 1, 2 and 5 written out, where costs span more than threefold."""
+    low, high = min(p.cost for p in points), max(p.cost for p in points)
+    if high > 3 * low:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(low / 1.4, high * 1.4)
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))

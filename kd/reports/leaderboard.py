@@ -59,17 +59,19 @@ def build_leaderboard(found: Found, baseline: str | None, samples: int, seed: in
         UserError: no row is such a baseline.
     """
     rows, aside = make_rows(found.runs)
-    for row, label in zip(rows, labels([row.settings for row in rows]), strict=True):
-        row.label = label
+    for row, title in zip(rows, labels([row.settings for row in rows]), strict=True):
+        row.title = title
     groups = [_group(title, own, baseline) for title, own in by_student(rows)]
     if baseline is not None and not any(is_asked(row, baseline) for row in rows):
-        there = "; ".join(sorted({row.label for row in rows})) or "none"
+        there = "; ".join(sorted({row.title for row in rows})) or "none"
         raise UserError(f"baseline={baseline}: no row is that; there are: {there}")
     _judge(groups, samples, seed)
     return Leaderboard(groups, [*found.unfinished, *aside], found.teachers)
 
 
 def _group(title: str, rows: list[Row], baseline: str | None) -> Group:
+    for row, label in zip(rows, labels([row.settings for row in rows]), strict=True):
+        row.label = label
     return Group(title, sorted(rows, key=lambda row: -row.accuracy), _baseline(rows, baseline))
 
 

@@ -15,11 +15,19 @@ from kd.reports.statistics import Interval, Paired, t_interval
 
 @dataclass
 class Row:
-    """A configuration and its runs, one a seed."""
+    """A configuration and its runs, one a seed.
+
+    Attributes:
+        label: what tells it from the other rows of its group.
+        title: what tells it from all rows of the report.
+        against: its comparison with the baseline; None without a common seed.
+        gap: the share of the way from labels alone to the teacher.
+    """
 
     settings: Settings
     runs: dict[int, Run]
     label: str = ""
+    title: str = ""
     against: Paired | None = None
     gap: float | None = None
 

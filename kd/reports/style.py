@@ -1,7 +1,7 @@
 """How figures look: one type size, hairlines, colours told apart by everyone, light and dark."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,19 @@ DASHES: tuple[Any, ...] = (
 HEAT = LinearSegmentedColormap.from_list("heat", ["#eaf1f7", "#9cc3e0", "#3d87bd", "#0b3c66"])
 
 Draw = Callable[[Theme], Figure]
+_LONGEST = 46
+
+
+def fitted(label: str) -> str:
+    """A label that leaves room for the figure beside it."""
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str], **how: Any) -> None:
+    """A legend below the axes, in as many columns as its longest name leaves room for."""
+    columns = next((n for n in (3, 2) if max(map(len, names)) * n <= 66), 1)
+    names = [fitted(name) for name in names]
+    figure.legend(handles, names, loc="outside lower left", ncols=columns, **how)
 
 
 class Plan(NamedTuple):

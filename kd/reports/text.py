@@ -88,6 +88,6 @@ def _record(row: Row, group: Group) -> dict[str, object]:
         "p_holm": paired.p_holm if paired else None,
         "verdict": verdict(row, group),
     }
-    return {"group": group.title, "row": row.label, **names, **ours, **theirs} | {
+    return {"group": group.title, "row": row.title, **names, **ours, **theirs} | {
         "configuration": row.configuration
     }
