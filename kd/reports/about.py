@@ -4,6 +4,7 @@ import platform
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import NamedTuple
 
 from kd.reports.leaderboard import Leaderboard
@@ -79,6 +80,11 @@ class Drawing(NamedTuple):
     title: str
     caption: str
     svg: str
+
+
+def title(about: About) -> str:
+    """The report's title: what its folders are called."""
+    return f"Report: {', '.join(Path(source).resolve().name for source in about.sources)}"
 
 
 def counted(number: int, thing: str) -> str:

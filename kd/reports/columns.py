@@ -52,7 +52,7 @@ def costs() -> list[Column]:
         Column("gap recovered", _gap, lambda row: row.gap),
         _whole("parameters", "student/params"),
         _whole("images/s", "images_per_second"),
-        _whole("seconds", "fit_seconds", places=1),
+        _whole("fit seconds", "fit_seconds", places=1),
         _whole("teacher forwards", "teacher_forwards", extra=True),
     ]
 

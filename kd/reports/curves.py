@@ -12,20 +12,20 @@ from kd.reports.leaderboard import Group, Leaderboard
 from kd.reports.rows import Row
 from kd.reports.style import DASHES, SERIES, Plan, Theme, axes, file_name, legend_below
 
-Curve = dict[int, float]
+Curves = dict[str, dict[int, list[float]]]  # by row and epoch, one value a seed
 
 
 def plan(board: Leaderboard) -> Iterator[Plan]:
     """One figure for each group whose runs kept their curves: the baseline and the best others."""
     for group in board.groups:
-        rows = [row for row in _chosen(group) if len(epochs(row)) > 1]
-        if rows:
+        curves = {row.label: seen for row in _chosen(group) if len(seen := epochs(row)) > 1}
+        if curves:
             caption = (
                 "Validation accuracy after each epoch: mean over seeds, and one standard deviation "
                 "around it. The baseline and the rows best on validation."
             )
             title = f"Learning curves ({group.title})"
-            yield Plan(file_name("curves", group.title), title, caption, partial(_draw, rows))
+            yield Plan(file_name("curves", group.title), title, caption, partial(_draw, curves))
 
 
 def _chosen(group: Group) -> list[Row]:
@@ -41,7 +41,7 @@ def epochs(row: Row) -> dict[int, list[float]]:
     return {epoch: [curve[epoch] for curve in curves] for epoch in shared}
 
 
-def read_curve(path: Path) -> Curve:
+def read_curve(path: Path) -> dict[int, float]:
     """`val/acc` by epoch, counted from 1, in a run's metrics.csv; empty where there is none."""
     try:
         with path.open(newline="") as file:
@@ -51,18 +51,18 @@ def read_curve(path: Path) -> Curve:
         return {}
 
 
-def _draw(rows: list[Row], theme: Theme) -> Figure:
+def _draw(curves: Curves, theme: Theme) -> Figure:
     figure, ax = axes(theme, 3.3)
-    for row, colour, dashes in zip(rows, (theme.ink, *SERIES), DASHES, strict=False):
-        seen = epochs(row)
+    looks = zip((theme.ink, *SERIES), DASHES, strict=False)
+    for (label, seen), (colour, dashes) in zip(curves.items(), looks, strict=False):
         values = 100 * np.array(list(seen.values()))  # [epochs, seeds]
         mean = values.mean(axis=1)
-        ax.plot(list(seen), mean, color=colour, linestyle=dashes, linewidth=1.5, label=row.label)
+        ax.plot(list(seen), mean, color=colour, linestyle=dashes, linewidth=1.5, label=label)
         if values.shape[1] > 1:
             spread = values.std(axis=1, ddof=1)
             band = list(seen), mean - spread, mean + spread
             ax.fill_between(*band, color=colour, alpha=0.13, linewidth=0)
-    ax.set_ylim(*_limits(rows))
+    ax.set_ylim(*_limits(curves))
     ax.grid(axis="y")
     ax.set_xlabel("epoch")
     ax.set_ylabel("validation accuracy, percent")
@@ -70,14 +70,14 @@ def _draw(rows: list[Row], theme: Theme) -> Figure:
     return figure
 
 
-def _limits(rows: list[Row]) -> tuple[float, float]:
+def _limits(curves: Curves) -> tuple[float, float]:
     """From where a third of the epochs are over, so that the end can be told apart, to the top."""
     late = [
         100 * value
-        for row in rows
-        for epoch, values in epochs(row).items()
+        for seen in curves.values()
+        for epoch, values in seen.items()
         for value in values
-        if epoch > max(epochs(row)) / 3
+        if epoch > max(seen) / 3
     ]
     low, high = min(late), max(late)
     room = 0.06 * (high - low or 1)

@@ -51,8 +51,8 @@ def plan(board: Leaderboard) -> Iterator[Plan]:
             if len({point.cost for point in points}) > 1:
                 title = f"Accuracy against {cost.axis} ({data})"
                 caption = (
-                    "Mean test accuracy over seeds. The line joins the rows that none beats in both, "
-                    f"the best of them by number; the others are grey.{cost.note}"
+                    "Mean test accuracy over seeds. The line joins the rows that none beats in "
+                    f"both, the best of them by number; the others are grey.{cost.note}"
                 )
                 draw = partial(_draw, points, cost)
                 yield Plan(file_name("accuracy", cost.key, data), title, caption, draw)
@@ -74,12 +74,12 @@ def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
 
 
 def _draw(points: list[Point], cost: Cost, theme: Theme) -> Figure:
-    figure, ax = axes(theme, 3.3)
     best = front(points, cost.more_is_better)
+    named = sorted(best, key=lambda point: -point.accuracy)[:_MOST_NAMES]
+    figure, ax = axes(theme, 2.9 + 0.19 * len(named))
     others = [point for point in points if point not in best]
     ax.plot(*_xy(others), "o", color=theme.muted, alpha=0.55, markersize=4, mew=0)
     ax.plot(*_xy(best), "o-", color=BLUE, markersize=5.5, linewidth=1.2)
-    named = sorted(best, key=lambda point: -point.accuracy)[:_MOST_NAMES]
     keys = [_number(ax, n, point, cost, theme) for n, point in enumerate(named, 1)]
     legend_below(figure, keys, [point.label for point in named], handletextpad=0.2)
     _scale(ax, points)

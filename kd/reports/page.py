@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kd.reports.about import DEFINITIONS, About, Drawing, missing, summary, versions
+from kd.reports.about import DEFINITIONS, About, Drawing, missing, summary, title, versions
 from kd.reports.columns import Column, columns, costs, verdict
 from kd.reports.leaderboard import Group, Leaderboard
 from kd.reports.statistics import BETTER, SAME, WORSE
@@ -23,6 +23,7 @@ def page(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("page.html").render(
+        title=title(about),
         summary=summary(board),
         groups=[_table(group, columns(board), costs()) for group in board.groups],
         # The drawing's own text was escaped when it was drawn.

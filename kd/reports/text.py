@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from kd.reports.about import DEFINITIONS, About, Drawing, missing, summary, versions
+from kd.reports.about import DEFINITIONS, About, Drawing, missing, summary, title, versions
 from kd.reports.columns import Column, columns, costs, verdict
 from kd.reports.leaderboard import Group, Leaderboard
 from kd.reports.rows import Row
@@ -12,7 +12,7 @@ from kd.reports.rows import Row
 
 def markdown(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> str:
     """The whole report as Markdown."""
-    parts = ["# Report", _pairs(summary(board))]
+    parts = [f"# {_safe(title(about))}", _pairs(summary(board))]
     before, behind = ([c for c in cs if not c.extra] for cs in (columns(board), costs()))
     for group in board.groups:
         parts += [f"## {_safe(group.title)}", _table(group, before, behind)]
