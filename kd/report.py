@@ -30,10 +30,15 @@ def main(cfg: DictConfig) -> None:
     baseline = None if cfg.baseline is None else str(cfg.baseline)
     board = build_leaderboard(find_runs(folders), baseline, samples, cfg.bootstrap.seed)
     output = Path(cfg.output) if cfg.output else folders[0] / "report"
-    call = f"python -m kd.report {shlex.join(sys.argv[1:])}"
-    about = About(call, list(map(str, folders)), samples, strftime("%Y-%m-%d %H:%M"))
+    about = About(_call(), list(map(str, folders)), samples, strftime("%Y-%m-%d %H:%M"))
     write_report(board, about, output, cfg.figures)
     _print(board, output)
+
+
+def _call() -> str:
+    """The command as it was typed; in `sys.argv` it is written out for Hydra."""
+    typed = sys.orig_argv[len(sys.orig_argv) - len(sys.argv) + 1 :]
+    return f"python -m kd.report {shlex.join(typed)}"
 
 
 def _print(board: Any, output: Path) -> None:

@@ -319,7 +319,7 @@ def test_without_labels_alone_the_first_row_is_the_baseline(tmp_path):
     assert [row.gap for row in group.rows] == [None, None]
 
 
-@pytest.mark.parametrize("images", [None, 360, 10000], ids=["exact", "360 images", "10000 images"])
+@pytest.mark.parametrize("images", [None, 360], ids=["exact", "360 images"])
 def test_chance_makes_no_winner(images):
     """20 methods that are one distribution, five seeds: all beside the same baseline."""
     draw = np.random.default_rng(0)
@@ -509,9 +509,9 @@ def test_the_command(tmp_path):
 def test_mistakes_of_the_command_are_named(tmp_path):
     (tmp_path / "sweep").mkdir()
     for arguments, message in {
-        ("figures=false",): "which runs? sweep=FOLDER, or folders=[FOLDER,FOLDER]",
+        ("figures=false",): r"error: which runs\? sweep=FOLDER, or folders=",
         (f"sweep={tmp_path}/swep",): f"no folder {tmp_path}/swep; .* did you mean 'sweep'?",
-        (f"folders=[{tmp_path}/sweep]",): f"no run below {tmp_path}/sweep",
+        (f"folders=[{tmp_path}/sweep]",): f"error: no run below {tmp_path}/sweep",
     }.items():
         answer = report(*arguments)
         assert answer.returncode == 1
