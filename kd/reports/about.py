@@ -11,20 +11,22 @@ from kd.reports.leaderboard import Leaderboard
 from kd.reports.statistics import LEVEL
 
 _LIBRARIES = ("kd", "numpy", "scipy", "matplotlib")
-_PLACES = ("paths.", "hydra.", "seed=")
+_PLACES = ("paths.", "hydra.", "seed=", "logger=", "trainer.enable_progress_bar")
 
 DEFINITIONS = (
     ("row", "Runs that were told the same, but for the seed; named by what differs between rows."),
     (
         "test accuracy",
         "On the test set, in percent, with the weights that were best on validation: mean ± "
-        "standard deviation over seeds. The 95 % interval is that of the t distribution.",
+        "standard deviation over seeds. The 95 % interval is that of the t distribution, cut at 0 "
+        "and 100.",
     ),
     (
         "difference",
         "Test accuracy minus the baseline's at the same seed, in percentage points, averaged over "
         "the seeds both have; in brackets its 95 % percentile bootstrap interval. Of two or three "
-        "seeds the bootstrap makes too narrow an interval; the verdict does not rest on it.",
+        "seeds the bootstrap makes too narrow an interval, and of equal differences none; the "
+        "verdict does not rest on it.",
     ),
     (
         "p, Holm",
@@ -40,8 +42,8 @@ DEFINITIONS = (
     ),
     (
         "gap recovered",
-        "(row − labels alone) / (teacher − labels alone), of mean test accuracies; 100 % is the "
-        "teacher's. None where the teacher is no better than labels alone.",
+        "(row − labels alone) / (teacher − labels alone), of mean test accuracies over "
+        "common seeds; 100 % is the teacher's. None where the teacher is no better than labels alone.",
     ),
     (
         "cost",
@@ -119,7 +121,7 @@ def common(board: Leaderboard) -> list[str]:
     if not given:
         return []
     everywhere = [word for word in given[0] if all(word in overrides for overrides in given)]
-    return [word for word in everywhere if not word.startswith(_PLACES)]
+    return [word for word in everywhere if not word.lstrip("+").startswith(_PLACES)]
 
 
 def missing(board: Leaderboard) -> list[tuple[str, str]]:

@@ -70,7 +70,9 @@ def spread(row: Row, key: str) -> str:
 
 
 def _interval(row: Row) -> str:
-    return between(row.interval(), ".2f")
+    """The t distribution knows no ends; accuracies do."""
+    interval = row.interval()
+    return between(interval and [min(max(end, 0), 1) for end in interval], ".2f")
 
 
 def between(interval: Sequence[float] | None, form: str) -> str:
@@ -80,7 +82,10 @@ def between(interval: Sequence[float] | None, form: str) -> str:
 
 def number(value: float, form: str) -> str:
     """A number with a minus as long as the plus."""
-    return format(value, form).replace("-", "−")
+    text = format(value, form)
+    if float(text) == 0:
+        text = format(0.0, form)  # not −0.00
+    return text.replace("-", "−")
 
 
 def _difference(row: Row) -> str:

@@ -50,6 +50,7 @@ def _one(ax: Axes, y: int, row: Row, theme: Theme) -> None:
     fill = colour if paired.verdict in (BETTER, WORSE) else theme.paper
     if paired.interval is not None:
         ax.plot([100 * end for end in paired.interval], [y, y], color=colour, linewidth=1.6)
+    if paired.seeds > 1:
         points = [100 * d for d in paired.differences]
         ax.plot(points, [y] * len(points), "o", color=colour, alpha=0.45, markersize=2.6, mew=0)
     ax.plot(100 * paired.mean, y, "o", color=colour, mfc=fill, mew=1.3, markersize=5.5)

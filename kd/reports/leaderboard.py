@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from kd.errors import UserError
 from kd.reports.rows import Row, by_student, make_rows
@@ -127,6 +128,8 @@ def _judge(groups: Sequence[Group], samples: int, seed: int) -> None:
 def _gap(row: Row, group: Group) -> float | None:
     """The share of the way from labels alone to the teacher; None where there is no such way."""
     alone, teacher = _baseline(group.rows, None), row.mean("teacher/test/acc")
-    if alone.settings["method"] != "ce" or teacher is None or teacher <= alone.accuracy:
+    common = row.runs.keys() & alone.runs.keys()
+    if row is alone or alone.settings["method"] != "ce" or teacher is None or not common:
         return None
-    return (row.accuracy - alone.accuracy) / (teacher - alone.accuracy)
+    ours, theirs = (fmean(r.runs[s].result["test/acc"] for s in common) for r in (row, alone))
+    return (ours - theirs) / (teacher - theirs) if teacher > theirs else None

@@ -25,7 +25,7 @@ class Paired(NamedTuple):
     Attributes:
         seeds: how many these are.
         mean: the mean difference; positive where the row is better.
-        interval: bootstrap interval of the mean difference; None below two seeds.
+        interval: bootstrap interval of the mean difference; None below two seeds or without spread.
         p: two-sided p-value of the paired t test; None below two seeds.
         p_holm: corrected for all comparisons of the report.
         verdict: `better`, `worse` or `cannot distinguish`; None below two seeds.
@@ -42,13 +42,18 @@ class Paired(NamedTuple):
 
 
 def t_interval(values: Sequence[float]) -> Interval | None:
-    """The 95 % interval of the mean of values that are normal; None below two of them."""
-    if len(values) < 2:
+    """The 95 % interval of the mean of normal values; None below two, and where all are equal."""
+    if len(values) < 2 or _equal(values):
         return None
     error = stats.sem(values)
     half = float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1)) * error
     mean = float(np.mean(values))
     return mean - half, mean + half
+
+
+def _equal(values: Sequence[float]) -> bool:
+    """Whether values have no spread from which theirs in general could be estimated."""
+    return max(values) - min(values) <= _ROUNDING
 
 
 def paired_p(differences: Sequence[float]) -> float | None:
@@ -60,15 +65,15 @@ def paired_p(differences: Sequence[float]) -> float | None:
     values = np.asarray(differences, dtype=float)
     if len(values) < 2:
         return None
-    if np.ptp(values) <= _ROUNDING:
+    if _equal(differences):
         return 1.0 if abs(values[0]) <= _ROUNDING else float(2.0 ** (1 - len(values)))
     t = float(values.mean() / (values.std(ddof=1) / np.sqrt(len(values))))
     return float(2 * stats.t.sf(abs(t), len(values) - 1))
 
 
 def bootstrap_interval(differences: Sequence[float], samples: int, seed: int) -> Interval | None:
-    """Percentile interval of the mean over resampled seeds; None below two of them."""
-    if len(differences) < 2:
+    """Percentile interval of the mean over resampled seeds; None as for `t_interval`."""
+    if len(differences) < 2 or _equal(differences):
         return None
     means = resampled_means(differences, samples, seed)
     low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
