@@ -43,7 +43,8 @@ DEFINITIONS = (
     (
         "gap recovered",
         "(row − labels alone) / (teacher − labels alone), of mean test accuracies over "
-        "common seeds; 100 % is the teacher's. None where the teacher is no better than labels alone.",
+        "common seeds; 100 % is the teacher's. None where the teacher is no better than labels "
+        "alone.",
     ),
     (
         "cost",
