@@ -3,9 +3,10 @@
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import hydra
@@ -27,9 +28,10 @@ _NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
 
 
-def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
+def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], None]]:
     """Turn `task(cfg)` into a command that is configured by `conf/<config_name>.yaml`.
 
+    `aliases` are other names of its keys: for keys that are called as one of Hydra's groups is.
     A user's mistake ends it with one message and exit code 1, or with the traceback where
     HYDRA_FULL_ERROR=1.
     """
@@ -42,7 +44,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             # With this set, Hydra hands exceptions on instead of printing them.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             try:
-                sys.argv[1:] = [written_out(argument) for argument in sys.argv[1:]]
+                sys.argv[1:] = [written_out(argument, aliases) for argument in sys.argv[1:]]
                 register_models(CONF_DIR, *_config_dirs(sys.argv[1:]))
                 main()
             except KeyboardInterrupt:
@@ -58,11 +60,15 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     return decorate
 
 
-def written_out(argument: str) -> str:
+def written_out(argument: str, aliases: Mapping[str, str] = MappingProxyType({})) -> str:
     """An argument as Hydra takes it."""
     if argument.startswith("schedule@"):
         return f"+{argument}"  # no method lists what might be scheduled
     key, equals, value = argument.partition("=")
+    if equals and key in aliases:
+        return f"{aliases[key]}={value}"
+    if key == "baseline" and "=" in value and value[0] not in "'\"":
+        return f"{key}='{value}'"  # Hydra takes a second = only in quotes
     short = key in _SHORT and not value.startswith("{")
     return f"{_SHORT[key]}={value}" if equals and short else argument
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "kd"
 LAYERS = [
     {"kd.errors", "kd.trace", "kd.tensor_file"},
     {"kd.taps", "kd.models", "kd.schedules"},
-    {"kd.objectives", "kd.data", "kd.metrics", "kd.results"},
+    {"kd.objectives", "kd.data", "kd.metrics", "kd.results", "kd.reports"},
     {"kd.teachers"},
     {"kd.distillers"},
     {"kd.callbacks", "kd.doctor"},
@@ -30,7 +30,7 @@ LAYERS = [
     {"kd.chain_plan"},
     {"kd.chain_run"},
     {"kd.cli"},
-    {"kd.train", "kd.chain", "kd.cache", "kd.methods"},
+    {"kd.train", "kd.chain", "kd.cache", "kd.methods", "kd.report"},
 ]
 HYDRA = {
     "kd.config",
@@ -49,6 +49,7 @@ HYDRA = {
     "kd.chain",
     "kd.cache",
     "kd.methods",
+    "kd.report",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(ROOT)) for path in MODULES]

@@ -1,0 +1,69 @@
+"""`python -m kd.report`: what the runs of a sweep say, as a page, a table and figures."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from kd.cli import command
+
+
+@command("report", sweep="folder")
+def main(cfg: DictConfig) -> None:
+    """Read the runs, judge them, write the report and print its leaderboard."""
+    from time import strftime
+
+    from kd.errors import UserError
+    from kd.reports.about import About
+    from kd.reports.leaderboard import build_leaderboard
+    from kd.reports.runs import find_runs
+    from kd.reports.write import write_report
+
+    folders = [Path(str(f)) for f in (cfg.folder, *cfg.folders) if f is not None]
+    if not folders:
+        raise UserError("which runs? sweep=FOLDER, or folders=[FOLDER,FOLDER]")
+    samples = cfg.bootstrap.samples
+    if not isinstance(samples, int) or samples < 1:
+        raise UserError(f"bootstrap.samples={samples}: must be a whole number ≥ 1")
+    baseline = None if cfg.baseline is None else str(cfg.baseline)
+    board = build_leaderboard(find_runs(folders), baseline, samples, cfg.bootstrap.seed)
+    output = Path(cfg.output) if cfg.output else folders[0] / "report"
+    about = About(_call(), list(map(str, folders)), samples, strftime("%Y-%m-%d %H:%M"))
+    write_report(board, about, output, cfg.figures)
+    _print(board, output)
+
+
+def _call() -> str:
+    """The command as it was typed; in `sys.argv` it is written out for Hydra."""
+    typed = sys.orig_argv[len(sys.orig_argv) - len(sys.argv) + 1 :]
+    return f"python -m kd.report {shlex.join(typed)}"
+
+
+def _print(board: Any, output: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from kd.reports.columns import columns, verdict
+
+    console = Console()
+    shown = [column for column in columns(board) if not column.extra]
+    for group in board.groups:
+        table = Table(title=escape(group.title))
+        table.add_column("")
+        for column in shown:
+            table.add_column(column.heading, justify="right")
+        table.add_column("verdict")
+        for row in group.rows:
+            said = [column.text(row) for column in shown]
+            table.add_row(escape(row.label), *said, verdict(row, group))
+        console.print(table)
+    for item in board.unfinished:
+        console.print(f"{item.state}: {item.folder}: {item.why}", markup=False, highlight=False)
+    console.print(f"written: {output / 'report.html'}", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    main()
