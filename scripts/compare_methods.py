@@ -9,21 +9,18 @@ in two shells divide the runs between two cores.
 """
 
 import argparse
-import json
-import statistics
-import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works uninstalled
+import comparison as compare
+from comparison import Result
 
-from kd.config import CONF_DIR, register_models
-from kd.errors import UserError
+from kd.config import CONF_DIR
 
 PER_CLASS = 1000
 # What a method needs to pair these nets.
 NEEDS = {"fsp": ["method.variant=project"]}
+COLUMNS = ("method", "seeds", "test accuracy", "against `ce`, same seeds", "parameters")
 
 
 def main() -> None:
@@ -32,44 +29,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the runs go")
     parser.add_argument("overrides", nargs="*", help="for all runs")
     parser.add_argument("--images", type=Path, help="CIFAR-10 as train/, test/ folders")
-    parser.add_argument("--methods", nargs="+", default=sorted(methods()))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--share", default="0/1", help="k/n: every n-th run, from the k-th")
-    parser.add_argument("--table", action="store_true", help="print the table and run nothing")
+    methods = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
+    parser.add_argument("--methods", nargs="+", default=methods)
+    compare.add_options(parser)
     options = parser.parse_args()
     if options.table:
         print(table(options.folder))
         return
-    k, n = map(int, options.share.split("/"))
-    jobs = [(method, seed) for seed in options.seeds for method in options.methods]
-    for method, seed in jobs[k::n]:
-        train(options, method, seed)
-
-
-def methods() -> Iterator[str]:
-    return (path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
-
-
-def train(options: argparse.Namespace, method: str, seed: int) -> None:
-    """One run in a folder of its own, unless it is there already."""
-    from hydra import compose, initialize_config_dir
-
-    from kd.run import run
-
-    folder = options.folder / f"{method}_s{seed}"
-    if status(folder) == "completed":
-        return
-    register_models(CONF_DIR)
-    paths = [f"paths.output={options.folder}", f"paths.run={folder}"]
-    fixed = [f"method={method}", f"seed={seed}", *NEEDS.get(method, []), *data(options), *paths]
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        cfg = compose("train", overrides=[*fixed, *options.overrides])
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        result = run(cfg, folder)
-        print(f"{method} seed {seed}: {result['test/acc']:.4f}", flush=True)
-    except UserError as error:
-        print(f"{method} seed {seed}: {error}", flush=True)
+    shared = [*data(options), f"paths.output={options.folder}"]
+    for method, seed, folder in compare.jobs(options, options.methods):
+        own = [f"method={method}", f"seed={seed}", *NEEDS.get(method, [])]
+        overrides = [*own, *shared, *options.overrides]
+        compare.attempt(method, seed, folder, partial(compare.train, folder, overrides))
 
 
 def data(options: argparse.Namespace) -> list[str]:
@@ -93,45 +64,23 @@ def subset(source: Path, target: Path) -> None:
                 (target / split / folder.name / image.name).symlink_to(image.resolve())
 
 
-def status(folder: Path) -> str:
-    path = folder / "result.json"
-    return json.loads(path.read_text())["status"] if path.exists() else "missing"
-
-
 def table(folder: Path) -> str:
     """Markdown: methods by mean test accuracy; those below `ce`, and those that failed, say so."""
-    runs: dict[str, list[dict[str, Any]]] = {}
-    failed = []
-    for path in sorted(folder.glob("*_s*/result.json")):
-        result = json.loads(path.read_text())
-        name = path.parent.name.rsplit("_s", 1)[0]
-        if result["status"] == "completed":
-            runs.setdefault(name, []).append(result)
-        else:
-            failed.append(f"{path.parent.name}: {result.get('error')}")
-    means = {name: statistics.mean(r["test/acc"] for r in found) for name, found in runs.items()}
-    lines = ["| method | seeds | test accuracy | against `ce`, same seeds | parameters |"]
-    lines.append("|---|--:|--:|--:|--:|")
-    for name in sorted(means, key=lambda name: -means[name]):
-        lines.append(row(name, runs))
-    return "\n".join([*lines, *(f"\nfailed: {line}" for line in failed)])
+    runs, failed = compare.collect(folder)
+    return compare.markdown(COLUMNS, [row(m, runs) for m in compare.ranked(runs)], failed)
 
 
-def row(name: str, runs: dict[str, list[dict[str, Any]]]) -> str:
-    scores = {r["seed"]: 100 * r["test/acc"] for r in runs[name]}
-    labels = {r["seed"]: 100 * r["test/acc"] for r in runs.get("ce", [])}
-    paired = [scores[seed] - labels[seed] for seed in scores.keys() & labels.keys()]
-    against = f"{spread(paired, '+.2f')}{' (below)' if statistics.mean(paired) < 0 else ''}"
-    parameters = f"{runs[name][0]['student/params']:,}".replace(",", " ")
-    shown = "–" if name == "ce" else against
-    return (
-        f"| `{name}` | {len(scores)} | {spread(list(scores.values()))} | {shown} | {parameters} |"
-    )
-
-
-def spread(values: list[float], form: str = ".2f") -> str:
-    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):{form}}{deviation}"
+def row(method: str, runs: dict[str, list[Result]]) -> list[str]:
+    accuracies = compare.scores(runs[method])
+    difference = compare.against(runs, method, "ce")
+    below = " (below)" if difference.startswith("-") else ""
+    return [
+        f"`{method}`",
+        str(len(accuracies)),
+        compare.spread(list(accuracies.values())),
+        difference + below,
+        compare.grouped(runs[method][0]["student/params"]),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,139 @@
+"""Ways to be taught, by teachers, peers, itself or in a chain, on one data set over some seeds.
+
+python scripts/compare_procedures.py outputs/procedures/digits teacher=resnet20 student=resnet8
+python scripts/compare_procedures.py outputs/procedures/digits --rows dml takd --seeds 0 1 2 3 4
+python scripts/compare_procedures.py outputs/procedures/digits --table
+
+Overrides hold for all rows. Start it again after an interruption: what is finished is skipped, and
+a chain goes on at its stage. `--share 0/2` and `--share 1/2` in two shells divide the runs. A chain
+trains for trainer.max_epochs in every stage, function matching for longer than the others, unless
+trainer.max_epochs says otherwise: the column of epochs tells. Every run pays for its own teacher's
+answers; they are not shared here, so that the numbers of teacher forwards compare.
+"""
+
+import argparse
+import statistics
+from functools import partial
+from pathlib import Path
+
+import comparison as compare
+from comparison import Result
+
+from kd.cli import written_out
+
+# What `python -m kd.train` is given for each row.
+PROCEDURES = {
+    "ce": ["method=ce"],
+    "kd": [],
+    "dml": ["experiment=dml"],
+    "kdcl_mean": ["experiment=kdcl", "mode.distiller.ensemble=mean"],
+    "kdcl_min_logit": ["experiment=kdcl", "mode.distiller.ensemble=min_logit"],
+    "kdcl_min_loss": ["experiment=kdcl", "mode.distiller.ensemble=min_loss"],
+    "one": ["experiment=one"],
+    "pskd": ["experiment=pskd"],
+    "cskd": ["experiment=cskd"],
+    "byot": ["experiment=byot"],
+    "mean_teacher": ["experiment=mean_teacher"],
+    "tfkd": ["method=tfkd"],
+    "ensemble_probabilities": ["experiment=ensemble", "teacher.combine=probabilities"],
+    "ensemble_logits": ["experiment=ensemble", "teacher.combine=logits"],
+    "ensemble_losses": ["experiment=ensemble", "teacher.combine=losses"],
+    "ebkd": ["experiment=ebkd"],
+    "ca_mkd": ["experiment=ca_mkd"],
+    "eskd": ["experiment=eskd"],
+    "function_matching": ["experiment=function_matching"],
+}
+# What `python -m kd.chain` is given, where {teacher}, {assistant} and {student} are nets, and
+# {epoch_1}, {epoch_2} and {epoch_3} the thirds of the teacher's training.
+CHAINS = {
+    "takd": ["stages=[{teacher},{assistant},{student}]"],
+    "born_again": ["stages=[{student},{student},{student}]"],
+    "rco": ["route=[{epoch_1},{epoch_2},{epoch_3}]", "teacher={teacher}", "student={student}"],
+}
+# Rows that bring a teacher of their own, or none, and take no `teacher=` of a single net.
+OWN_TEACHER = (
+    "dml",
+    "kdcl",
+    "one",
+    "pskd",
+    "cskd",
+    "byot",
+    "mean_teacher",
+    "ens",
+    "ebkd",
+    "ca_mkd",
+)
+COLUMNS = (
+    *("procedure", "seeds", "test accuracy", "against `ce`", "against `kd`"),
+    *("epochs", "seconds", "teacher forwards"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="where the runs go")
+    parser.add_argument("overrides", nargs="*", help="for all runs")
+    rows = [*PROCEDURES, *CHAINS]
+    parser.add_argument("--rows", nargs="+", default=rows, choices=rows, metavar="ROW")
+    parser.add_argument("--assistant", default="resnet14", help="the net between, in takd")
+    compare.add_options(parser)
+    options = parser.parse_args()
+    if options.table:
+        print(table(options.folder))
+        return
+    for row, seed, folder in compare.jobs(options, options.rows):
+        train = chain if row in CHAINS else procedure
+        compare.attempt(row, seed, folder, partial(train, options, row, seed, folder))
+
+
+def procedure(options: argparse.Namespace, row: str, seed: int, folder: Path) -> Result:
+    own_teacher = row.startswith(OWN_TEACHER)
+    given = [o for o in options.overrides if not (own_teacher and o.startswith("teacher="))]
+    own = [*PROCEDURES[row], f"seed={seed}", *paths(options, folder)]
+    return compare.train(folder, [*own, *given])
+
+
+def chain(options: argparse.Namespace, row: str, seed: int, folder: Path) -> Result:
+    from hydra import compose
+
+    from kd.chain_run import run_chain
+
+    nets = {"teacher": "resnet20", "student": "resnet8", "assistant": options.assistant}
+    given = dict(o.split("=", 1) for o in options.overrides if o.split("=")[0] in nets)
+    rest = [written_out(o) for o in options.overrides if o.split("=")[0] not in nets]
+    trained = compose("train", overrides=rest).teacher.training.trainer.max_epochs
+    thirds = {f"epoch_{k}": max(k, trained * k // 3) for k in (1, 2, 3)}
+    own = [word.format(**nets | given, **thirds) for word in CHAINS[row]]
+    return run_chain([*own, f"seed={seed}", *paths(options, folder), *rest], folder)
+
+
+def paths(options: argparse.Namespace, folder: Path) -> list[str]:
+    return [f"paths.output={options.folder}", f"paths.cache={folder / 'cache'}"]
+
+
+def table(folder: Path) -> str:
+    """Markdown: procedures by mean test accuracy, beside labels alone and one teacher."""
+    runs, failed = compare.collect(folder)
+    return compare.markdown(COLUMNS, [line(row, runs) for row in compare.ranked(runs)], failed)
+
+
+def line(row: str, runs: dict[str, list[Result]]) -> list[str]:
+    accuracies = list(compare.scores(runs[row]).values())
+    costs = {
+        key: statistics.mean(result[key] for result in runs[row])
+        for key in ("epochs", "fit_seconds", "teacher_forwards")
+    }
+    return [
+        f"`{row}`",
+        str(len(accuracies)),
+        compare.spread(accuracies),
+        compare.against(runs, row, "ce"),
+        compare.against(runs, row, "kd"),
+        compare.grouped(costs["epochs"]),
+        f"{costs['fit_seconds']:.1f}",
+        compare.grouped(costs["teacher_forwards"]),
+    ]
+
+
+if __name__ == "__main__":
+    main()
