@@ -85,7 +85,9 @@ def acquire_teacher(
     log.info("teacher %s: test accuracy %.4f (%s, %s)", name, accuracy, source, path)
     if source != "checkpoint":
         _compare_with_record(path, accuracy, epoch)
-    return Teaching(caching.of_training(), logits, accuracy, source, seconds)
+    teacher = caching.of_training()
+    live.cpu()  # beside the student, while adapters are made; Lightning moves both
+    return Teaching(teacher, logits, accuracy, source, seconds)
 
 
 def _answers(teacher: Teacher, loader: TensorLoader, device: torch.device) -> Tensor:
