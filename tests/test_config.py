@@ -33,9 +33,12 @@ GROUPS = {
     "schedule": "+schedule@method.schedules.soft",
 }
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
-# Folders of images have no default place.
-EXTRA = {"data/image_folder": ["data.root=somewhere"], "teacher/none": ["method=ce"]}
-EXTRA |= {"teacher/peers": ["mode=online"]}
+# Folders of images have no default place; who teaches must suit the mode and the method.
+EXTRA = {
+    "data/image_folder": ["data.root=somewhere"],
+    "teacher/none": ["method=ce"],
+    "teacher/peers": ["mode=online"],
+}
 
 
 def composed(*overrides: str):
