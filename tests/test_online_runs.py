@@ -88,7 +88,7 @@ def test_methods_of_one_teacher_are_learned_mutually(method, output, tmp_path):
         (["mode=online", "mode.peers=[]"], r"mode.peers=\[\]: must name at least one model"),
         (["mode=online", "mode.peers=student"], "mode.peers=student: must name at least one"),
         (["mode=kdcl", "mode.peers=[resnt8]"], "no model 'resnt8'; did you mean 'resnet8'"),
-        (["mode=kdcl", "method=at"], "attention reads the teacher's stage1, and mode=kdcl offers"),
+        (["mode=kdcl", "method=at"], "reads the teacher's stage1, stage2, stage3, and mode=kdcl"),
         (["mode=one", "method=fitnet"], "hint reads the teacher's stage2, and mode=one offers"),
         (["mode=online", "method=simkd"], "reused copies a trained teacher's classifier; mode=onl"),
         (

@@ -189,7 +189,7 @@ def test_a_net_whose_code_changed_is_asked_anew(output, tmp_path, monkeypatch, c
     normal = torch.nn.functional.adaptive_avg_pool2d
     pool = torch.nn.AdaptiveAvgPool2d
     monkeypatch.setattr(pool, "forward", lambda self, x: 2 * normal(x, self.output_size))
-    monkeypatch.setattr("kd.acquire._compare_with_record", lambda folder, accuracy: None)
+    monkeypatch.setattr("kd.acquire._compare_with_record", lambda *_: None)
     assert forwards("third") == first
     assert "answers otherwise than when" in caplog.text
 

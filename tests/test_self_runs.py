@@ -150,7 +150,7 @@ def test_what_a_mode_has_not_is_named(overrides, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["mode=cskd", "method=srrl"], "still learning has none to copy"),
+        (["mode=cskd", "method=srrl"], "srrl copies a trained teacher's classifier; mode=cskd"),
         (["mode=mean_teacher", "mode.distiller.decay=2"], r"mode=mean_teacher: decay must be in"),
         (["mode=byot", "method.alpha=1"], r"mode=byot: the deepest exit learns from labels alone"),
         (["mode=byot", "mode.distiller.exits=[stage9]"], "exits: no tap 'stage9'; did you mean"),

@@ -23,9 +23,8 @@ def frozen_head(head: nn.Module | None, embedding: Tensor, logits: Tensor, place
     """
     if head is None:
         raise UserError(
-            "the method reads the teacher's head, and none is known: a teacher that is still "
-            "learning has none to copy (choose mode=offline), and any other's tap 'embedding' must "
-            "be the input of a module, such as +teacher.taps.embedding=fc:in"
+            "the method reads the teacher's head, and none is known: the tap 'embedding' must be "
+            "the input of a module, such as +teacher.taps.embedding=fc:in"
         )
     # the hooks of a tapped head lead to the whole teacher
     hooks = [h for m in head.modules() for h in (m._forward_hooks, m._forward_pre_hooks)]
