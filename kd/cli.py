@@ -48,7 +48,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             except KeyboardInterrupt:
                 sys.exit(130)
             except Exception as error:
-                message = _message(error)
+                message = explained(error)
                 if full or message is None:
                     raise
                 sys.exit(f"error: {message}")
@@ -75,7 +75,7 @@ def _config_dirs(arguments: Sequence[str]) -> list[Path]:
     return [Path(folder).resolve() for folder in apart + joined]
 
 
-def _message(error: Exception) -> str | None:
+def explained(error: Exception) -> str | None:
     """What to tell the user; None where the program is at fault and should show its traceback."""
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.parent_node is not None:
@@ -91,6 +91,13 @@ def _message(error: Exception) -> str | None:
         return "a group needs an option, not null; --help lists them, among others logger=none"
     if type(error).__name__ == "MisconfigurationException":  # Lightning is not imported up here
         return f"trainer: {error}"
+    if type(error).__name__ in ("TerminatedWorkerError", "UncompletedJobError"):
+        return (
+            "the process of a job was killed, for want of memory perhaps; the same command with "
+            "the same hydra.sweep.dir runs what is missing"
+        )
+    if isinstance(error, HydraException) and "hydra_plugins." in str(error):
+        return "this launcher is not installed: pip install -e '.[sweep]' or, of submitit, '.[cluster]'"
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return str(error)
     return None

@@ -17,10 +17,10 @@ RESULT = "result.json"
 _LIBRARIES = ("kd", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "numpy")
 
 
-def write_result(folder: Path, result: Mapping[str, Any]) -> Path:
-    """Write `folder/result.json` whole or not at all."""
+def write_result(folder: Path, result: Mapping[str, Any], name: str = RESULT) -> Path:
+    """Write `folder/result.json`, or another `name`, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, temporary = folder / RESULT, folder / f".{RESULT}.{os.getpid()}"
+    path, temporary = folder / name, folder / f".{name}.{os.getpid()}"
     temporary.write_text(json.dumps(dict(result), indent=2, sort_keys=False) + "\n")
     temporary.replace(path)
     return path
