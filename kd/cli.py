@@ -97,7 +97,8 @@ def explained(error: Exception) -> str | None:
             "the same hydra.sweep.dir runs what is missing"
         )
     if isinstance(error, HydraException) and "hydra_plugins." in str(error):
-        return "this launcher is not installed: pip install -e '.[sweep]' or, of submitit, '.[cluster]'"
+        extra = "cluster" if "submitit" in str(error) else "sweep"
+        return f"this launcher is not installed: pip install -e '.[{extra}]'"
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return str(error)
     return None
