@@ -24,6 +24,9 @@ _SHORT = {"teacher.cache": "teacher.cache.mode"}
 # What a method's YAML says beside its knobs.
 _NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
 
+# The extra that brings a launcher.
+_LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
+
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
 
 
@@ -96,9 +99,8 @@ def explained(error: Exception) -> str | None:
             "the process of a job was killed, for want of memory perhaps; the same command with "
             "the same hydra.sweep.dir runs what is missing"
         )
-    if isinstance(error, HydraException) and "hydra_plugins." in str(error):
-        extra = "cluster" if "submitit" in str(error) else "sweep"
-        return f"this launcher is not installed: pip install -e '.[{extra}]'"
+    if isinstance(error, RuntimeError) and "srun" in str(error):
+        return "hydra/launcher: this machine has no srun; start the sweep where SLURM takes jobs"
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return str(error)
     return None
@@ -134,4 +136,6 @@ def _paths(node: Any, prefix: str = "") -> list[str]:
 
 def _unknown_option(error: MissingConfigException, options: Sequence[str]) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
+    if group == "hydra/launcher" and name in _LAUNCHERS:
+        return f"{group}={name} is not installed: pip install -e '.[{_LAUNCHERS[name]}]'"
     return f"{group}={name}: there is no such option; {nearest(name, options)}"
