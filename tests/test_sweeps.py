@@ -9,9 +9,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException
 from lightning import Callback
 from omegaconf import OmegaConf
 
+from kd.cli import explained
 from kd.config import CONF_DIR, register_models
 
 SMALL = ("method=ce", "student=resnet8", "student.net.width=0.5", "logger=none")
@@ -134,6 +136,31 @@ def test_slurm_is_asked_for_what_is_configured(tmp_path, monkeypatch):
         *("ntasks-per-node=1", "partition=gpu", "account=vision", "time=1440"),
     ):
         assert f"#SBATCH --{line}\n" in text, text
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            MissingConfigException("", "hydra/launcher/joblib", ["basic"]),
+            "hydra/launcher=joblib is not installed: pip install -e '.[sweep]'",
+        ),
+        (
+            MissingConfigException("", "hydra/launcher/submitit_slurm", ["basic"]),
+            "hydra/launcher=submitit_slurm is not installed: pip install -e '.[cluster]'",
+        ),
+        (
+            MissingConfigException("", "hydra/launcher/joblbi", ["basic", "joblib"]),
+            "hydra/launcher=joblbi: there is no such option; did you mean 'joblib'",
+        ),
+        (
+            RuntimeError('Could not detect "srun", are you'),
+            "hydra/launcher: this machine has no srun",
+        ),
+    ],
+)
+def test_launchers_that_are_not_there_are_named(error, message):
+    assert explained(error).startswith(message)
 
 
 def test_the_sweep_over_methods_has_them_all():
