@@ -94,10 +94,8 @@ def test_only_build_instantiates(path):
 
 
 def test_the_command_line_loads_nothing_heavy():
-    code = (
-        "import sys, kd.train, kd.search; "
-        "print([m for m in ('torch', 'lightning', 'torchvision', 'sklearn', 'optuna') if m in sys.modules])"
-    )
+    heavy = ("torch", "lightning", "torchvision", "sklearn", "optuna")
+    code = f"import sys, kd.train, kd.search; print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
