@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
-from optuna.exceptions import ExperimentalWarning, OptunaError
+from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -115,7 +115,7 @@ class Search:
                 self._fail_stale()
                 if len(self.claimed()) < self.trials:
                     self._enqueue_defaults()
-                    self.study.optimize(self._objective, n_trials=1, catch=(Surplus,))
+                    self._next()
                 elif running := [t for t in self.claimed() if t.state == TrialState.RUNNING]:
                     if not waiting:
                         numbers = ", ".join(str(trial.number) for trial in running)
@@ -124,6 +124,14 @@ class Search:
                     time.sleep(1)
                 else:
                     return
+
+    def _next(self) -> None:
+        try:
+            self.study.optimize(self._objective, n_trials=1, catch=(Surplus,))
+        except ValueError as error:
+            if "Cannot tell" not in str(error):
+                raise
+            log.warning("another worker missed this one's signs of life and gave up its trial")
 
     def claimed(self) -> list[FrozenTrial]:
         """The trials that count: finished, or running; not those whose worker was stopped."""
@@ -164,7 +172,7 @@ class Search:
         folder = self.folder / f"trial_{trial.number:04d}"
         trial.set_user_attr("overrides", overrides)
         trial.set_user_attr("folder", str(folder))
-        log.info("trial %d of %d: %s", trial.number, self.trials, _named(overrides))
+        log.info("trial %d: %s", trial.number, " ".join(overrides) or "the defaults")
         accuracy = self._run(trial, self.compose(overrides), folder)
         log.info("trial %d: validation accuracy %.4f", trial.number, accuracy)
         return accuracy
@@ -184,6 +192,8 @@ class Search:
         except SystemExit:  # Optuna tells of Ctrl-C, and leaves this one running
             self.study.tell(trial.number, state=TrialState.FAIL)
             raise
+        except UpdateFinishedTrialError:
+            raise  # another worker held this one for dead
         except Exception as error:
             if "defaults" in trial.user_attrs:
                 raise
@@ -205,10 +215,6 @@ def suggested(trial: optuna.Trial, key: str, part: Range | Choices) -> Any:
     if part.step is not None:
         return value
     return min(max(float(f"{value:.4g}"), part.low), part.high)
-
-
-def _named(overrides: list[str]) -> str:
-    return " ".join(overrides) or "the defaults"
 
 
 @contextlib.contextmanager

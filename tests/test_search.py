@@ -310,6 +310,24 @@ def test_an_interrupted_trial_does_not_count(stop, search):
     assert states(made) == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
 
 
+@pytest.mark.parametrize("reports", [True, False])
+def test_a_worker_that_was_held_for_dead_goes_on(reports, search, caplog):
+    done = []
+
+    def worth(lr):
+        done.append(lr)
+        if len(done) == 2:
+            made.study.tell(1, state=TrialState.FAIL)  # as another worker would
+            if reports:
+                raise optuna.exceptions.UpdateFinishedTrialError
+        return lr
+
+    made = search(worth=worth, trials=3)
+    made.run()
+    assert states(made) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert "gave up its trial" in caplog.text
+
+
 def test_another_search_in_the_same_storage_is_refused(search):
     search(trials=1).run()
     with pytest.raises(UserError, match="holds the search of another run or space; choose"):
@@ -345,7 +363,7 @@ def start(output):
         file.write_text("space:\n  optimizer.lr: {low: 0.01, high: 0.3, log: true}\n")
         command = [
             *(sys.executable, "-m", "kd.search", "--config-dir", str(output / "space")),
-            *(*TINY, *CE, "search=rate", "search.heartbeat=1", f"paths.output={output}"),
+            *(*TINY, *CE, "search=rate", f"paths.output={output}"),
             *(f"hydra.run.dir={folder}", *overrides),
         ]
         return subprocess.Popen(
@@ -404,13 +422,13 @@ def wait_for(path: Path) -> None:
 
 
 def test_a_killed_search_goes_on_and_keeps_what_is_done(start, tmp_path):
-    process = start(tmp_path, "search.trials=1000")
+    process = start(tmp_path, "search.trials=1000", "search.heartbeat=1")
     wait_for(tmp_path / "trial_0002" / ".hydra")
     process.kill()
     process.communicate()
     kept = tmp_path / "trial_0000" / "result.json"
     before = kept.stat().st_mtime_ns
-    ended(start(tmp_path, "search.trials=4"))
+    ended(start(tmp_path, "search.trials=4", "search.heartbeat=1"))
     assert kept.stat().st_mtime_ns == before
     study = optuna.load_study(study_name="kd", storage=f"sqlite:///{tmp_path / 'study.db'}")
     counted = [trial for trial in study.trials if trial.state != TrialState.FAIL]
