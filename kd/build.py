@@ -1,7 +1,7 @@
 """Config -> objects, one leaf at a time: the only place that calls `hydra.utils.instantiate`."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -202,13 +202,16 @@ def build_optimizer(cfg: DictConfig, parameters: ParamsT) -> torch.optim.Optimiz
     return optimizer
 
 
-def build_trainer(cfg: DictConfig, folder: Path, hparams: dict[str, Any]) -> Trainer:
+def build_trainer(
+    cfg: DictConfig, folder: Path, hparams: dict[str, Any], more: Sequence[Callback] = ()
+) -> Trainer:
     """Make the Trainer with the configured loggers and callbacks, writing below `folder`.
 
     Args:
         cfg: the run's config.
         folder: the run's folder.
         hparams: flat plain settings for TensorBoard's HPARAMS tab.
+        more: callbacks beside the configured ones.
     """
     _check_accelerator(str(cfg.trainer.accelerator))
     loggers = [make(leaf, f"logger.{k}") for k, leaf in cfg.logger.items() if leaf]
@@ -223,7 +226,7 @@ def build_trainer(cfg: DictConfig, folder: Path, hparams: dict[str, Any]) -> Tra
     trainer: Trainer = make(
         cfg.trainer,
         "trainer",
-        callbacks=[LogHyperparameters(hparams), *callbacks],
+        callbacks=[LogHyperparameters(hparams), *callbacks, *more],
         logger=loggers,
         default_root_dir=folder,
     )

@@ -25,6 +25,9 @@ _SHORT = {"teacher.cache": "teacher.cache.mode"}
 # What a method's YAML says beside its knobs.
 _NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
 
+# The extra that brings a launcher.
+_LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
+
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
 
 
@@ -50,7 +53,7 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
             except KeyboardInterrupt:
                 sys.exit(130)
             except Exception as error:
-                message = _message(error)
+                message = explained(error)
                 if full or message is None:
                     raise
                 sys.exit(f"error: {message}")
@@ -81,7 +84,7 @@ def _config_dirs(arguments: Sequence[str]) -> list[Path]:
     return [Path(folder).resolve() for folder in apart + joined]
 
 
-def _message(error: Exception) -> str | None:
+def explained(error: Exception) -> str | None:
     """What to tell the user; None where the program is at fault and should show its traceback."""
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.parent_node is not None:
@@ -97,6 +100,13 @@ def _message(error: Exception) -> str | None:
         return "a group needs an option, not null; --help lists them, among others logger=none"
     if type(error).__name__ == "MisconfigurationException":  # Lightning is not imported up here
         return f"trainer: {error}"
+    if type(error).__name__ in ("TerminatedWorkerError", "UncompletedJobError"):
+        return (
+            "the process of a job was killed, for want of memory perhaps; the same command with "
+            "the same hydra.sweep.dir runs what is missing"
+        )
+    if isinstance(error, RuntimeError) and "srun" in str(error):
+        return "hydra/launcher: this machine has no srun; start the sweep where SLURM takes jobs"
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return str(error)
     return None
@@ -132,4 +142,6 @@ def _paths(node: Any, prefix: str = "") -> list[str]:
 
 def _unknown_option(error: MissingConfigException, options: Sequence[str]) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
+    if group == "hydra/launcher" and name in _LAUNCHERS:
+        return f"{group}={name} is not installed: pip install -e '.[{_LAUNCHERS[name]}]'"
     return f"{group}={name}: there is no such option; {nearest(name, options)}"

@@ -25,6 +25,9 @@ CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.paren
 # What a run's numbers do not depend on: left out of the hash that says "same experiment".
 _NOT_HASHED = ("paths", "logger", "callbacks", "resume", "debug", "doctor", "keep_epochs")
 
+# MKL's own count, where it is set, wins.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 def _one_minus(*terms: float) -> float:
     """The share that is left to the hard labels: `${one_minus:${method.alpha}}`."""
@@ -72,6 +75,20 @@ def _taps_of(model: str) -> dict[str, str]:
 
 
 OmegaConf.register_new_resolver("member_taps", _member_taps, replace=True)
+
+
+def _threads_of_a_job(launcher: Mapping[str, Any]) -> dict[str, str]:
+    """What tells torch, before it is loaded, how many threads a job of a sweep may use.
+
+    One where joblib runs jobs side by side: more would fight for the cores, and joblib itself
+    leaves cores / n_jobs to each. What submitit reserves for a job. Elsewhere as many as there are.
+    """
+    alone = "joblib" in str(launcher.get("_target_"))
+    threads = 1 if alone else launcher.get("cpus_per_task")
+    return {} if threads is None else dict.fromkeys(_THREADS, str(threads))
+
+
+OmegaConf.register_new_resolver("threads_of_a_job", _threads_of_a_job, replace=True)
 OmegaConf.register_new_resolver("one_minus", _one_minus, replace=True)
 OmegaConf.register_new_resolver("common_stages", _common_stages, replace=True)
 OmegaConf.register_new_resolver("last_common_stage", _last_common_stage, replace=True)

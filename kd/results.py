@@ -18,7 +18,7 @@ _LIBRARIES = ("kd", "torch", "torchvision", "lightning", "hydra-core", "torchmet
 
 
 def write_result(folder: Path, result: Mapping[str, Any], name: str = RESULT) -> Path:
-    """Write `folder/result.json`, or another name, whole or not at all."""
+    """Write `folder/result.json`, or another `name`, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / name, folder / f".{name}.{os.getpid()}"
     temporary.write_text(json.dumps(dict(result), indent=2, sort_keys=False) + "\n")

@@ -3,11 +3,12 @@
 import logging
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer, seed_everything
+from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -60,13 +61,21 @@ Result = dict[str, Any]
 _ROLES = ("method", "teacher", "student", "data", "mode")
 
 
-def run(cfg: DictConfig, folder: Path, data: ImageDataModule | None = None) -> Result:
+def run(
+    cfg: DictConfig,
+    folder: Path,
+    data: ImageDataModule | None = None,
+    callbacks: Sequence[Callback] = (),
+    test: bool = True,
+) -> Result:
     """Distil one student and leave `folder/result.json`, whatever happens.
 
     Args:
         cfg: the composed config.
         folder: the run's folder.
         data: the data, where they are in memory already.
+        callbacks: what watches the student's training beside the configured callbacks.
+        test: False leaves the test set alone; the status is then `untested`.
 
     Returns:
         What result.json holds.
@@ -80,8 +89,8 @@ def run(cfg: DictConfig, folder: Path, data: ImageDataModule | None = None) -> R
     try:
         check_config(cfg)
         result |= {"seed": cfg.seed, "config_hash": config_hash(cfg), "git_commit": git_commit()}
-        result |= _distil(cfg, folder, data)
-        result["status"] = "completed"
+        result |= _distil(cfg, folder, data, callbacks, test)
+        result["status"] = "completed" if test else "untested"
     except (KeyboardInterrupt, SystemExit) as stop:
         result["error"] = "interrupted"
         raise SystemExit(_exit_code(stop)) from None
@@ -100,8 +109,14 @@ def _exit_code(stop: BaseException) -> int:
     return 143 if isinstance(stop, SIGTERMException) else 130
 
 
-def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Result:
-    trainer = build_trainer(cfg, folder, settings(cfg))
+def _distil(
+    cfg: DictConfig,
+    folder: Path,
+    data: ImageDataModule | None,
+    callbacks: Sequence[Callback],
+    test: bool,
+) -> Result:
+    trainer = build_trainer(cfg, folder, settings(cfg), callbacks)
     resume, start = _resume_point(cfg), _start_point(cfg)
     data = data or build_data(cfg)
     objectives, plan = build_objectives(cfg)
@@ -125,7 +140,7 @@ def _distil(cfg: DictConfig, folder: Path, data: ImageDataModule | None) -> Resu
     started = time.perf_counter()
     _fit(trainer, distiller, data, resume)
     seconds = time.perf_counter() - started
-    return _finish(cfg, folder, data, trainer, distiller, teaching, seconds)
+    return _finish(cfg, folder, data, trainer, distiller, teaching, seconds, test)
 
 
 def _fit(
@@ -212,13 +227,14 @@ def _finish(
     distiller: Distiller,
     teaching: Teaching | None,
     seconds: float,
+    test: bool,
 ) -> Result:
     """Test the weights that were best on validation, once, and write the student's weights."""
     selected = _load_selected(trainer, distiller)
-    (test,) = trainer.test(distiller, datamodule=data, verbose=False)
+    (tested,) = trainer.test(distiller, datamodule=data, verbose=False) if test else ({},)
     rank_zero_only(_save_weights)(distiller, folder)
     parameters = count_parameters(distiller.deployed())
-    result: Result = {"val/acc": selected[0], "best_epoch": selected[1], **test}
+    result: Result = {"val/acc": selected[0], "best_epoch": selected[1], **tested}
     result |= distiller.results()
     result |= {
         "student/params": parameters,

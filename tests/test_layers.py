@@ -17,8 +17,8 @@ LAYERS = [
     {"kd.objectives", "kd.data", "kd.metrics", "kd.results", "kd.reports"},
     {"kd.teachers"},
     {"kd.distillers"},
-    {"kd.callbacks", "kd.doctor"},
-    {"kd.config"},
+    {"kd.callbacks", "kd.doctor", "kd.pruning", "kd.proposals"},
+    {"kd.config", "kd.space"},
     {"kd.build"},
     {"kd.members"},
     {"kd.checks"},
@@ -28,9 +28,9 @@ LAYERS = [
     {"kd.ensemble"},
     {"kd.run"},
     {"kd.chain_plan"},
-    {"kd.chain_run"},
+    {"kd.chain_run", "kd.study"},
     {"kd.cli"},
-    {"kd.train", "kd.chain", "kd.cache", "kd.methods", "kd.report"},
+    {"kd.train", "kd.chain", "kd.search", "kd.cache", "kd.methods", "kd.report"},
 ]
 HYDRA = {
     "kd.config",
@@ -44,8 +44,10 @@ HYDRA = {
     "kd.run",
     "kd.chain_plan",
     "kd.chain_run",
+    "kd.study",
     "kd.cli",
     "kd.train",
+    "kd.search",
     "kd.chain",
     "kd.cache",
     "kd.methods",
@@ -103,10 +105,8 @@ def test_only_build_instantiates(path):
 
 
 def test_the_command_line_loads_nothing_heavy():
-    code = (
-        "import sys, kd.train; "
-        "print([m for m in ('torch', 'lightning', 'torchvision', 'sklearn') if m in sys.modules])"
-    )
+    heavy = ("torch", "lightning", "torchvision", "sklearn", "optuna")
+    code = f"import sys, kd.train, kd.search; print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )

@@ -1,0 +1,170 @@
+"""Sweeps by other launchers than Hydra's own, and those that are kept in files."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException
+from lightning import Callback
+from omegaconf import OmegaConf
+
+from kd.cli import explained
+from kd.config import CONF_DIR, register_models
+
+SMALL = ("method=ce", "student=resnet8", "student.net.width=0.5", "logger=none")
+SIDE_BY_SIDE = ("-m", *SMALL, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+HERE = {"PYTHONPATH": str(Path(__file__).parent)}
+
+
+class Threads(Callback):
+    """Note below `folder` how many threads each process has."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        (self.folder / str(os.getpid())).write_text(str(torch.get_num_threads()))
+
+
+class KillOnce(Callback):
+    """Kill the first process that gets here, as a machine without memory does."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        try:
+            os.close(os.open(self.mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def statuses(folder: Path) -> list[str]:
+    found = [json.loads(path.read_text()) for path in folder.glob("*/result.json")]
+    return sorted(result["status"] for result in found)
+
+
+def test_jobs_side_by_side_have_one_thread_and_fail_alone(train, tmp_path):
+    (tmp_path / "threads").mkdir()
+    watch = f"+callbacks.threads={{_target_: test_sweeps.Threads, folder: {tmp_path / 'threads'}}}"
+    answer = train(
+        *SIDE_BY_SIDE, "optimizer.lr=1e38,0.1", "seed=0,1", "scheduler.warmup=0", watch,
+        f"hydra.sweep.dir={tmp_path / 'sweep'}", OMP_NUM_THREADS="2", **HERE,
+    )  # fmt: skip
+    assert answer.returncode == 1
+    assert "the loss is not finite" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert statuses(tmp_path / "sweep") == ["completed", "completed", "failed", "failed"]
+    counts = [path.read_text() for path in (tmp_path / "threads").iterdir()]
+    assert counts == ["1"] * len(counts)
+    assert 1 <= len(counts) <= 2
+
+
+def test_a_sweep_whose_worker_was_killed_is_completed_by_the_same_command(train, tmp_path):
+    kill = f"+callbacks.kill={{_target_: test_sweeps.KillOnce, mark: {tmp_path / 'mark'}}}"
+    command = (*SIDE_BY_SIDE, "seed=0,1,2", kill, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    answer = train(*command, **HERE)
+    assert answer.returncode == 1
+    assert "the process of a job was killed" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    done = list((tmp_path / "sweep").glob("*/result.json"))
+    before = {path: path.stat().st_mtime_ns for path in done}
+    assert len(done) < 3
+
+    again = train(*command, **HERE)
+    assert again.returncode == 0, again.stderr
+    assert statuses(tmp_path / "sweep") == ["completed"] * 3
+    assert again.stdout.count("nothing to do") == len(done)
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def launched(*overrides: str):
+    """Hydra's part of the config, as a job sees it."""
+    register_models(CONF_DIR)
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        cfg = compose("train", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    return cfg.hydra
+
+
+@pytest.mark.parametrize(
+    ("overrides", "threads"),
+    [
+        ([], None),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "1"),
+        (["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=3"], "3"),
+        (["hydra/launcher=submitit_local"], None),
+        (["hydra/launcher=slurm"], "4"),
+    ],
+)
+def test_threads_of_a_job(overrides, threads):
+    if any("submitit" in text or "slurm" in text for text in overrides):
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    expected = {} if threads is None else dict.fromkeys(names, threads)
+    assert launched(*overrides).job.env_set == expected
+
+
+def test_slurm_is_asked_for_what_is_configured(tmp_path, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    submitit = pytest.importorskip("submitit")
+    from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+
+    launcher = launched(
+        "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.account=vision",
+        "hydra.job.name=train", "hydra.launcher.submitit_folder=logs",
+    ).launcher  # fmt: skip
+    (tmp_path / "srun").touch(0o755)  # submitit looks for it
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    # As the plugin hands them on.
+    common = set(OmegaConf.structured(BaseQueueConf))
+    apart = {"_target_", "submitit_folder", "max_num_timeout"}
+    values = OmegaConf.to_container(launcher, resolve=True)
+    executor = submitit.AutoExecutor(cluster="slurm", folder=tmp_path)
+    executor.update_parameters(
+        **{k if k in common else f"slurm_{k}": v for k, v in values.items() if k not in apart}
+    )
+    text = executor._executor._make_submission_file_text("command", "uid")
+    for line in (
+        *("cpus-per-task=4", "gpus-per-node=1", "job-name=train", "mem=16GB", "nodes=1"),
+        *("ntasks-per-node=1", "partition=gpu", "account=vision", "time=1440"),
+    ):
+        assert f"#SBATCH --{line}\n" in text, text
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            MissingConfigException("", "hydra/launcher/joblib", ["basic"]),
+            "hydra/launcher=joblib is not installed: pip install -e '.[sweep]'",
+        ),
+        (
+            MissingConfigException("", "hydra/launcher/submitit_slurm", ["basic"]),
+            "hydra/launcher=submitit_slurm is not installed: pip install -e '.[cluster]'",
+        ),
+        (
+            MissingConfigException("", "hydra/launcher/joblbi", ["basic", "joblib"]),
+            "hydra/launcher=joblbi: there is no such option; did you mean 'joblib'",
+        ),
+        (
+            RuntimeError('Could not detect "srun", are you'),
+            "hydra/launcher: this machine has no srun",
+        ),
+    ],
+)
+def test_launchers_that_are_not_there_are_named(error, message):
+    assert explained(error).startswith(message)
+
+
+def test_the_sweep_over_methods_has_them_all():
+    swept = OmegaConf.load(CONF_DIR / "sweep" / "methods.yaml").hydra.sweeper.params.method
+    assert sorted(name.strip() for name in swept.split(",")) == sorted(
+        path.stem for path in (CONF_DIR / "method").glob("*.yaml")
+    )
