@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from kd.chain_plan import ChainStage, plan
 from kd.config import hashed_part
 from kd.errors import UserError
+from kd.finish import Result
 from kd.results import RESULT, write_result
-from kd.run import Result, run
+from kd.run import run
 from kd.teachers.checkpoint import WEIGHTS
 
 log = logging.getLogger(__name__)
