@@ -24,7 +24,6 @@ TINY = [
     *("trainer.max_epochs=2", "trainer.limit_train_batches=2"),
     *("teacher.training.trainer.max_epochs=2", "teacher.training.trainer.limit_train_batches=2"),
 ]
-NETS = "stages=[resnet14,mlp800,resnet8,resnet14]"
 SMALL = ["student.net.width=0.25", "teacher.net.width=0.25"]
 
 
@@ -86,55 +85,60 @@ def parameters(folder: Path) -> dict[str, torch.Tensor]:
     return {k: v for k, v in weights.items() if "running" not in k and "num_batches" not in k}
 
 
-@pytest.fixture
-def taught_by(monkeypatch):
-    """The weights and the source of every teacher that a run was given."""
-    seen = []
-    acquire = kd.run.acquire_teacher
+class Watched:
+    """Notes the weights and the source of every teacher that a run is given."""
 
-    def watched(*arguments):
-        teaching = acquire(*arguments)
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.seen: list[tuple[str, dict[str, torch.Tensor]]] = []
+        self.acquire = kd.run.acquire_teacher
+        patch.setattr(kd.run, "acquire_teacher", self)
+
+    def __call__(self, *arguments):
+        teaching = self.acquire(*arguments)
         (net,) = teaching.teacher.nets
         weights = {key: value.detach().clone() for key, value in net.state_dict().items()}
-        seen.append((teaching.source, weights))
+        self.seen.append((teaching.source, weights))
         return teaching
-
-    monkeypatch.setattr(kd.run, "acquire_teacher", watched)
-    return seen
 
 
 @pytest.fixture(scope="module")
 def finished(output, tmp_path_factory):
-    """A chain of two stages, to be copied."""
-    folder = tmp_path_factory.mktemp("finished")
+    """A chain of two stages, to be copied; its command line; the teachers it had."""
+    folder = tmp_path_factory.mktemp("finished") / "chain"
     register_models(CONF_DIR)
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        overrides = [f"paths.output={output}", *TINY, "stages=[resnet8,mlp800,resnet8]", *SMALL]
-        run_chain(overrides, folder / "chain")
-    return folder / "chain", overrides
+    overrides = [f"paths.output={output}", *TINY, "stages=[resnet8,mlp800,resnet8]", *SMALL]
+    with pytest.MonkeyPatch.context() as patch:
+        watched = Watched(patch)
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            run_chain(overrides, folder)
+    return folder, overrides, watched.seen
 
 
 # Teaching
 
 
-def test_every_student_teaches_the_next(chain, taught_by, output, tmp_path):
-    found = chain(tmp_path, NETS, *SMALL)
-    folders = [tmp_path / run["stage"] for run in found["runs"]]
-    assert [folder.name for folder in folders] == ["1_mlp800", "2_resnet8", "3_resnet14"]
-    (registered,) = (output / "teachers").glob("resnet14-*/student.safetensors")
-    files = [registered, *(folder / "student.safetensors" for folder in folders[:-1])]
-    for (_, weights), file in zip(taught_by, files, strict=True):
+def test_every_student_teaches_the_next(finished, output):
+    folder, _, teachers = finished
+    found = json.loads((folder / "chain.json").read_text())
+    folders = [folder / run["stage"] for run in found["runs"]]
+    assert [folder.name for folder in folders] == ["1_mlp800", "2_resnet8"]
+    registered = [
+        path / "student.safetensors"
+        for path in (output / "teachers").glob("resnet8-*")
+        if json.loads((path / "result.json").read_text())["seed"] == 2
+    ]
+    files = [*registered, folders[0] / "student.safetensors"]
+    for (_, weights), file in zip(teachers, files, strict=True):
         assert same(weights, load_file(file))
-    assert [source for source, _ in taught_by] == ["trained now", "checkpoint", "checkpoint"]
-    assert [run["seed"] for run in found["runs"]] == [2, 1, 0]
+    assert [source for source, _ in teachers] == ["trained now", "checkpoint"]
+    assert [run["seed"] for run in found["runs"]] == [1, 0]
     assert (found["status"], found["seed"]) == ("completed", 0)
     assert found["test/acc"] == found["runs"][-1]["test/acc"]
     seconds = sum(run["fit_seconds"] for run in found["runs"])
     assert found["fit_seconds"] == pytest.approx(seconds)
-    assert found == json.loads((tmp_path / "chain.json").read_text())
-    for folder in folders:
+    for run in folders:
         for name in ("result.json", ".hydra/config.yaml", "checkpoints/best.ckpt"):
-            assert (folder / name).is_file()
+            assert (run / name).is_file()
 
 
 def test_the_table_shows_every_stage(train, tmp_path):
@@ -168,7 +172,7 @@ def test_a_stage_is_an_ordinary_run(finished, output, tmp_path):
 
 @pytest.mark.parametrize(("sigterm", "code"), [("false", "130"), ("true", "143")])
 def test_a_chain_goes_on_where_it_was_interrupted(sigterm, code, chain, finished, tmp_path):
-    whole, overrides = finished
+    whole, overrides, _ = finished
     stop = f"+callbacks.stop={{_target_: test_chain.StopIn, stage: 2_resnet8, sigterm: {sigterm}}}"
     with pytest.raises(SystemExit, match=code):
         chain(tmp_path, *overrides, stop)
@@ -190,7 +194,7 @@ def trained(folder: Path) -> dict[str, int]:
 
 def again(chain, finished, *overrides: str):
     """Start the finished chain once more; return which stages were trained by that."""
-    folder, original = finished
+    folder, original, _ = finished
     before = trained(folder)
     chain(folder, *original, *overrides)
     return [name for name, time in sorted(trained(folder).items()) if before.get(name) != time]
@@ -199,9 +203,9 @@ def again(chain, finished, *overrides: str):
 @pytest.fixture
 def copied(finished):
     """The finished chain, whose folder is put back as it was: stages name one another by path."""
-    folder, overrides = finished
+    folder = finished[0]
     shutil.copytree(folder, folder.parent / "kept")
-    yield folder, overrides
+    yield finished
     shutil.rmtree(folder)
     (folder.parent / "kept").rename(folder)
 
@@ -212,7 +216,7 @@ def test_a_finished_chain_is_not_run_again(chain, copied):
 
 
 def test_a_stage_that_is_gone_is_trained_anew(chain, copied):
-    folder, _ = copied
+    folder = copied[0]
     expected = load_file(folder / "2_resnet8" / "student.safetensors")
     shutil.rmtree(folder / "2_resnet8" / "checkpoints")
     (folder / "2_resnet8" / "result.json").unlink()
@@ -226,7 +230,7 @@ def test_a_student_of_an_outdated_teacher_is_trained_anew(chain, copied):
 
 
 def test_another_configuration_needs_another_folder(chain, copied):
-    folder, _ = copied
+    folder = copied[0]
     message = r"stage 1_mlp800 in .*configured otherwise: optimizer.lr=0.05, not 0.3; choose"
     with pytest.raises(UserError, match=message):
         again(chain, copied, "optimizer.lr=0.3")
@@ -338,12 +342,13 @@ def test_weights_that_do_not_fit_are_named(finished, output, tmp_path):
 # The teacher's own past
 
 
-def test_a_route_passes_the_teachers_epochs(chain, taught_by, output, tmp_path):
+def test_a_route_passes_the_teachers_epochs(chain, output, tmp_path, monkeypatch):
     """Each stage has that epoch's teacher and starts from the student before (lr 0 keeps it)."""
     nets = ["teacher=resnet14", "student=resnet8", *SMALL, "teacher.training.seed=7"]
+    watched = Watched(monkeypatch)
     found = chain(tmp_path, "route=[1,2]", *nets)
     (kept,) = (output / "teachers").glob("resnet14-*/epochs")
-    for (_, weights), epoch in zip(taught_by, (1, 2), strict=True):
+    for (_, weights), epoch in zip(watched.seen, (1, 2), strict=True):
         assert same(weights, load_file(kept / f"epoch_000{epoch}.safetensors"))
     assert [run["teacher/epoch"] for run in found["runs"]] == [1, 2]
     assert [run["teacher/source"] for run in found["runs"]] == ["trained now", "reused"]
