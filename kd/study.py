@@ -201,6 +201,7 @@ class Search:
             log.warning("trial %d failed: %s", trial.number, error)
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
             raise optuna.TrialPruned(str(error)) from error
+        trial.set_user_attr("best_epoch", result["best_epoch"])
         return float(result["val/acc"])
 
 
