@@ -21,11 +21,11 @@ from optuna.trial import TrialState
 
 from kd.config import CONF_DIR, plain, register_models
 from kd.errors import UserError
-from kd.proposals import SeededByTrial
+from kd.proposals import SeededByTrial, suggested
 from kd.pruning import ReportToTrial
 from kd.search import checked_space, default_values, merged, run_overrides
 from kd.space import Choices, Range, override, read_space
-from kd.study import Search, suggested
+from kd.study import Search
 
 RATE = {"optimizer.lr": Range(0.001, 0.3, log=True)}
 SETTINGS = {"trials": 6, "seed": 0, "storage": None, "heartbeat": 1}
