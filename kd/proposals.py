@@ -3,10 +3,12 @@
 from typing import Any
 
 import numpy as np
-from optuna import Study
+from optuna import Study, Trial
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
+
+from kd.space import Choices, Range
 
 
 class SeededByTrial(BaseSampler):
@@ -43,3 +45,16 @@ class SeededByTrial(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
         return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
+
+
+def suggested(trial: Trial, key: str, part: Range | Choices) -> Any:
+    """The trial's value for a key; four digits of it, unless there is a step."""
+    if isinstance(part, Choices):
+        return trial.suggest_categorical(key, part.values)
+    if part.whole:
+        low, high, step = int(part.low), int(part.high), int(part.step or 1)
+        return trial.suggest_int(key, low, high, step=step)
+    value = trial.suggest_float(key, part.low, part.high, step=part.step, log=part.log)
+    if part.step is not None:
+        return value
+    return min(max(float(f"{value:.4g}"), part.low), part.high)

@@ -167,6 +167,7 @@ def summary(trial: "FrozenTrial") -> dict[str, Any]:
         "defaults": "defaults" in known,
         "val/acc": trial.value if status == "completed" else None,
         "epochs": max(trial.intermediate_values, default=0),
+        "best_epoch": known.get("best_epoch"),
         "overrides": known.get("overrides"),
         "folder": known.get("folder"),
         "error": known.get("error"),

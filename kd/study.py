@@ -1,32 +1,27 @@
 """A search: trials of one study, shared by its workers and kept over their starts."""
 
-import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
-from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from kd.errors import UserError
-from kd.proposals import SeededByTrial
+from kd.proposals import suggested
 from kd.pruning import ReportToTrial
 from kd.results import read_result, write_result
 from kd.run import run
-from kd.space import Choices, Range, Space, override
+from kd.space import Space, override
+from kd.storage import Storage
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # what there is to say is said here
-
-# Signs of life that a worker may miss before its trial counts as dead.
-_MISSES = 6
 
 
 class Surplus(Exception):  # noqa: N818
@@ -58,59 +53,25 @@ class Search:
         settings: dict[str, Any],
     ) -> None:
         self.space, self.compose, self.folder = space, compose, folder
-        self.trials, self.heartbeat = settings["trials"], settings["heartbeat"]
+        self.trials = settings["trials"]
         # A default outside its range takes part in the first trial, but is no proposal's model.
         self.fixed = {k: v for k, v in defaults.items() if v in space[k]}
-        storage = settings["storage"] or folder / "study.db"
-        self.file = None if "://" in str(storage) else Path(storage).absolute()
-        with _storage_errors(storage), self._alone():
-            self.study = self._open(str(storage), settings)
-            known = self.study.user_attrs.get("experiment", experiment)
-            self.study.set_user_attr("experiment", experiment)
-        if known != experiment:
-            self.study.set_user_attr("experiment", known)
+        self.storage = Storage(settings["storage"] or str(folder / "study.db"))
+        with self.storage.errors(), self.storage.alone():
+            self.study = self.storage.study(settings)
+            known = self.study.user_attrs.get("experiment")
+            if known is None:
+                self.study.set_user_attr("experiment", experiment)
+        if known not in (None, experiment):
             raise UserError(
-                f"search.storage: {storage} holds the search of another run or space; choose "
-                "another folder with hydra.run.dir=… or another search.storage"
+                f"search.storage: {self.storage.name} holds the search of another run or space; "
+                "choose another folder with hydra.run.dir=… or another search.storage"
             )
-
-    def _open(self, storage: str, settings: dict[str, Any]) -> optuna.Study:
-        arguments = {}
-        if self.file is not None:
-            storage = f"sqlite:///{self.file}"
-            arguments = {"connect_args": {"timeout": 60}}  # other workers write as well
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            backend = optuna.storages.RDBStorage(
-                storage,
-                engine_kwargs=arguments,
-                heartbeat_interval=self.heartbeat,
-                grace_period=_MISSES * self.heartbeat,
-            )
-        pruning = settings["pruning"]
-        return optuna.create_study(
-            study_name="kd",
-            storage=backend,
-            direction="maximize",
-            load_if_exists=True,
-            sampler=SeededByTrial(settings["seed"]),
-            pruner=optuna.pruners.MedianPruner(pruning["startup"], pruning["warmup"] + 1),
-        )
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other workers on this file waiting."""
-        if self.file is None:
-            yield
-            return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.file}.lock"):
-            yield
 
     def run(self) -> None:
         """Run trials until there are enough, and wait for those of other workers."""
         waiting = False
-        with _storage_errors(self.file or "the database"):
+        with self.storage.errors():
             while True:
                 self._fail_stale()
                 if len(self.claimed()) < self.trials:
@@ -154,7 +115,7 @@ class Search:
         """Queue the first trial, where it is not done or its worker was stopped."""
         if self._has_defaults():
             return
-        with self._alone():
+        with self.storage.alone():
             if not self._has_defaults():
                 self.study.enqueue_trial(self.fixed, user_attrs={"defaults": True})
 
@@ -197,31 +158,9 @@ class Search:
         except Exception as error:
             if "defaults" in trial.user_attrs:
                 raise
-            # Pruned without a report is the worst there is, which the next proposals heed.
+            # Told as pruned, not as failed, so that the next proposals heed it.
             log.warning("trial %d failed: %s", trial.number, error)
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
             raise optuna.TrialPruned(str(error)) from error
+        trial.set_user_attr("best_epoch", result["best_epoch"])
         return float(result["val/acc"])
-
-
-def suggested(trial: optuna.Trial, key: str, part: Range | Choices) -> Any:
-    """The trial's value for a key; four digits of it, unless there is a step."""
-    if isinstance(part, Choices):
-        return trial.suggest_categorical(key, part.values)
-    if part.whole:
-        low, high, step = int(part.low), int(part.high), int(part.step or 1)
-        return trial.suggest_int(key, low, high, step=step)
-    value = trial.suggest_float(key, part.low, part.high, step=part.step, log=part.log)
-    if part.step is not None:
-        return value
-    return min(max(float(f"{value:.4g}"), part.low), part.high)
-
-
-@contextlib.contextmanager
-def _storage_errors(storage: object) -> Iterator[None]:
-    """Say in one message what is wrong with the storage."""
-    try:
-        yield
-    except (OptunaError, SQLAlchemyError, ArgumentError, ImportError) as error:
-        cause = error.__cause__ or error
-        raise UserError(f"search.storage={storage}: {str(cause).splitlines()[0]}") from error

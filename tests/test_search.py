@@ -21,11 +21,11 @@ from optuna.trial import TrialState
 
 from kd.config import CONF_DIR, plain, register_models
 from kd.errors import UserError
-from kd.proposals import SeededByTrial
+from kd.proposals import SeededByTrial, suggested
 from kd.pruning import ReportToTrial
 from kd.search import checked_space, default_values, merged, run_overrides
 from kd.space import Choices, Range, override, read_space
-from kd.study import Search, suggested
+from kd.study import Search
 
 RATE = {"optimizer.lr": Range(0.001, 0.3, log=True)}
 SETTINGS = {"trials": 6, "seed": 0, "storage": None, "heartbeat": 1}
@@ -217,7 +217,7 @@ def search(tmp_path, monkeypatch, _conf):
         def fake(cfg, folder, callbacks, test):
             assert not test
             assert folder == Path(cfg.paths.run)
-            return {"val/acc": worth(cfg.optimizer.lr)}
+            return {"val/acc": worth(cfg.optimizer.lr), "best_epoch": 1}
 
         monkeypatch.setattr("kd.study.run", fake)
         base = ["method=ce", "paths.run=run"]
@@ -455,8 +455,8 @@ def test_a_hopeless_trial_is_pruned(start, tmp_path, output):
     file = output / "space" / "search" / "hopeless.yaml"
     file.write_text("space:\n  optimizer.lr: {low: 1.0e-9, high: 2.0e-9}\n")
     process = start(
-        tmp_path, "search=hopeless", "debug=null", "trainer.max_epochs=3", "search.trials=3",
-        "search.pruning={startup: 1, warmup: 1}",
+        tmp_path, "search=hopeless", "trainer.limit_train_batches=null", "trainer.max_epochs=3",
+        "search.trials=3", "search.pruning={startup: 1, warmup: 1}",
     )  # fmt: skip
     ended(process)
     found = json.loads((tmp_path / "search.json").read_text())
