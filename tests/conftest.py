@@ -18,6 +18,12 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ("trainer=cpu", "debug=fast", "trainer.enable_progress_bar=false")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that start commands: one of them last would keep a process waiting."""
+    slow = {item.path for item in items if "train" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
