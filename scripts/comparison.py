@@ -97,7 +97,8 @@ def ranked(runs: dict[str, list[Result]]) -> list[str]:
 
 def scores(results: Sequence[Result]) -> dict[int, float]:
     """Test accuracy in percent by seed."""
-    return {result["seed"]: 100 * result["test/acc"] for result in results}
+    # An accuracy is a float32: of equal ones the difference must be 0, not -0.00.
+    return {result["seed"]: round(100 * result["test/acc"], 4) for result in results}
 
 
 def against(runs: dict[str, list[Result]], row: str, baseline: str) -> str:
@@ -109,7 +110,8 @@ def against(runs: dict[str, list[Result]], row: str, baseline: str) -> str:
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
     deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):{form}}{deviation}"
+    mean = round(statistics.mean(values), 6) + 0.0  # + 0.0: no negative zero
+    return f"{mean:{form}}{deviation}"
 
 
 def grouped(number: float) -> str:
