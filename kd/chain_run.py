@@ -1,6 +1,5 @@
 """Running a chain: what is finished is kept, what broke goes on, chain.json says how it went."""
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from kd.chain_plan import ChainStage, plan
 from kd.config import hashed_part
 from kd.errors import UserError
 from kd.finish import Result
-from kd.results import RESULT, write_result
+from kd.results import read_result, write_result
 from kd.run import run
 from kd.teachers.checkpoint import WEIGHTS
 
@@ -96,11 +95,7 @@ def _finished(stage: ChainStage) -> bool:
 
 
 def _result(stage: ChainStage) -> Result:
-    try:
-        found: Result = json.loads((stage.folder / RESULT).read_text())
-    except (OSError, ValueError):
-        return {"status": "missing"}
-    return found
+    return {"status": "missing"} | (read_result(stage.folder) or {})
 
 
 def _train(stage: ChainStage, anew: bool) -> None:

@@ -117,9 +117,7 @@ def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
     place = str(parent._get_full_key("")).rstrip(".")
     key, keys = str(error.key), [str(key) for key in parent]
     if place == "method":
-        knobs = [
-            k for k in keys if k not in ("name", "objectives", "weights", "stages", "schedules")
-        ]
+        knobs = [k for k in keys if k not in _NO_KNOBS]
         listed = ", ".join(knobs) or "none"
         return f"method.{key}: method={parent.get('name')} has no {key!r}; its knobs: {listed}"
     elsewhere = [path for path in _paths(parent._get_root()) if path.split(".")[-1] == key]

@@ -118,6 +118,7 @@ def _distil(
     resume, start = _resume_point(cfg), _start_point(cfg)
     data = data or build_data(cfg)
     objectives, plan = build_objectives(cfg)
+    _refuse_several_devices(cfg, trainer, objectives)
     teaching = _acquire(cfg, data, objectives, trainer)
     seed_everything(cfg.seed, verbose=False)
     distiller = build_distiller(
@@ -129,7 +130,6 @@ def _distil(
         **_teachers(cfg, data, teaching),
     )
     lessons = distiller.build_adapters(_zero_batch(data), data.arrays.train_targets)
-    _refuse_several_devices(cfg, trainer, distiller)
     rank_zero_only(_print_taps)(cfg, distiller, lessons)
     if cfg.compile is not None:
         distiller.compile_nets(cfg.compile)
@@ -175,12 +175,15 @@ def _teachers(cfg: DictConfig, data: ImageDataModule, teaching: Teaching | None)
     return {}
 
 
-def _refuse_several_devices(cfg: DictConfig, trainer: Trainer, distiller: Distiller) -> None:
+def _refuse_several_devices(
+    cfg: DictConfig, trainer: Trainer, objectives: dict[str, Objective]
+) -> None:
+    """Before a teacher is trained: what needs the whole batch cannot have it in parts."""
     if trainer.world_size == 1:
         return
-    reasons = {f"mode={cfg.mode.name}": distiller.one_device}
-    reasons |= {f"method={cfg.method.name}": term.one_device for term in distiller.terms.values()}
-    for place, reason in reasons.items():
+    reasons = [(f"mode={cfg.mode.name}", distiller_class(cfg).one_device)]
+    reasons += [(f"method={cfg.method.name}", term.one_device) for term in objectives.values()]
+    for place, reason in reasons:
         if reason:
             raise UserError(f"{place} runs on one device: {reason}; use trainer.devices=1")
 

@@ -15,6 +15,12 @@ from kd.errors import UserError
 from kd.results import print_summary
 from kd.run import run
 
+# A term behind the others that any number of devices may compute
+HARMLESS = (
+    "+method.objectives.last={_target_: kd.objectives.cross_entropy.CrossEntropy}",
+    "+method.weights.last=1",
+)
+
 
 def accuracy(weights, name="resnet8", width=0.5):
     """Of weights in a plain net, on the test set of the digits."""
@@ -112,11 +118,20 @@ def test_what_does_not_go_together_is_refused(options, message, output, tmp_path
             "method=sp runs on one device: it compares the images of a batch.*trainer.devices=1",
         ),
         (["mode=online", "method=crd", "trainer.devices=2"], "method=crd runs on .*: its bank of"),
+        (["mode=online", "method=sp", *HARMLESS, "trainer.devices=2"], "method=sp runs on one"),
     ],
 )
 def test_what_shows_once_the_nets_are_made(options, message, output, tmp_path):
     with pytest.raises(UserError, match=message):
         run(joint(tmp_path, output, *options), tmp_path)
+
+
+def test_several_devices_are_refused_before_a_teacher_is_trained(output, tmp_path):
+    teachers = tmp_path / "teachers"
+    options = ("method=sp", "trainer.devices=2", f"paths.teachers={teachers}")
+    with pytest.raises(UserError, match="method=sp runs on one device"):
+        run(configured(tmp_path, output, *options), tmp_path)
+    assert not teachers.exists()
 
 
 @pytest.mark.parametrize(("mode", "step"), [("online", 14), ("one", 5)])
