@@ -144,6 +144,7 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
             run[part] = training[part]
         run.resume, run.keep_epochs = None, cfg.teacher.epoch is not None
+        run.figures = False
     OmegaConf.set_struct(run, True)
     return run
 

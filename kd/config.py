@@ -23,7 +23,16 @@ _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 # What a run's numbers do not depend on: left out of the hash that says "same experiment".
-_NOT_HASHED = ("paths", "logger", "callbacks", "resume", "debug", "doctor", "keep_epochs")
+_NOT_HASHED = (
+    "paths",
+    "logger",
+    "callbacks",
+    "resume",
+    "debug",
+    "doctor",
+    "figures",
+    "keep_epochs",
+)
 
 # MKL's own count, where it is set, wins.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -1,7 +1,8 @@
 """What a finished run leaves: its test figures, its weights, and what its teacher was and cost."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import Trainer
@@ -9,11 +10,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from safetensors.torch import save_file
+from torch import Tensor
 
 from kd.acquire import Teaching
 from kd.build import distiller_class
+from kd.config import plain
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
+from kd.drawing import draw_figures
+from kd.metrics import class_accuracies, confusion_matrix
 from kd.results import count_parameters
 from kd.teachers.checkpoint import WEIGHTS
 
@@ -30,12 +35,12 @@ def finish(
     seconds: float,
     test: bool,
 ) -> Result:
-    """Test the weights that were best on validation, once, and write the student's weights."""
-    selected = _load_selected(trainer, distiller)
-    (tested,) = trainer.test(distiller, datamodule=data, verbose=False) if test else ({},)
+    """Write the weights that were best on validation, and what they and the last score."""
+    selected = _selected(trainer)
+    tested = _test(trainer, distiller, data, selected) if test else _load(distiller, selected)
     rank_zero_only(_save_weights)(distiller, folder)
     parameters = count_parameters(distiller.deployed())
-    result: Result = {"val/acc": selected[0], "best_epoch": selected[1], **tested}
+    result: Result = {"val/acc": selected.score, "best_epoch": selected.epoch, **tested}
     result |= distiller.results()
     result |= {
         "student/params": parameters,
@@ -43,7 +48,11 @@ def finish(
         "fit_seconds": round(seconds, 3),
         "images_per_second": round(trainer.global_step * data.batch_size / seconds, 1),
     }
-    return result | _teacher_result(cfg, teaching, parameters)
+    student = distiller.test_figures.confusion
+    if student is not None and teaching is not None and cfg.figures:
+        answers = (teaching.test_logits, student, plain(cfg.figures))
+        rank_zero_only(draw_figures)(folder / "figures", trainer, data, *answers)
+    return result | _teacher_result(cfg, data, teaching, parameters)
 
 
 def _save_weights(distiller: Distiller, folder: Path) -> None:
@@ -52,31 +61,69 @@ def _save_weights(distiller: Distiller, folder: Path) -> None:
         save_file({k: v.contiguous().cpu() for k, v in weights.items()}, file)
 
 
-def _load_selected(trainer: Trainer, distiller: Distiller) -> tuple[float, int]:
-    """Load the checkpoint with the best validation accuracy; return the accuracy and its epoch."""
+class Selected(NamedTuple):
+    """The checkpoint with the best validation accuracy; no weights: those of the last epoch."""
+
+    score: float
+    epoch: int
+    weights: dict[str, Tensor] | None = None
+
+
+def _selected(trainer: Trainer) -> Selected:
     keeper = trainer.checkpoint_callback
     if not isinstance(keeper, ModelCheckpoint) or keeper.best_model_score is None:
-        return trainer.callback_metrics["val/acc"].item(), trainer.current_epoch
+        return Selected(trainer.callback_metrics["val/acc"].item(), trainer.current_epoch)
     checkpoint = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
-    distiller.load_state_dict(checkpoint["state_dict"], strict=False)
-    return keeper.best_model_score.item(), checkpoint["epoch"] + 1
+    weights = checkpoint["state_dict"]
+    return Selected(keeper.best_model_score.item(), checkpoint["epoch"] + 1, weights)
 
 
-def _teacher_result(cfg: DictConfig, teaching: Teaching | None, parameters: int) -> Result:
+def _load(distiller: Distiller, selected: Selected) -> Result:
+    if selected.weights is not None:
+        distiller.load_state_dict(selected.weights, strict=False)
+    return {}
+
+
+def _test(
+    trainer: Trainer, distiller: Distiller, data: ImageDataModule, selected: Selected
+) -> Result:
+    """The test figures of the chosen weights and, of the last epoch's, the accuracies."""
+    last: Mapping[str, float] = {}
+    if selected.epoch != trainer.current_epoch:
+        distiller.test_suffix = "_last"
+        (last,) = trainer.test(distiller, datamodule=data, verbose=False)
+        distiller.test_suffix = ""
+    _load(distiller, selected)
+    (tested,) = trainer.test(distiller, datamodule=data, verbose=False)
+    last = last or {f"{name}_last": value for name, value in tested.items()}
+    figures = {**tested, **{k: v for k, v in last.items() if k.endswith("/acc_last")}}
+    confusion = distiller.test_figures.confusion
+    by_class = None if confusion is None else class_accuracies(confusion)
+    return {**figures, "test/acc_per_class": by_class}
+
+
+def _teacher_result(
+    cfg: DictConfig, data: ImageDataModule, teaching: Teaching | None, parameters: int
+) -> Result:
     keys = ("teacher/test/acc", "teacher/params", "teacher/source", "teacher/seconds")
+    others = ("teacher/test/acc_per_class", "teacher/answers", "teacher/cache_seconds")
     if teaching is None:
-        nothing = dict.fromkeys((*keys, "compression", "teacher/answers", "teacher/cache_seconds"))
+        nothing = dict.fromkeys((*keys, "compression", *others))
         # Which of the student's peers or of its own past taught it is the mode's to say.
         who = "none" if distiller_class(cfg).taught_by == "teacher" else cfg.teacher.name
         return {"teacher": who, **nothing, "teacher_forwards": 0}
     theirs = count_parameters(teaching.teacher)
     values = (teaching.test_acc, theirs, teaching.source, round(teaching.seconds, 3))
+    by_class = class_accuracies(
+        confusion_matrix(teaching.test_logits, data.arrays.test_targets.cpu())
+    )
     members: Result = {}
     if teaching.members:
         accuracies = list(teaching.members.values())
         members = {"teacher/members": [*teaching.members], "teacher/members/test/acc": accuracies}
     return {
         **dict(zip(keys, values, strict=True)),
+        "teacher/test/acc_per_class": by_class,
         **members,
         "compression": round(theirs / parameters, 3),
         "teacher/answers": teaching.teacher.answers,

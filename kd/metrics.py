@@ -6,7 +6,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+)
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 
 class Means:
@@ -48,13 +53,23 @@ class Evaluation(nn.Module):
     ece: expected calibration error over 15 bins of equal width (Guo et al. 2017).
     agreement: share of samples on which student and teacher predict the same class; only where
         teacher logits were given.
+
+    Args:
+        num_classes: K.
+        closely: with ece and the confusion matrix.
+
+    Attributes:
+        confusion: counts [K, K] by label and prediction, of what `compute` was last about.
     """
 
-    def __init__(self, num_classes: int, calibration: bool = False) -> None:
+    confusion: Tensor | None = None
+
+    def __init__(self, num_classes: int, closely: bool = False) -> None:
         super().__init__()
         self.acc = MulticlassAccuracy(num_classes, average="micro")
         self.nll = MeanMetric()
-        self.ece = MulticlassCalibrationError(num_classes, n_bins=15) if calibration else None
+        self.ece = MulticlassCalibrationError(num_classes, n_bins=15) if closely else None
+        self.counts = MulticlassConfusionMatrix(num_classes) if closely else None
         self.agreement = MulticlassAccuracy(num_classes, average="micro")
 
     def update(self, logits: Tensor, target: Tensor, teacher: Tensor | None = None) -> None:
@@ -64,6 +79,8 @@ class Evaluation(nn.Module):
         self.nll.update(F.cross_entropy(logits, target), weight=len(target))
         if self.ece is not None:
             self.ece.update(logits.softmax(1), target)
+        if self.counts is not None:
+            self.counts.update(logits, target)
         if teacher is not None:
             self.agreement.update(logits, teacher.argmax(1))
 
@@ -74,4 +91,23 @@ class Evaluation(nn.Module):
         figures = {name: metric.compute() for name, metric in used.items()}
         for metric in used.values():
             metric.reset()
+        if self.counts is not None and self.counts.update_called:
+            self.confusion = self.counts.compute()
+            self.counts.reset()
         return figures
+
+
+def confusion_matrix(logits: Tensor, targets: Tensor) -> Tensor:
+    """Counts [K, K] by label and prediction of logits [N, K] for labels [N]."""
+    return multiclass_confusion_matrix(logits, targets, logits.shape[1])
+
+
+def class_accuracies(confusion: Tensor) -> list[float] | None:
+    """The share of correct predictions class by class; None where a class has no images.
+
+    Args:
+        confusion: counts [K, K] by label and prediction.
+    """
+    images = confusion.sum(1)
+    shares = confusion.diagonal() / images
+    return None if (images == 0).any() else [round(share, 6) for share in shares.tolist()]

@@ -27,10 +27,11 @@ from kd.build import (
     distiller_class,
 )
 from kd.check import check_config
-from kd.config import config_hash, settings
+from kd.config import config_hash, plain, settings
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
 from kd.distillers.lesson import Lesson, key
+from kd.drawing import check_drawing
 from kd.ensemble import acquire_ensemble
 from kd.errors import UserError
 from kd.finish import Result, finish
@@ -117,6 +118,7 @@ def _distil(
     trainer = build_trainer(cfg, folder, settings(cfg), callbacks)
     resume, start = _resume_point(cfg), _start_point(cfg)
     data = data or build_data(cfg)
+    check_drawing(plain(cfg.figures), data)
     objectives, plan = build_objectives(cfg)
     _refuse_several_devices(cfg, trainer, objectives)
     teaching = _acquire(cfg, data, objectives, trainer)

@@ -172,7 +172,7 @@ def test_figures_of_a_split_by_hand():
     probabilities = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.9, 0.1], [0.2, 0.8]])
     target = torch.tensor([0, 1, 1, 0, 0])
     teacher = torch.tensor([[1.0, 0], [1, 0], [1, 0], [1, 0], [0, 1]])
-    evaluation = Evaluation(num_classes=2, calibration=True)
+    evaluation = Evaluation(num_classes=2, closely=True)
     for rows in (slice(0, 3), slice(3, 5)):
         evaluation.update(probabilities[rows].log(), target[rows], teacher[rows])
     figures = {k: v.item() for k, v in evaluation.compute().items()}

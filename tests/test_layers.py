@@ -17,7 +17,7 @@ LAYERS = [
     {"kd.objectives", "kd.data", "kd.metrics", "kd.results", "kd.reports"},
     {"kd.teachers"},
     {"kd.distillers"},
-    {"kd.callbacks", "kd.doctor", "kd.pruning"},
+    {"kd.callbacks", "kd.doctor", "kd.drawing", "kd.pruning"},
     {"kd.config", "kd.space"},
     {"kd.proposals"},
     {"kd.build"},

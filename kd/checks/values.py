@@ -1,6 +1,7 @@
 """Values that every run means alike: seeds, epochs, paths, the teacher's cache."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -37,6 +38,8 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
     for key in ("channels_last", "keep_epochs"):
         if not isinstance(cfg[key], bool):
             yield f"{key}={cfg[key]}: must be true or false"
+    if not (isinstance(cfg.figures, bool) or _are_numbers(cfg.figures)):
+        yield f"figures={cfg.figures}: must be true, false, or numbers of test images, as [3,17]"
     for key in ("resume", "teacher.checkpoint", "student.checkpoint"):
         path = OmegaConf.select(cfg, key)
         if not isinstance(path, str | None):
@@ -51,6 +54,10 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
         )
     if "beta" in method and not (is_number(method.beta) and method.beta >= 0):
         yield f"method.beta={method.beta}: must be a number ≥ 0"
+
+
+def _are_numbers(value: Any) -> bool:
+    return OmegaConf.is_list(value) and len(value) > 0 and all(map(is_integer, value))
 
 
 def _epoch(cfg: DictConfig) -> Iterator[str]:

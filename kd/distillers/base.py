@@ -91,7 +91,8 @@ class Distiller(LightningModule, ABC):
         self.weighted: dict[str, tuple[float, Tensor]] = {}  # this step's terms, for callbacks
         self._means = Means()  # of loss and raw terms over the epoch
         self.val_figures = Evaluation(num_classes)
-        self.test_figures = Evaluation(num_classes, calibration=True)
+        self.test_suffix = ""  # of the names of test figures; `_last`: of the last epoch's weights
+        self.test_figures = Evaluation(num_classes, closely=True)
 
     @abstractmethod
     def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
@@ -211,7 +212,11 @@ class Distiller(LightningModule, ABC):
         self.test_figures.update(self.answer(batch.input), batch.target, teacher)
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict({f"test/{k}": v for k, v in self.test_figures.compute().items()})
+        self.log_test({f"test/{k}": v for k, v in self.test_figures.compute().items()})
+
+    def log_test(self, figures: Mapping[str, Tensor]) -> None:
+        """Log figures of the test set by their names in result.json."""
+        self.log_dict({f"{name}{self.test_suffix}": value for name, value in figures.items()})
 
     def teacher_test_logits(self, batch: Batch) -> Tensor | None:
         """The teacher's logits [B, K] on a test batch, if there is a teacher to agree with."""
@@ -239,7 +244,7 @@ class Distiller(LightningModule, ABC):
         schedule = LambdaLR(optimizer, self._rate)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "train/lr"},
         }
 
     def _rate(self, step: int) -> float:

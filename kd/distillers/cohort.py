@@ -31,7 +31,7 @@ class Cohort(Distiller):
         self.members = dict(members)
         self.val_members = nn.ModuleDict({m: Evaluation(self.num_classes) for m in members})
         self.test_members = nn.ModuleDict(
-            {m: Evaluation(self.num_classes, calibration=True) for m in members}
+            {m: Evaluation(self.num_classes, closely=True) for m in members}
         )
         self.register_buffer("members_val_acc", torch.zeros(len(self.members)))
 
@@ -67,7 +67,7 @@ class Cohort(Distiller):
         for member, evaluation in _by_name(self.test_members):
             # named as in result.json, where a role comes first: teacher/test/acc
             figures = {f"{member}/test/{k}": v for k, v in evaluation.compute().items()}
-            self.log_dict(figures)
+            self.log_test(figures)
 
     def results(self) -> dict[str, Any]:
         found: dict[str, Any] = {}

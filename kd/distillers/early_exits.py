@@ -147,7 +147,7 @@ class EarlyExitDistiller(Distiller):
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
         for name, figures in self.exit_figures.items():
-            self.log(f"test/{name}/acc", cast(Evaluation, figures).compute()["acc"])
+            self.log_test({f"test/{name}/acc": cast(Evaluation, figures).compute()["acc"]})
 
 
 def exit_taps(places: Mapping[str, str], exits: Sequence[str] | None) -> list[str]:

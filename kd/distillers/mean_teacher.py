@@ -135,4 +135,4 @@ class MeanTeacherDistiller(Distiller):
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        self.log("test/ema/acc", self.average_test.compute()["acc"])
+        self.log_test({"test/ema/acc": self.average_test.compute()["acc"]})

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 WIDTH = 5.4  # inches: letters stay legible when a phone shrinks it to its width
 
@@ -120,6 +123,15 @@ def save(draw: Draw, folder: Path, name: str) -> str:
     element = _adaptive(text[text.index("<svg") :])
     path.write_text(element.replace(">", f">{_scheme()}", 1))
     return element
+
+
+def rendered(draw: Draw) -> NDArray[np.uint8]:
+    """The drawing on light ground as pixels [H, W, 3]."""
+    with mpl.rc_context(_settings(LIGHT)):
+        canvas = FigureCanvasAgg(draw(LIGHT))
+        canvas.figure.set_dpi(150)
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _adaptive(svg: str) -> str:
