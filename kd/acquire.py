@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 
 from kd.build import build_net
 from kd.caching import Caching
+from kd.checkpoints import LAST
 from kd.config import content_hash, plain
 from kd.data.loader import TensorLoader
 from kd.data.module import ImageDataModule
 from kd.errors import UserError
 from kd.teachers.base import Teacher
-from kd.teachers.checkpoint import WEIGHTS, kept_epoch, load_weights
+from kd.teachers.checkpoint import WEIGHTS, kept_epoch, load_weights, read_file
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
 from kd.trace import Batch
@@ -108,12 +110,26 @@ def _weights(
     def train_in(folder: Path) -> None:
         log.info("teacher %s is not in %s yet: training it now", cfg.teacher.name, registry.root)
         run = teacher_run(cfg, folder)
-        (folder / ".hydra").mkdir(parents=True)
+        _go_on(run, folder)
+        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
         OmegaConf.save(run, folder / ".hydra" / "config.yaml", resolve=True)
         train(run, folder, _teacher_data(cfg, data))
 
     path, trained = registry.get_or_train(name, train_in)
     return path, "trained now" if trained else "reused"
+
+
+def _go_on(run: DictConfig, folder: Path) -> None:
+    """Let a teacher's training go on where a process that died left it, if it left a state."""
+    state = folder / "checkpoints" / LAST
+    try:
+        if state.is_file():
+            read_file(state)
+            log.info("its training goes on from %s", state)
+            run.resume = str(folder)
+    except UserError as error:
+        log.warning("%s; its training begins anew", error)
+        shutil.rmtree(folder)
 
 
 def teacher_key(cfg: DictConfig, data: ImageDataModule) -> str:

@@ -16,7 +16,8 @@ from torch import nn
 from torch.optim.optimizer import ParamsT
 
 from kd.callbacks import KeepEpochs, LogHyperparameters
-from kd.config import model_config, plain
+from kd.checkpoints import Checkpoints, WholeCheckpoints
+from kd.config import config_hash, model_config, plain
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
 from kd.distillers.lesson import Peer
@@ -223,10 +224,14 @@ def build_trainer(
         callbacks.append(Doctor())
     if cfg.keep_epochs:
         callbacks.append(KeepEpochs(folder))
+    checkpoints = Checkpoints(
+        folder / "checkpoints", cfg.checkpoint.every_minutes, config_hash(cfg)
+    )
     trainer: Trainer = make(
         cfg.trainer,
         "trainer",
-        callbacks=[LogHyperparameters(hparams), *callbacks, *more],
+        callbacks=[LogHyperparameters(hparams), *callbacks, *more, checkpoints],
+        plugins=[WholeCheckpoints()],
         logger=loggers,
         default_root_dir=folder,
     )

@@ -1,4 +1,4 @@
-"""What watches a run: progress, settings for TensorBoard, diverging losses, interruptions."""
+"""What watches a run: progress, settings for TensorBoard, diverging losses."""
 
 from math import isfinite
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from kd.distillers.base import HPARAMS_METRIC, Distiller
 from kd.errors import UserError
 from kd.teachers.checkpoint import epoch_file
+from kd.whole_file import write_whole
 
 
 class ProgressBar(RichProgressBar):
@@ -62,21 +62,6 @@ class LogHyperparameters(Callback):
                 logger.log_hyperparams(self.hparams)
 
 
-class BestOnValidation(ModelCheckpoint):
-    """Keep the weights of the best validation score; of equal scores, the later.
-
-    On a small validation set many epochs tie at the top, and Lightning would keep the first, from
-    the time when the learning rate was still high.
-    """
-
-    def check_monitor_top_k(self, trainer: Trainer, current: torch.Tensor | None = None) -> bool:
-        if current is not None and self.best_model_score is not None:
-            tie = bool(current == self.best_model_score)
-            if trainer.strategy.reduce_boolean_decision(tie):
-                return True
-        return super().check_monitor_top_k(trainer, current)
-
-
 class KeepEpochs(Callback):
     """Write the weights after every epoch, for students of a teacher that is stopped early.
 
@@ -91,9 +76,9 @@ class KeepEpochs(Callback):
         if not trainer.is_global_zero:
             return
         file = epoch_file(self.folder, trainer.current_epoch + 1)
-        file.parent.mkdir(parents=True, exist_ok=True)
         net = cast(Distiller, pl_module).deployed()
-        save_file({k: v.contiguous().cpu() for k, v in net.state_dict().items()}, file)
+        content = save({k: v.contiguous().cpu() for k, v in net.state_dict().items()})
+        write_whole(file, content)
 
 
 class StopOnDivergence(Callback):
@@ -134,16 +119,3 @@ class StopOnDivergence(Callback):
                 "weight, clip with trainer.gradient_clip_val=1, lengthen scheduler.warmup, or use "
                 "trainer.precision=32-true"
             )
-
-
-class SaveOnInterrupt(Callback):
-    """Write `last.ckpt` when the run is interrupted, so that it can be resumed from that step."""
-
-    def __init__(self, folder: str) -> None:
-        self.path = Path(folder) / "last.ckpt"
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            trainer.save_checkpoint(self.path)

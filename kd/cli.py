@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import hydra
+import yaml
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -27,6 +28,8 @@ _NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
 
 # The extra that brings a launcher.
 _LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
+
+_OVERRIDES = Path(".hydra") / "overrides.yaml"
 
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
 
@@ -48,6 +51,8 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
             os.environ["HYDRA_FULL_ERROR"] = "1"
             try:
                 sys.argv[1:] = [written_out(argument, aliases) for argument in sys.argv[1:]]
+                if config_name == "train":
+                    sys.argv[1:] = continued(sys.argv[1:])
                 register_models(CONF_DIR, *_config_dirs(sys.argv[1:]))
                 main()
             except KeyboardInterrupt:
@@ -74,6 +79,38 @@ def written_out(argument: str, aliases: Mapping[str, str] = MappingProxyType({})
         return f"{key}='{value}'"  # Hydra takes a second = only in quotes
     short = key in _SHORT and not value.startswith("{")
     return f"{_SHORT[key]}={value}" if equals and short else argument
+
+
+def continued(arguments: Sequence[str]) -> list[str]:
+    """`resume=FOLDER` as the command that began the run in FOLDER, to go on there.
+
+    What is given beside it holds as well, and wins.
+    """
+    named = [argument for argument in arguments if argument.startswith("resume=")]
+    folder = Path(named[0].partition("=")[2].strip("'\"")) if len(named) == 1 else None
+    if folder is None or not (folder / _OVERRIDES).is_file():
+        return [*arguments]  # a checkpoint, or a mistake that the run reports
+    given = [argument for argument in arguments if argument not in named]
+    keys = set(map(_key, given))
+    line = [*given, *(o for o in _overrides(folder / _OVERRIDES) if _key(o) not in keys)]
+    if "hydra.run.dir" not in keys:
+        line.append(f"hydra.run.dir='{folder}'")
+    # Told otherwise, it is another run, which goes on from that state because the user says so.
+    return [*line, *named] if any("=" in argument for argument in given) else line
+
+
+def _overrides(file: Path) -> list[str]:
+    try:
+        found = yaml.safe_load(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(line, str) for line in found):
+        raise UserError(f"{file} is damaged: it should be a list of key=value")
+    return found
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _config_dirs(arguments: Sequence[str]) -> list[Path]:

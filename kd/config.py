@@ -27,6 +27,7 @@ _NOT_HASHED = (
     "paths",
     "logger",
     "callbacks",
+    "checkpoint",
     "resume",
     "debug",
     "doctor",

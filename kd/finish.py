@@ -2,25 +2,25 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-import torch
 from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from kd.acquire import Teaching
 from kd.build import distiller_class
+from kd.checkpoints import BEST, Checkpoints
 from kd.config import plain
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
 from kd.drawing import draw_figures
 from kd.metrics import class_accuracies, confusion_matrix
 from kd.results import count_parameters
-from kd.teachers.checkpoint import WEIGHTS
+from kd.teachers.checkpoint import WEIGHTS, read_file
+from kd.whole_file import write_whole
 
 Result = dict[str, Any]
 
@@ -32,11 +32,10 @@ def finish(
     trainer: Trainer,
     distiller: Distiller,
     teaching: Teaching | None,
-    seconds: float,
     test: bool,
 ) -> Result:
     """Write the weights that were best on validation, and what they and the last score."""
-    selected = _selected(trainer)
+    selected, seconds = _selected(trainer), _kept(trainer).seconds
     tested = _test(trainer, distiller, data, selected) if test else _load(distiller, selected)
     rank_zero_only(_save_weights)(distiller, folder)
     parameters = count_parameters(distiller.deployed())
@@ -57,8 +56,8 @@ def finish(
 
 def _save_weights(distiller: Distiller, folder: Path) -> None:
     for name, weights in distiller.weights().items():
-        file = (folder / WEIGHTS).with_stem(name)
-        save_file({k: v.contiguous().cpu() for k, v in weights.items()}, file)
+        content = save({k: v.contiguous().cpu() for k, v in weights.items()})
+        write_whole((folder / WEIGHTS).with_stem(name), content)
 
 
 class Selected(NamedTuple):
@@ -69,13 +68,16 @@ class Selected(NamedTuple):
     weights: dict[str, Tensor] | None = None
 
 
+def _kept(trainer: Trainer) -> Checkpoints:
+    return cast(Checkpoints, trainer.checkpoint_callback)
+
+
 def _selected(trainer: Trainer) -> Selected:
-    keeper = trainer.checkpoint_callback
-    if not isinstance(keeper, ModelCheckpoint) or keeper.best_model_score is None:
+    kept = _kept(trainer)
+    if kept.best_score is None:
         return Selected(trainer.callback_metrics["val/acc"].item(), trainer.current_epoch)
-    checkpoint = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
-    weights = checkpoint["state_dict"]
-    return Selected(keeper.best_model_score.item(), checkpoint["epoch"] + 1, weights)
+    weights = read_file(kept.folder / BEST)["state_dict"]
+    return Selected(kept.best_score, kept.best_epoch, weights)
 
 
 def _load(distiller: Distiller, selected: Selected) -> Result:

@@ -1,7 +1,6 @@
 """What a run leaves: one flat result.json, and the table that closes it."""
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -13,16 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from kd.whole_file import write_whole
+
 RESULT = "result.json"
 _LIBRARIES = ("kd", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "numpy")
 
 
 def write_result(folder: Path, result: Mapping[str, Any], name: str = RESULT) -> Path:
     """Write `folder/result.json`, or another `name`, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path, temporary = folder / name, folder / f".{name}.{os.getpid()}"
-    temporary.write_text(json.dumps(dict(result), indent=2, sort_keys=False) + "\n")
-    temporary.replace(path)
+    path = folder / name
+    write_whole(path, (json.dumps(dict(result), indent=2) + "\n").encode())
     return path
 
 

@@ -1,7 +1,6 @@
 """One run from config to result.json; a teacher's own training is such a run too."""
 
 import logging
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from kd.build import (
     distiller_class,
 )
 from kd.check import check_config
+from kd.checkpoints import LAST, find_own
 from kd.config import config_hash, plain, settings
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
@@ -116,7 +116,7 @@ def _distil(
     test: bool,
 ) -> Result:
     trainer = build_trainer(cfg, folder, settings(cfg), callbacks)
-    resume, start = _resume_point(cfg), _start_point(cfg)
+    resume, start = _resume_point(cfg, folder), _start_point(cfg)
     data = data or build_data(cfg)
     check_drawing(plain(cfg.figures), data)
     objectives, plan = build_objectives(cfg)
@@ -137,10 +137,8 @@ def _distil(
         distiller.compile_nets(cfg.compile)
     # Adapters drew random numbers; from here on every method starts from the same state.
     seed_everything(cfg.seed, verbose=False)
-    started = time.perf_counter()
     _fit(trainer, distiller, data, resume)
-    seconds = time.perf_counter() - started
-    return finish(cfg, folder, data, trainer, distiller, teaching, seconds, test)
+    return finish(cfg, folder, data, trainer, distiller, teaching, test)
 
 
 def _fit(
@@ -190,11 +188,15 @@ def _refuse_several_devices(
             raise UserError(f"{place} runs on one device: {reason}; use trainer.devices=1")
 
 
-def _resume_point(cfg: DictConfig) -> Path | None:
+def _resume_point(cfg: DictConfig, folder: Path) -> Path | None:
+    """The state to go on from: one that is named, or what this run left when it was interrupted."""
     if cfg.resume is None:
-        return None
+        own = find_own(folder / "checkpoints", config_hash(cfg))
+        if own is not None:
+            log.info("going on from %s", own)
+        return own
     path = Path(cfg.resume)
-    file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    file = path / "checkpoints" / LAST if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"resume={cfg.resume}: there is no checkpoint {file}")
     return file

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float:
     """Run one job and return its validation accuracy, which a sweep may optimise.
 
-    A job that its folder holds finished is not run again: a sweep that broke off is completed by
-    the same command with the same `hydra.sweep.dir`.
+    A job that its folder holds finished is not run again, and one that was interrupted goes on: a
+    sweep that broke off is completed by the same command with the same `hydra.sweep.dir`.
     """
     from kd.results import print_summary
 
@@ -28,13 +28,14 @@ def main(cfg: DictConfig) -> float:
         return float(done["val/acc"])
     from lightning.pytorch.utilities import rank_zero_only
 
+    from kd.checkpoints import LAST
     from kd.run import run
 
     try:
         result = run(cfg, folder)
     except SystemExit:
-        if (folder / "checkpoints" / "last.ckpt").exists():
-            log.warning("interrupted; go on with: hydra.run.dir=%s resume=%s", folder, folder)
+        if (folder / "checkpoints" / LAST).exists():
+            log.warning("interrupted; go on with: python -m kd.train resume=%s", folder)
         raise
     rank_zero_only(print_summary)(result)
     return float(result["val/acc"])

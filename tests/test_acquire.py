@@ -67,5 +67,5 @@ def test_the_teachers_run_is_its_own(tmp_path):
     assert (run.seed, run.data.seed) == (0, 0)
     assert (run.method.name, run.student.name, run.teacher.net) == ("ce", "resnet20", None)
     assert (run.trainer.max_epochs, run.optimizer.lr, run.data.batch_size) == (40, 0.05, 64)
-    assert run.callbacks.checkpoint.dirpath == f"{tmp_path}/checkpoints"
+    assert run.paths.run == str(tmp_path)
     assert cfg.student.name == "resnet8"

@@ -99,8 +99,9 @@ def test_an_image_that_is_not_there_is_refused_before_the_training(output, tmp_p
 
 
 def test_the_last_epoch_is_tested_beside_the_chosen(output, tmp_path):
-    """The checkpoint is told to keep the worst epoch, so that the two differ."""
-    options = "callbacks.checkpoint.mode=min", "keep_epochs=true", "method=ce"
+    """The student is ruined in the last epoch, so that the two differ."""
+    ruin = "+callbacks.ruin={_target_: test_run.RuinAt, step: 25}"
+    options = ruin, "keep_epochs=true", "method=ce"
     result = run(configured(tmp_path, output, *options), tmp_path)
     chosen, last = result["best_epoch"], result["epochs"]
     assert chosen < last

@@ -12,12 +12,12 @@ PACKAGE = ROOT / "kd"
 
 # Lowest first; a module may import from the layers below its own and from its own package.
 LAYERS = [
-    {"kd.errors", "kd.trace", "kd.tensor_file"},
+    {"kd.errors", "kd.loggers", "kd.trace", "kd.tensor_file", "kd.whole_file"},
     {"kd.taps", "kd.models", "kd.schedules"},
     {"kd.objectives", "kd.data", "kd.metrics", "kd.results", "kd.reports"},
     {"kd.teachers"},
     {"kd.distillers"},
-    {"kd.callbacks", "kd.doctor", "kd.drawing", "kd.pruning"},
+    {"kd.callbacks", "kd.checkpoints", "kd.doctor", "kd.drawing", "kd.pruning"},
     {"kd.config", "kd.space"},
     {"kd.proposals"},
     {"kd.build"},

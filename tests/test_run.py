@@ -26,7 +26,7 @@ class InterruptAt(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         if trainer.global_step == self.step:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
 
 class Watch(Callback):
@@ -206,7 +206,7 @@ def test_simkd_leaves_the_net_that_answers(output, tmp_path):
     assert result["student/params"] == sum(weights[key].numel() for key in trained)
     assert result["test/acc"] > 0.3  # its own untrained head is at 0.1
     with pytest.raises(UserError, match=r"(?s)does not fit the net.*unknown to the net"):
-        run(configured(tmp_path / "next", output, f"teacher.checkpoint={tmp_path}"), tmp_path)
+        run(configured(tmp_path, output, f"teacher.checkpoint={tmp_path}"), tmp_path / "next")
 
 
 @pytest.mark.parametrize("method", ["fitnet", "ft", "ab", "fsp"])

@@ -160,7 +160,7 @@ class Distiller(LightningModule, ABC):
         self.plan.set_temperatures(self.terms.values(), self.progress)
 
     def _enter(self, stage: Stage) -> None:
-        """Begin a stage: with a fresh optimizer, unless the run has just been resumed within it."""
+        """Begin a stage: with a fresh optimizer, unless it is the first of this process."""
         if self._stage is not None:
             cast(Optimizer, self.optimizers(use_pl_optimizer=False)).state.clear()
         if stage.name:
@@ -255,6 +255,7 @@ class Distiller(LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["means"] = self._means.state_dict()
         checkpoint["plan"] = self.plan.state_dict()
+        checkpoint["stage"] = None if self._stage is None else self.plan.stages.index(self._stage)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that is not of these nets; Lightning's strictness is off."""
@@ -267,6 +268,8 @@ class Distiller(LightningModule, ABC):
             )
         self._means.load_state_dict(checkpoint["means"])
         self.plan.load_state_dict(checkpoint["plan"])
+        if checkpoint["stage"] is not None:
+            self._enter(self.plan.stages[checkpoint["stage"]])
 
 
 def _terms(

@@ -13,7 +13,17 @@ Settings = dict[str, Any]
 ROLES = ("method", "teacher", "student", "mode", "data")
 
 # What a run's numbers do not depend on, as in `kd.config`, and the seed: rows are equal up to it.
-_IGNORED = {"paths", "logger", "callbacks", "resume", "debug", "doctor", "figures", "keep_epochs"}
+_IGNORED = {
+    "paths",
+    "logger",
+    "callbacks",
+    "checkpoint",
+    "resume",
+    "debug",
+    "doctor",
+    "figures",
+    "keep_epochs",
+}
 _IGNORED |= {"seed", "hydra"}
 _IGNORED_ENDS = (".enable_progress_bar", ".enable_model_summary", ".log_every_n_steps")
 _NAMES = {f"{role}.name" for role in ROLES}  # the roles themselves

@@ -36,7 +36,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"the folder {path} has no {WEIGHTS}; name a finished run or a file")
-    weights = _without_prefixes(_tensors(_read(file), file), net.state_dict())
+    weights = _without_prefixes(_tensors(read_file(file), file), net.state_dict())
     problems = _misfits(net, weights)
     if problems:
         raise UserError(f"checkpoint {path} does not fit the net{_trained_as(path)}:\n{problems}")
@@ -68,7 +68,8 @@ def _check_exists(path: Path) -> None:
         raise UserError(f"checkpoint {path} does not exist{_siblings(path)}")
 
 
-def _read(file: Path) -> Any:
+def read_file(file: Path) -> Any:
+    """Read tensors and plain values, never code. UserError where there is anything else."""
     try:
         if file.suffix == ".safetensors":
             return load_file(file)

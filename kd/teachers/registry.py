@@ -31,7 +31,8 @@ class Registry:
         """Return the folder of teacher `name` and whether it had to be trained now.
 
         Concurrent callers of one name wait for the first, which calls `train(folder)`. The lock
-        belongs to the process: it is free again when its holder dies.
+        belongs to the process: it is free again when its holder dies. What that one left in
+        `folder` is there for the next, so that it can go on; after an error it is deleted.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         waiting = f"waiting for the process that is training teacher {name}"
@@ -39,14 +40,14 @@ class Registry:
             if (found := self.find(name)) is not None:
                 return found, False
             work, folder = self.root / f".{name}.unfinished", self.root / name
-            # Left by a process that died; nobody works in it, since the lock is ours.
-            shutil.rmtree(work, ignore_errors=True)
+            # `work` was left by a process that died; nobody is in it, since the lock is ours.
             shutil.rmtree(folder, ignore_errors=True)
             try:
                 train(work)
-                work.rename(folder)
-            finally:
+            except Exception:
                 shutil.rmtree(work, ignore_errors=True)
+                raise
+            work.rename(folder)
             return folder, True
 
 
