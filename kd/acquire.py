@@ -1,7 +1,6 @@
 """Where an offline run's teacher comes from: a checkpoint, the registry, or training it now."""
 
 import copy
-import json
 import logging
 import shutil
 import time
@@ -21,6 +20,7 @@ from kd.config import content_hash, plain
 from kd.data.loader import TensorLoader
 from kd.data.module import ImageDataModule
 from kd.errors import UserError
+from kd.results import RESULT, read_result
 from kd.teachers.base import Teacher
 from kd.teachers.checkpoint import WEIGHTS, kept_epoch, load_weights, read_file
 from kd.teachers.frozen import FrozenTeacher
@@ -175,7 +175,9 @@ def _teacher_data(cfg: DictConfig, data: ImageDataModule) -> ImageDataModule:
 
 def _compare_with_record(folder: Path, accuracy: float, epoch: int | None) -> None:
     """Only the weights that validation chose were tested when the teacher was trained."""
-    result = json.loads((folder / "result.json").read_text())
+    result = read_result(folder)
+    if result is None:
+        raise UserError(f"{folder / RESULT} is damaged; delete that folder to train it anew")
     if epoch not in (None, result["best_epoch"]):
         return
     recorded = result["test/acc"]

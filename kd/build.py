@@ -1,6 +1,7 @@
 """Config -> objects, one leaf at a time: the only place that calls `hydra.utils.instantiate`."""
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -224,9 +225,11 @@ def build_trainer(
         callbacks.append(Doctor())
     if cfg.keep_epochs:
         callbacks.append(KeepEpochs(folder))
-    checkpoints = Checkpoints(
-        folder / "checkpoints", cfg.checkpoint.every_minutes, config_hash(cfg)
-    )
+    every, identity = cfg.checkpoint.every_minutes, config_hash(cfg)
+    checkpoints = Checkpoints(folder / "checkpoints", every, identity)
+    strict = {"deterministic": True} if cfg.deterministic == "strict" else {}
+    if strict:  # cuBLAS reads it when it starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     trainer: Trainer = make(
         cfg.trainer,
         "trainer",
@@ -234,6 +237,7 @@ def build_trainer(
         plugins=[WholeCheckpoints()],
         logger=loggers,
         default_root_dir=folder,
+        **strict,
     )
     return trainer
 

@@ -1,5 +1,7 @@
 """What watches a run: progress, settings for TensorBoard, diverging losses."""
 
+import zlib
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, cast
@@ -8,11 +10,13 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from safetensors.torch import save
+from torch import nn
 
 from kd.distillers.base import HPARAMS_METRIC, Distiller
 from kd.errors import UserError
+from kd.teachers.base import Teacher
 from kd.teachers.checkpoint import epoch_file
+from kd.tensor_file import packed
 from kd.whole_file import write_whole
 
 
@@ -77,8 +81,37 @@ class KeepEpochs(Callback):
             return
         file = epoch_file(self.folder, trainer.current_epoch + 1)
         net = cast(Distiller, pl_module).deployed()
-        content = save({k: v.contiguous().cpu() for k, v in net.state_dict().items()})
-        write_whole(file, content)
+        write_whole(file, packed(net.state_dict()))
+
+
+class TeacherUnchanged(Callback):
+    """End the run if the teacher is not what it was: in eval mode, without gradients, unchanged.
+
+    Its buffers are compared after every epoch: a net in training mode moves its batch statistics.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.before = self._state(pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for net in self._nets(pl_module):
+            training = [name or "the net" for name, part in net.named_modules() if part.training]
+            trained = [name for name, value in net.named_parameters() if value.requires_grad]
+            if training or trained:
+                raise RuntimeError(
+                    f"the teacher is no longer frozen: in training mode {training[:3]}, with "
+                    f"gradients {trained[:3]}"
+                )
+        if self._state(pl_module) != self.before:
+            raise RuntimeError("the teacher's buffers changed during the epoch")
+
+    def _nets(self, module: LightningModule) -> Sequence[nn.Module]:
+        teacher = getattr(module, "teacher", None)
+        return teacher.nets if isinstance(teacher, Teacher) else ()
+
+    def _state(self, module: LightningModule) -> list[int]:
+        buffers = [buffer for net in self._nets(module) for buffer in net.buffers()]
+        return [zlib.crc32(buffer.cpu().double().numpy().tobytes()) for buffer in buffers]
 
 
 class StopOnDivergence(Callback):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from kd.chain_plan import ChainStage, plan
 from kd.config import hashed_part
@@ -62,14 +63,23 @@ def _refuse_other(stages: Sequence[ChainStage], folder: Path) -> None:
         raise UserError(f"{folder} holds stages of another chain: {', '.join(strange)}; {_ADVICE}")
     for stage in stages:
         if stage.folder in found:
-            saved = OmegaConf.load(stage.folder / _CONFIG)
-            assert isinstance(saved, DictConfig)
+            saved = _saved(stage.folder / _CONFIG)
             then, now = (dict(_flat(hashed_part(cfg))) for cfg in (saved, stage.cfg))
             if then != now:
                 changes = _changes(then, now)
                 raise UserError(
                     f"{stage} in {folder} was configured otherwise: {changes}; {_ADVICE}"
                 )
+
+
+def _saved(file: Path) -> DictConfig:
+    try:
+        saved = OmegaConf.load(file)
+    except (OSError, ValueError, YAMLError) as error:
+        raise UserError(f"{file} cannot be read: {error}; {_ADVICE}") from error
+    if not isinstance(saved, DictConfig):
+        raise UserError(f"{file} is damaged: it should hold a config; {_ADVICE}")
+    return saved
 
 
 _ADVICE = "choose another folder with hydra.run.dir=…, or delete this one"

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
-from safetensors.torch import save
 from torch import Tensor
 
 from kd.acquire import Teaching
@@ -20,6 +19,7 @@ from kd.drawing import draw_figures
 from kd.metrics import class_accuracies, confusion_matrix
 from kd.results import count_parameters
 from kd.teachers.checkpoint import WEIGHTS, read_file
+from kd.tensor_file import packed
 from kd.whole_file import write_whole
 
 Result = dict[str, Any]
@@ -56,8 +56,7 @@ def finish(
 
 def _save_weights(distiller: Distiller, folder: Path) -> None:
     for name, weights in distiller.weights().items():
-        content = save({k: v.contiguous().cpu() for k, v in weights.items()})
-        write_whole((folder / WEIGHTS).with_stem(name), content)
+        write_whole((folder / WEIGHTS).with_stem(name), packed(weights))
 
 
 class Selected(NamedTuple):

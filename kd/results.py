@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from kd.sealed import is_intact, seal
 from kd.whole_file import write_whole
 
 RESULT = "result.json"
@@ -21,17 +22,17 @@ _LIBRARIES = ("kd", "torch", "torchvision", "lightning", "hydra-core", "torchmet
 def write_result(folder: Path, result: Mapping[str, Any], name: str = RESULT) -> Path:
     """Write `folder/result.json`, or another `name`, whole or not at all."""
     path = folder / name
-    write_whole(path, (json.dumps(dict(result), indent=2) + "\n").encode())
+    write_whole(path, (json.dumps(seal(result), indent=2) + "\n").encode())
     return path
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """What `folder/result.json` holds; None where there is none, or none that can be read."""
+    """What `folder/result.json` holds; None where there is none, or none that can be believed."""
     try:
         result = json.loads((folder / RESULT).read_text())
     except (OSError, ValueError):
         return None
-    return result if isinstance(result, dict) else None
+    return result if isinstance(result, dict) and is_intact(result) else None
 
 
 def count_parameters(net: nn.Module) -> int:

@@ -38,7 +38,7 @@ from kd.finish import Result, finish
 from kd.members import is_ensemble
 from kd.objectives.base import Objective
 from kd.results import git_commit, library_versions, write_result
-from kd.teachers.checkpoint import load_weights
+from kd.teachers.checkpoint import load_weights, read_file
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ def run(
     try:
         check_config(cfg)
         result |= {"seed": cfg.seed, "config_hash": config_hash(cfg), "git_commit": git_commit()}
+        result |= {"threads": torch.get_num_threads()}
         result |= _distil(cfg, folder, data, callbacks, test)
         result["status"] = "completed" if test else "untested"
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -146,12 +147,27 @@ def _fit(
 ) -> None:
     try:
         trainer.fit(distiller, datamodule=data, ckpt_path=resume, weights_only=True)
-    except ValueError as error:
-        if "Expected more than 1 value per channel" not in str(error):
+    except (ValueError, MemoryError, RuntimeError) as error:
+        advice = _advice(error, data.batch_size)
+        if advice is None:
             raise
-        raise UserError(
-            f"data.batch_size={data.batch_size}: batch norm in these nets needs at least 2 images"
-        ) from error
+        raise UserError(advice) from error
+
+
+def _advice(error: Exception, batch_size: int) -> str | None:
+    """What to tell of an error that comes from the config; None where it does not."""
+    said = str(error)
+    if "Expected more than 1 value per channel" in said:
+        return f"data.batch_size={batch_size}: batch norm in these nets needs at least 2 images"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in said:
+        return (
+            f"out of memory with data.batch_size={batch_size}: halve it, take "
+            "trainer.precision=bf16-mixed, or a smaller teacher.cache.max_gb; the run goes on "
+            "from its last checkpoint"
+        )
+    if "does not have a deterministic implementation" in said:
+        return f"deterministic=strict: {said.partition('.')[0]}; leave it out, or use trainer=cpu"
+    return None
 
 
 def _acquire(
@@ -199,6 +215,7 @@ def _resume_point(cfg: DictConfig, folder: Path) -> Path | None:
     file = path / "checkpoints" / LAST if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"resume={cfg.resume}: there is no checkpoint {file}")
+    read_file(file)  # Lightning, which reads it later, does not notice a flipped bit
     return file
 
 

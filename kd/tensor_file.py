@@ -5,12 +5,12 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock
-from torch import Tensor
+from torch import Tensor, uint8
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,27 @@ def write(path: Path, key: str, stored: Stored) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def packed(tensors: Mapping[str, Tensor]) -> bytes:
+    """A plain safetensors file whose metadata have checksums, which `is_intact` compares."""
+    from safetensors.torch import save
+
+    ours = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(ours, {"checksums": json.dumps(_checksums(ours))})
+
+
+def is_intact(path: Path, tensors: dict[str, Tensor]) -> bool:
+    """Whether the tensors are those the file was written with; True where it has no checksums.
+
+    Raises:
+        OSError, ValueError, SafetensorError: the file cannot be read.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        about = file.metadata() or {}
+    return "checksums" not in about or json.loads(about["checksums"]) == _checksums(tensors)
+
+
 @contextlib.contextmanager
 def first_writable(paths: Sequence[Path]) -> Iterator[Path | None]:
     """Lock the first path whose folder can be written (made if need be); None if there is none."""
@@ -95,4 +116,5 @@ def first_writable(paths: Sequence[Path]) -> Iterator[Path | None]:
 
 
 def _checksums(tensors: dict[str, Tensor]) -> dict[str, int]:
-    return {name: zlib.crc32(tensors[name].numpy().data) for name in sorted(tensors)}
+    """By name; of the bytes, since NumPy knows no bfloat16."""
+    return {k: zlib.crc32(tensors[k].reshape(-1).view(uint8).numpy().data) for k in sorted(tensors)}

@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kd.cli import command
@@ -22,6 +24,7 @@ def main(cfg: DictConfig) -> float:
     """
     from kd.results import print_summary
 
+    _refuse_devices_in_a_sweep(cfg)
     folder = Path(cfg.paths.run)
     if (done := finished(cfg, folder)) is not None:
         log.info("%s holds this run, finished: nothing to do", folder)
@@ -39,6 +42,17 @@ def main(cfg: DictConfig) -> float:
         raise
     rank_zero_only(print_summary)(result)
     return float(result["val/acc"])
+
+
+def _refuse_devices_in_a_sweep(cfg: DictConfig) -> None:
+    """Lightning starts the other processes with the same command: the whole sweep, over again."""
+    several = cfg.trainer.devices not in (1, "1", "auto") or "strategy" in cfg.trainer
+    if HydraConfig.get().mode == RunMode.MULTIRUN and several:
+        raise UserError(
+            f"trainer.devices={cfg.trainer.devices}: a job of a sweep runs on one device; let the "
+            "launcher use the others, with hydra/launcher=joblib hydra.launcher.n_jobs=… or "
+            "hydra/launcher=submitit_local"
+        )
 
 
 def finished(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:

@@ -129,6 +129,9 @@ def test_the_share_of_the_labels_is_what_is_left(method):
         (["teacher.training.batch_size=0"], "teacher.training.batch_size=0: must be a whole"),
         (["trainer.limit_val_batches=0"], "trainer.limit_val_batches=0: a run needs all three"),
         (["resume=3"], "resume=3: must be a path"),
+        (["deterministic=yes"], "deterministic=yes: must be false or strict"),
+        (["checkpoint.every_minutes=0"], "checkpoint.every_minutes=0: must be a number > 0"),
+        (["checkpoint=5"], "checkpoint.every_minutes=None: must be a number > 0"),
         (["method.weights.soft=heavy"], "method.weights.soft=heavy: must be a number"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: must be a whole number ≥ 1"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
@@ -147,6 +150,33 @@ def test_the_share_of_the_labels_is_what_is_left(method):
 def test_mistakes_are_named(overrides, message):
     with pytest.raises(UserError, match=f"(?s){message}"):
         check_config(composed(*overrides))
+
+
+HOSTILE = [
+    *("os.system", "subprocess.Popen", "builtins.eval", "hostile.net", "hydra.utils.instantiate"),
+    *("kd.cli.os.system", "torch.os.system", "kd.results.subprocess.run", "kd.cli.hydra.main"),
+    *("torch.load", "torch.hub.load", "torch.serialization.pickle.loads", "kd.build.get_object"),
+]
+
+
+@pytest.mark.parametrize("target", HOSTILE)
+def test_what_a_stranger_might_call_is_not_even_imported(target, tmp_path, monkeypatch):
+    (tmp_path / "hostile.py").write_text("raise SystemExit('imported')\ndef net(): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = "may call kd, torch|runs what it is pointed at"
+    with pytest.raises(UserError, match=f"optimizer._target_={target}: .*({message})"):
+        check_config(composed(f"optimizer._target_={target}"))
+
+
+def test_packages_can_be_added(tmp_path, monkeypatch):
+    code = "from torch.optim import SGD\nclass Mine(SGD): ..."
+    (tmp_path / "mine_of_a_test.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    override = "optimizer._target_=mine_of_a_test.Mine"
+    with pytest.raises(UserError, match="KD_ALLOW_TARGETS=mine_of_a_test"):
+        check_config(composed(override))
+    monkeypatch.setenv("KD_ALLOW_TARGETS", "other, mine_of_a_test")
+    check_config(composed(override))
 
 
 def test_all_mistakes_are_reported_at_once():

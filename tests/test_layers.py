@@ -12,9 +12,9 @@ PACKAGE = ROOT / "kd"
 
 # Lowest first; a module may import from the layers below its own and from its own package.
 LAYERS = [
-    {"kd.errors", "kd.loggers", "kd.trace", "kd.tensor_file", "kd.whole_file"},
-    {"kd.taps", "kd.models", "kd.schedules"},
-    {"kd.objectives", "kd.data", "kd.metrics", "kd.results", "kd.reports"},
+    {"kd.errors", "kd.loggers", "kd.sealed", "kd.trace", "kd.tensor_file", "kd.whole_file"},
+    {"kd.taps", "kd.models", "kd.schedules", "kd.results"},
+    {"kd.objectives", "kd.data", "kd.metrics", "kd.reports"},
     {"kd.teachers"},
     {"kd.distillers"},
     {"kd.callbacks", "kd.checkpoints", "kd.doctor", "kd.drawing", "kd.pruning"},

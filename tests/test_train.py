@@ -1,8 +1,11 @@
 """The command line as a user runs it: results, sweeps, mistakes, interruptions."""
 
+import csv
 import json
 import os
+import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,17 +274,41 @@ def test_an_interrupted_run_can_be_resumed(number, code, train, first_run, outpu
     assert results(tmp_path)[0]["error"] == "interrupted"
 
     epochs = epoch_of(tmp_path) + 2
-    answer = train(
-        *SMALL, "method=ce", "trainer.limit_train_batches=null", f"trainer.max_epochs={epochs}",
-        f"hydra.run.dir={tmp_path}", f"resume={tmp_path}",
-    )  # fmt: skip
+    # the run's folder alone, and what is to be otherwise
+    answer = train(f"resume={tmp_path}", f"trainer.max_epochs={epochs}", tiny=False)
     assert answer.returncode == 0, answer.stderr
     result = results(tmp_path)[0]
     assert (result["status"], result["epochs"]) == ("completed", epochs)
+    with (tmp_path / "csv" / "metrics.csv").open(newline="") as file:
+        seen = [int(row["epoch"]) for row in csv.DictReader(file) if row["val/acc"]]
+    assert seen == list(range(epochs))
 
 
 def epoch_of(folder: Path) -> int:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
+
+
+def test_a_state_of_another_run_is_not_lost(train, first_run, output, tmp_path):
+    shutil.copytree(first_run[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "result.json").unlink()
+    answer = train(*SMALL, f"hydra.run.dir={tmp_path}", "optimizer.lr=0.3")
+    assert answer.returncode == 1
+    assert "last.ckpt is of a run with another configuration" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    again = train(f"resume={tmp_path}", tiny=False)
+    assert again.returncode == 0, again.stderr
+    assert results(tmp_path)[0]["test/acc"] == results(first_run[0])[0]["test/acc"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", pickle.dumps(print)])
+def test_a_damaged_state_is_named(content, train, first_run, tmp_path):
+    shutil.copytree(first_run[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "result.json").unlink()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(content)
+    answer = train(f"resume={tmp_path}", tiny=False)
+    assert answer.returncode == 1
+    assert f"checkpoint {tmp_path}/checkpoints/last.ckpt" in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_help_lists_the_options(train):

@@ -32,8 +32,6 @@ def settings_problems(cfg: DictConfig) -> Iterator[str]:
     if teacher.features is not None and teacher.features not in names:
         hint = nearest(teacher.features, names)
         yield f"teacher.features={teacher.features}: there is no such member; {hint}"
-    if not is_number(teacher.temperature) or teacher.temperature <= 0:
-        yield f"teacher.temperature={teacher.temperature}: must be a number > 0"
 
 
 def _unknown_models(cfg: DictConfig) -> Iterator[str]:

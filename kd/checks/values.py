@@ -9,6 +9,7 @@ from kd.checks.ensemble import settings_problems
 from kd.checks.numbers import is_integer, is_number
 from kd.errors import nearest
 from kd.members import is_ensemble
+from kd.objectives.base import HOTTEST
 from kd.teachers.cached import DTYPES
 
 MODES = ("auto", "on", "off", "refresh")
@@ -35,6 +36,11 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
         yield from settings_problems(cfg)
     if cfg.compile not in (None, *COMPILE):
         yield f"compile={cfg.compile}: there is no such mode; {nearest(cfg.compile, COMPILE)}"
+    if cfg.deterministic not in (False, "strict"):
+        yield f"deterministic={cfg.deterministic}: must be false or strict"
+    every: Any = cfg.checkpoint.get("every_minutes") if OmegaConf.is_dict(cfg.checkpoint) else None
+    if not is_number(every) or every <= 0:
+        yield f"checkpoint.every_minutes={every}: must be a number > 0"
     for key in ("channels_last", "keep_epochs"):
         if not isinstance(cfg[key], bool):
             yield f"{key}={cfg[key]}: must be true or false"
@@ -45,8 +51,13 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
         if not isinstance(path, str | None):
             yield f"{key}={path}: must be a path"
     method = cfg.method
-    if "temperature" in method and not (is_number(method.temperature) and method.temperature > 0):
-        yield f"method.temperature={method.temperature}: must be a number > 0, such as 4"
+    places = {"method": method, **({"teacher": cfg.teacher} if is_ensemble(cfg) else {})}
+    for place, part in places.items():
+        if "temperature" in part and not _is_temperature(part.temperature):
+            yield (
+                f"{place}.temperature={part.temperature}: must be a number > 0 and ≤ {HOTTEST:g}, "
+                "such as 4"
+            )
     if "alpha" in method and not (is_number(method.alpha) and 0 <= method.alpha <= 1):
         yield (
             f"method.alpha={method.alpha}: must be in [0, 1]; it is the share of the soft term, "
@@ -54,6 +65,10 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
         )
     if "beta" in method and not (is_number(method.beta) and method.beta >= 0):
         yield f"method.beta={method.beta}: must be a number ≥ 0"
+
+
+def _is_temperature(value: Any) -> bool:
+    return is_number(value) and 0 < value <= HOTTEST
 
 
 def _are_numbers(value: Any) -> bool:

@@ -76,8 +76,11 @@ class Objective(nn.Module, ABC):
         """Return the term's scalar."""
 
 
+HOTTEST = 1e6  # its square is still a number in float32
+
+
 def check_temperature(temperature: float) -> float:
-    """Return `temperature` if it is a positive number.
+    """Return `temperature` if it is a positive number that can be squared.
 
     Raises:
         ValueError: it is not.
@@ -85,9 +88,9 @@ def check_temperature(temperature: float) -> float:
     if (
         isinstance(temperature, bool)
         or not isinstance(temperature, int | float)
-        or temperature <= 0
+        or not 0 < temperature <= HOTTEST
     ):
-        raise ValueError(f"temperature must be a number > 0, got {temperature!r}")
+        raise ValueError(f"temperature must be a number > 0 and ≤ {HOTTEST:g}, got {temperature!r}")
     return float(temperature)
 
 

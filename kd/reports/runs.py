@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from kd.errors import UserError, nearest
 from kd.reports.settings import ROLES, Settings, read_settings
+from kd.sealed import is_intact
 
 RESULT = "result.json"
 # Never searched: checkpoints and caches hold no runs, and a teacher's own run is no job.
@@ -113,6 +114,8 @@ def _problem(result: Any) -> str | None:
     """Why a result is not believed."""
     if not isinstance(result, dict) or result.get("status") not in ("completed", "failed"):
         return f"{RESULT} has no status"
+    if not is_intact(result):
+        return f"{RESULT} was damaged or edited: its checksum differs"
     if result["status"] == "failed":
         return None
     missing = [key for key in (*ROLES, "seed", "test/acc") if result.get(key) is None]

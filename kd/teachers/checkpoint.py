@@ -3,16 +3,17 @@
 import json
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd.errors import UserError
+from kd.tensor_file import is_intact
 
 WEIGHTS = "student.safetensors"
 EPOCHS = "epochs"
@@ -72,7 +73,12 @@ def read_file(file: Path) -> Any:
     """Read tensors and plain values, never code. UserError where there is anything else."""
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
+            tensors = load_file(file)
+            if not is_intact(file, tensors):
+                raise ValueError("its checksums differ")
+            return tensors
+        if zipfile.is_zipfile(file) and (part := zipfile.ZipFile(file).testzip()):
+            raise ValueError(f"the checksum of its {part} differs")
         with warnings.catch_warnings():
             # Of an old pickle protocol, right before the refusal that is reported below.
             warnings.filterwarnings("ignore", "Detected pickle protocol")
@@ -82,7 +88,9 @@ def read_file(file: Path) -> Any:
             f"checkpoint {file} is not a plain file of tensors, and loading it could run foreign "
             f"code, so it was not loaded; save the net's state_dict() alone"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, safetensors.SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what damaged bytes unpickle to can fail in any way
         raise UserError(
             f"checkpoint {file} ({file.stat().st_size} bytes) is damaged or of an unknown format: "
             f"{_first_line(error)}"

@@ -1,10 +1,10 @@
 """Teachers that were trained here, so that each is trained once."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from kd.results import read_result
 from kd.teachers.checkpoint import WEIGHTS
 from kd.teachers.lock import locked
 
@@ -52,8 +52,5 @@ class Registry:
 
 
 def _finished(folder: Path) -> bool:
-    try:
-        result = json.loads((folder / "result.json").read_text())
-    except (OSError, ValueError):
-        return False
+    result = read_result(folder) or {}
     return result.get("status") == "completed" and (folder / WEIGHTS).is_file()
