@@ -120,7 +120,7 @@ def table(folder: Path) -> str:
 def line(row: str, runs: dict[str, list[Result]]) -> list[str]:
     accuracies = list(compare.scores(runs[row]).values())
     costs = {
-        key: statistics.mean(result[key] for result in runs[row])
+        key: statistics.median(result[key] for result in runs[row])
         for key in ("epochs", "fit_seconds", "teacher_forwards")
     }
     return [

@@ -1,6 +1,7 @@
 """Several processes compute what one does."""
 
 import numpy as np
+import pytest
 from lightning import Callback
 
 
@@ -17,7 +18,16 @@ class NoteLosses(Callback):
         np.savetxt(f"{self.folder}/losses_{trainer.global_rank}.txt", self.rows)
 
 
-def test_two_processes_learn_what_one_does(train, tmp_path):
+LESSONS = {
+    "peers": ["mode=online", "method.temperature=1"],
+    "kd": ["method=kd", "teacher=mlp1200", "teacher.net.width=0.05"],
+    "dkd": ["method=dkd", "teacher=mlp1200", "teacher.net.width=0.05"],
+    "logit_mse": ["method=logit_mse", "teacher=mlp1200", "teacher.net.width=0.05"],
+}
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_two_processes_learn_what_one_does(name, train, tmp_path):
     """Nets without batch norm: the mean over the processes is the loss of the whole batch."""
     losses = []
     for devices in (1, 2):
@@ -25,7 +35,7 @@ def test_two_processes_learn_what_one_does(train, tmp_path):
         folder.mkdir()
         note = f"+callbacks.note={{_target_: test_devices.NoteLosses, folder: '{folder}'}}"
         answer = train(
-            *("mode=online", "student=mlp800", "student.net.width=0.05", "method.temperature=1"),
+            *("student=mlp800", "student.net.width=0.05", *LESSONS[name]),
             *("trainer.limit_train_batches=20", f"trainer.devices={devices}", note),
             *(f"hydra.run.dir={folder}/run", "logger=none"),
             PYTHONPATH="tests",
@@ -35,5 +45,17 @@ def test_two_processes_learn_what_one_does(train, tmp_path):
         files = sorted(folder.glob("losses_*.txt"))
         assert len(files) == devices
         losses.append(np.mean([np.loadtxt(file) for file in files], axis=0))
-    assert losses[0].shape == (20, 5)
+    assert losses[0].shape[0] == 20
+    assert losses[0].shape[1] > 1
     np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("several", ["trainer.devices=2", "+trainer.strategy=ddp"])
+def test_a_sweep_of_several_devices_a_job_is_refused(several, train, tmp_path):
+    """Lightning would start the other process with the command of the whole sweep."""
+    answer = train("-m", "seed=0,1", several, f"hydra.sweep.dir={tmp_path}")
+    assert answer.returncode == 1
+    assert "a job of a sweep runs on one device" in answer.stderr
+    assert "hydra/launcher=joblib hydra.launcher.n_jobs=" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not list(tmp_path.rglob("checkpoints"))
