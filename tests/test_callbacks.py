@@ -1,5 +1,6 @@
 """Callbacks on their own: what they decide, without a run."""
 
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 from torch import nn
 
 from kd.callbacks import StopOnDivergence, TeacherUnchanged
+from kd.checkpoints import Checkpoints
 from kd.errors import UserError
 from kd.teachers.base import Teacher
+from kd.whole_file import write_whole
 
 
 def feed(callback: StopOnDivergence, *losses: dict[str, float]) -> None:
@@ -28,6 +31,39 @@ def test_finite_losses_pass():
 def test_the_first_bad_step_and_the_term_are_named(bad):
     with pytest.raises(UserError, match=r"not finite: 'soft' \(step 2\)\. Lower"):
         feed(StopOnDivergence(), {"hard": 1.0, "soft": 1.0}, {"hard": 1.0, "soft": bad})
+
+
+def test_a_second_signal_ends_at_once(tmp_path, monkeypatch):
+    codes = []
+    monkeypatch.setattr("os._exit", codes.append)
+    keeper = Checkpoints(tmp_path)
+    keeper._ask(signal.SIGINT, None)
+    assert codes == []
+    keeper._ask(signal.SIGINT, None)
+    assert codes == [130]
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"), [((0.5, 0.7, 0.6), 2), ((0.5, 0.7, 0.7), 3), ((0.0, 0.0), 2)]
+)
+def test_of_equal_scores_the_later_is_kept(scores, best, tmp_path):
+    keeper, saved = Checkpoints(tmp_path / "checkpoints"), []
+
+    def save(path):
+        saved.append(path.name)
+        write_whole(path, str(len(saved)).encode())  # as Lightning does, through our plugin
+
+    for epoch, score in enumerate(scores):
+        trainer = SimpleNamespace(
+            callback_metrics={"val/acc": torch.tensor(score)},
+            current_epoch=epoch,
+            save_checkpoint=save,
+            is_global_zero=True,
+        )
+        keeper.on_train_epoch_end(trainer, None)
+    assert (keeper.best_epoch, keeper.best_score) == (best, pytest.approx(max(scores)))
+    assert (tmp_path / "checkpoints" / "best.ckpt").read_text() == str(best)
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_text() == str(len(scores))
 
 
 class Nets(Teacher):

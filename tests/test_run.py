@@ -75,16 +75,22 @@ def configured(folder, output, *overrides, teacher=("teacher=resnet8",)):
 
 # 10 steps an epoch: in the middle of one, at its end, and right behind its start.
 @pytest.mark.parametrize(
-    ("method", "step"), [("fitnet", 5), ("fitnet", 14), ("fitnet", 21), ("kd", 5), ("kd", 10)]
+    ("method", "step"),
+    [
+        *(("fitnet", 5), ("fitnet", 8), ("fitnet", 14), ("fitnet", 21), ("kd", 5), ("kd", 10)),
+        ("mgd", 5),  # masks at random
+        ("ce student=mlp800", 14),  # drops at random
+    ],
 )
 def test_resuming_changes_nothing(method, step, output, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    expected = run(configured(whole, output, f"method={method}"), whole)
+    told = f"method={method}".split()
+    expected = run(configured(whole, output, *told), whole)
     stop = f"+callbacks.stop={{_target_: test_run.InterruptAt, step: {step}}}"
     with pytest.raises(SystemExit, match="130"):
-        run(configured(broken, output, f"method={method}", stop), broken)
+        run(configured(broken, output, *told, stop), broken)
     watch = "+callbacks.watch={_target_: test_run.Watch}"
-    resumed = run(configured(broken, output, f"method={method}", f"resume={broken}", watch), broken)
+    resumed = run(configured(broken, output, *told, f"resume={broken}", watch), broken)
     assert len(Watch.seen) - 1 == 30 - step  # it went on, and did not start over
 
     for key in ("val/acc", "best_epoch", "test/acc", "test/nll", "epochs"):
