@@ -84,7 +84,7 @@ def run(
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
     result: Result = {"status": "failed"}
-    result |= {role: OmegaConf.select(cfg, f"{role}.name") for role in _ROLES}
+    result |= {role: plain(OmegaConf.select(cfg, f"{role}.name")) for role in _ROLES}
     try:
         check_config(cfg)
         result |= {"seed": cfg.seed, "config_hash": config_hash(cfg), "git_commit": git_commit()}
@@ -165,6 +165,8 @@ def _advice(error: Exception, batch_size: int) -> str | None:
             "trainer.precision=bf16-mixed, or a smaller teacher.cache.max_gb; the run goes on "
             "from its last checkpoint"
         )
+    if "converted to type" in said and "overflow" in said:
+        return "a number is too large for the nets' type; look at optimizer and method.weights"
     if "does not have a deterministic implementation" in said:
         return f"deterministic=strict: {said.partition('.')[0]}; leave it out, or use trainer=cpu"
     return None

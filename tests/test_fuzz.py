@@ -104,7 +104,7 @@ def overrides(draw: st.DrawFn, places: list[str]) -> list[str]:
 
 @pytest.mark.slow
 def test_no_override_ends_in_a_traceback(output, tmp_path):
-    places, seen = keys(), {"completed": 0, "refused": 0}
+    places, seen, wrong = keys(), {"completed": 0, "refused": 0}, []
     cases = st.composite(overrides)(places)
 
     @settings(
@@ -115,9 +115,15 @@ def test_no_override_ends_in_a_traceback(output, tmp_path):
     def attempt(case: list[str]) -> None:
         folder = tmp_path / "run"
         shutil.rmtree(folder, ignore_errors=True)
-        seen["completed" if understood(case, folder, output) == "completed" else "refused"] += 1
+        try:
+            found = understood(case, folder, output)
+        except AssertionError as error:
+            cause = error.__cause__
+            wrong.append(f"{case}: {error}: {type(cause).__name__}: {cause}"[:300])
+        else:
+            seen["completed" if found == "completed" else "refused"] += 1
 
     attempt()
-    print(seen)
+    assert not wrong, "\n".join(wrong)
     assert seen["completed"] > 50
     assert seen["refused"] > 50

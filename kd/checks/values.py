@@ -18,6 +18,13 @@ COMPILE = ("default", "reduce-overhead", "max-autotune")
 
 def value_problems(cfg: DictConfig) -> Iterator[str]:
     """Check the values that every method means alike."""
+    for role in ("method", "teacher", "student", "data", "mode"):
+        if not isinstance(name := OmegaConf.select(cfg, f"{role}.name"), str):
+            yield f"{role}.name={name}: must be a name"
+    for role in ("teacher", "student"):
+        taps = OmegaConf.select(cfg, f"{role}.taps")
+        if not OmegaConf.is_dict(taps) or not all(isinstance(v, str) for v in taps.values()):
+            yield f"{role}.taps={taps}: must be names of taps with module paths, as {{stem: conv1}}"
     for place, part in {"": cfg, "teacher.training.": cfg.teacher.training}.items():
         if not is_integer(part.seed) or not 0 <= part.seed < 2**32:
             yield f"{place}seed={part.seed}: must be a whole number ≥ 0 and below 2**32"
