@@ -215,7 +215,7 @@ def build_trainer(
         hparams: flat plain settings for TensorBoard's HPARAMS tab.
         more: callbacks beside the configured ones.
     """
-    _check_accelerator(str(cfg.trainer.accelerator))
+    _check_accelerator(str(cfg.trainer.accelerator), cfg.trainer.devices)
     loggers = [make(leaf, f"logger.{k}") for k, leaf in cfg.logger.items() if leaf]
     # Lightning refuses these two where there is nothing for them to do.
     idle = {"progress": not cfg.trainer.enable_progress_bar, "learning_rate": not loggers}
@@ -242,7 +242,7 @@ def build_trainer(
     return trainer
 
 
-def _check_accelerator(name: str) -> None:
+def _check_accelerator(name: str, devices: Any) -> None:
     """Refuse here what Lightning refuses in words of its own, and say what there is instead."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     here = {"auto": True, "cpu": True, "gpu": cuda or mps, "cuda": cuda, "mps": mps}
@@ -252,3 +252,7 @@ def _check_accelerator(name: str) -> None:
             f"trainer.accelerator={name}: not on this machine; it has {available} "
             "(trainer=auto takes the best)"
         )
+    cores = max(os.cpu_count() or 1, 2)
+    on_cpu = name == "cpu" or (name == "auto" and not (cuda or mps))
+    if on_cpu and isinstance(devices, int) and devices > cores:  # each is a process
+        raise UserError(f"trainer.devices={devices}: this machine has {cores} cores")

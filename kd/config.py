@@ -173,5 +173,6 @@ def settings(cfg: DictConfig) -> dict[str, str | int | float | bool]:
 
 
 def _is_knob(key: str, value: Any) -> bool:
-    hidden = key == "name" or key.startswith("_")
+    # What is off would take one of the five places that are shown.
+    hidden = key == "name" or key.startswith("_") or value is False
     return isinstance(value, str | int | float | bool) and not hidden

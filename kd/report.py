@@ -52,7 +52,7 @@ def _print(board: Any, output: Path) -> None:
     shown = [column for column in columns(board) if not column.extra]
     for group in board.groups:
         table = Table(title=escape(group.title))
-        table.add_column("")
+        table.add_column("", overflow="fold")
         for column in shown:
             table.add_column(column.heading, justify="right")
         table.add_column("verdict")

@@ -59,3 +59,9 @@ def test_a_sweep_of_several_devices_a_job_is_refused(several, train, tmp_path):
     assert "hydra/launcher=joblib hydra.launcher.n_jobs=" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert not list(tmp_path.rglob("checkpoints"))
+
+
+def test_more_processes_than_cores_are_refused(train, tmp_path):
+    answer = train("trainer.devices=300", f"hydra.run.dir={tmp_path}")
+    assert answer.returncode == 1
+    assert "trainer.devices=300: this machine has" in answer.stderr

@@ -26,7 +26,7 @@ TINY = (
     *("teacher.training.trainer.limit_train_batches=2", "data.batch_size=64"),
 )
 # What would take all time or memory where it is understood, or writes elsewhere
-LEFT_OUT = ("max_epochs", "paths", "limit_", "accelerator", "compile", "width")
+LEFT_OUT = ("max_epochs", "paths", "limit_", "accelerator", "compile", "width", "devices")
 GROUPS = ("method", "mode", "student", "teacher", "optimizer", "scheduler", "data", "data/view")
 
 ODD = st.sampled_from(
