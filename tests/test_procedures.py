@@ -16,6 +16,7 @@ from kd.check import check_config
 from kd.config import CONF_DIR, register_models
 from kd.errors import UserError
 from kd.run import run
+from kd.sealed import seal
 from kd.teachers.checkpoint import epoch_file
 
 TINY = (
@@ -98,9 +99,9 @@ def test_a_record_that_differs_counts_for_the_best_epoch_alone(output, tmp_path)
     file = output / "teachers" / teacher_key(cfg, build_data(cfg)) / "result.json"
     record = json.loads(file.read_text())
     try:
-        file.write_text(json.dumps(record | {"test/acc": 0.5, "best_epoch": 2}))
+        file.write_text(json.dumps(seal(record | {"test/acc": 0.5, "best_epoch": 2})))
         run(cfg, tmp_path)
-        file.write_text(json.dumps(record | {"test/acc": 0.5, "best_epoch": 1}))
+        file.write_text(json.dumps(seal(record | {"test/acc": 0.5, "best_epoch": 1})))
         with pytest.raises(UserError, match=r"0\.5000 was recorded when it was trained"):
             run(cfg, tmp_path)
     finally:
@@ -126,7 +127,7 @@ def test_epochs_of_a_run_folder(output, tmp_path):
     }
     for overrides, message in messages.items():
         with pytest.raises(UserError, match=message):
-            run(configured(student, output, *overrides), student)
+            run(configured(student, output, *overrides), tmp_path / "other")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd.checks.ensemble import settings_problems
 from kd.checks.numbers import is_integer, is_number
+from kd.config import plain
 from kd.errors import nearest
 from kd.members import is_ensemble
 from kd.objectives.base import HOTTEST
@@ -22,8 +23,8 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
         if not isinstance(name := OmegaConf.select(cfg, f"{role}.name"), str):
             yield f"{role}.name={name}: must be a name"
     for role in ("teacher", "student"):
-        taps = OmegaConf.select(cfg, f"{role}.taps")
-        if not OmegaConf.is_dict(taps) or not all(isinstance(v, str) for v in taps.values()):
+        taps = plain(OmegaConf.select(cfg, f"{role}.taps"))
+        if not isinstance(taps, dict) or not all(isinstance(v, str) for v in taps.values()):
             yield f"{role}.taps={taps}: must be names of taps with module paths, as {{stem: conv1}}"
     for place, part in {"": cfg, "teacher.training.": cfg.teacher.training}.items():
         if not is_integer(part.seed) or not 0 <= part.seed < 2**32:

@@ -85,12 +85,11 @@ def check_temperature(temperature: float) -> float:
     Raises:
         ValueError: it is not.
     """
-    if (
-        isinstance(temperature, bool)
-        or not isinstance(temperature, int | float)
-        or not 0 < temperature <= HOTTEST
-    ):
-        raise ValueError(f"temperature must be a number > 0 and ≤ {HOTTEST:g}, got {temperature!r}")
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not number or not temperature > 0:
+        raise ValueError(f"temperature must be a number > 0, got {temperature!r}")
+    if temperature > HOTTEST:
+        raise ValueError(f"temperature must be ≤ {HOTTEST:g}, got {temperature!r}")
     return float(temperature)
 
 
