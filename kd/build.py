@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.optimizer import ParamsT
 
+from kd.allowed import allowed_target, targets
 from kd.callbacks import KeepEpochs, LogHyperparameters
 from kd.checkpoints import Checkpoints, WholeCheckpoints
 from kd.config import config_hash, model_config, plain
@@ -36,6 +37,8 @@ def make(cfg: Any, place: str, **extra: Any) -> Any:
         UserError: the target refuses its arguments; names the config's place.
     """
     try:
+        for name in targets(plain(cfg)):  # also of nets that no check of the config has seen
+            allowed_target(name)
         return instantiate(cfg, _convert_="all", _partial_=True)(**extra)
     except InstantiationException as error:
         raise UserError(f"{place}: {root_cause(error)}") from error

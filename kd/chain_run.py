@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from kd.chain_plan import ChainStage, plan
+from kd.checkpoints import LAST
 from kd.config import hashed_part
 from kd.errors import UserError
 from kd.finish import Result
@@ -115,7 +116,7 @@ def _train(stage: ChainStage, anew: bool) -> None:
         stage: which.
         anew: whether the stage before it was trained meanwhile, so that what is here is outdated.
     """
-    if not anew and (stage.folder / "checkpoints" / "last.ckpt").is_file():
+    if not anew and (stage.folder / "checkpoints" / LAST).is_file():
         log.info("%s goes on from its last checkpoint", stage)
         stage.cfg.resume = str(stage.folder)
     else:

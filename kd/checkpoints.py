@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 _IDENTITY = "config_hash"
+_OPTIMIZER = "optimizer"  # its class
 _METRIC = "val/acc"
+# What a state of a run has; Lightning's and ours
+_PARTS = ("state_dict", "pytorch-lightning_version", "callbacks", "plan", "stages", _IDENTITY)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -36,7 +39,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_whole(Path(path), buffer.getvalue())
+        write_whole(Path(path), buffer.getbuffer())
 
 
 class Checkpoints(Checkpoint):
@@ -66,6 +69,7 @@ class Checkpoints(Checkpoint):
         self._asked: int | None = None  # the signal that asked the run to stop
         self._handlers: dict[int, Any] = {}
         self._random: dict[str, Any] | None = None
+        self._score: float | None = None  # of the validation in this epoch
 
     @property
     def seconds(self) -> float:
@@ -74,17 +78,14 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = self._saved = time.monotonic()
-        for left in (*self.folder.glob(UNFINISHED), *self.folder.parent.glob(UNFINISHED)):
-            left.unlink(missing_ok=True)  # of a process that was killed
+        if trainer.is_global_zero:
+            for left in (*self.folder.glob(UNFINISHED), *self.folder.parent.glob(UNFINISHED)):
+                left.unlink(missing_ok=True)  # of a process that was killed
         if self._random is not None:
             _set_random_state(self._random)
         for logger in trainer.loggers:
             if isinstance(logger, Curves):
                 logger.cut(trainer.global_step)
-        if trainer.ckpt_path and self.best_score is not None and trainer.is_global_zero:
-            best = Path(trainer.ckpt_path).parent / BEST
-            if best.is_file() and best.parent.resolve() != self.folder.resolve():
-                write_whole(self.folder / BEST, best.read_bytes())
         if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._ask)
@@ -100,25 +101,30 @@ class Checkpoints(Checkpoint):
     ) -> None:
         if batch_idx + 1 == trainer.num_training_batches or trainer.world_size > 1:
             return  # the epoch's end comes right behind
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # gradients are no part of a state
         late = time.monotonic() - self._saved > 60 * self.every_minutes
         if late or self._asked is not None:
             self._save(trainer, LAST)
             self._stop_if_asked()
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._score = trainer.callback_metrics[_METRIC].item()
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        score = trainer.callback_metrics.get(_METRIC)
-        best = score is not None and not self._is_worse(score.item())
-        if best and score is not None:
-            self.best_score, self.best_epoch = score.item(), trainer.current_epoch + 1
+        score, self._score = self._score, None
+        best = score is not None and (self.best_score is None or score >= self.best_score)
+        if best:
+            self.best_score, self.best_epoch = score, trainer.current_epoch + 1
         self._save(trainer, BEST if best else LAST)
         if best and trainer.is_global_zero:
             link_whole(self.folder / BEST, self.folder / LAST)
         self._stop_if_asked()
 
-    def _is_worse(self, score: float) -> bool:
-        return self.best_score is not None and score < self.best_score
-
     def _save(self, trainer: Trainer, name: str) -> None:
+        for logger in trainer.loggers:
+            logger.save()  # what was logged up to here is not logged again
         trainer.save_checkpoint(self.folder / name)
         self._saved = time.monotonic()
 
@@ -145,7 +151,7 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[_IDENTITY] = self.identity
+        checkpoint[_IDENTITY], checkpoint[_OPTIMIZER] = self.identity, _name(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -160,24 +166,52 @@ class Checkpoints(Checkpoint):
         self._spent, self._random = state_dict["seconds"], state_dict["random"]
 
 
-def find_own(folder: Path, identity: str) -> Path | None:
-    """The state that a run left in its folder when it was interrupted, if it left one.
+def _name(trainer: Trainer) -> str:
+    kind = type(trainer.optimizers[0])
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def begin_from(state: Path, folder: Path, optimizer: str) -> None:
+    """Make ready to go on from a state, with the best epoch up to then beside it.
+
+    Args:
+        state: the file.
+        folder: where the run keeps its own states.
+        optimizer: the name of the class of its optimizer, as configured.
 
     Raises:
-        UserError: it is damaged, or of a run that was told otherwise.
+        UserError: it is no state of a run, or of one that had another optimizer.
+    """
+    content = read_file(state)
+    if not isinstance(content, dict) or any(part not in content for part in _PARTS):
+        raise UserError(f"resume={state}: no state of a run of this version of kd")
+    theirs = content[_OPTIMIZER]
+    if theirs.rpartition(".")[2] != optimizer.rpartition(".")[2]:
+        raise UserError(
+            f"resume={state}: the run had {theirs}, and optimizer._target_={optimizer} has nothing "
+            "to go on from; name the same optimizer"
+        )
+    if content["callbacks"]["Checkpoints"]["best_score"] is None:
+        return
+    best = state.parent / BEST
+    if not best.is_file():
+        raise UserError(f"resume={state}: {best}, with the best epoch up to then, is missing")
+    if best.parent.resolve() != folder.resolve():
+        read_file(best)  # a damaged one is named here, and not copied
+        write_whole(folder / BEST, best.read_bytes())
+
+
+def find_own(folder: Path, identity: str) -> Path | None:
+    """The state that this very run left in its folder when it was interrupted, if it left one.
+
+    Raises:
+        UserError: it is damaged.
     """
     path = folder / LAST
     if not path.is_file():
         return None
     found = read_file(path)
-    theirs = found.get(_IDENTITY) if isinstance(found, dict) else None
-    if theirs != identity:
-        raise UserError(
-            f"{path} is of a run with another configuration, and would be lost; choose another "
-            "folder with hydra.run.dir=…, delete this one, or go on from that state with "
-            f"resume={path}"
-        )
-    return path
+    return path if isinstance(found, dict) and found.get(_IDENTITY) == identity else None
 
 
 def _random_state() -> dict[str, Any]:

@@ -29,7 +29,8 @@ _NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
 # The extra that brings a launcher.
 _LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
 
-_OVERRIDES = Path(".hydra") / "overrides.yaml"
+COMMAND = "command.yaml"  # with what a run in its folder was begun
+_OVERRIDES = Path(".hydra") / "overrides.yaml"  # of the last command there, refused or not
 
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
 
@@ -88,13 +89,19 @@ def continued(arguments: Sequence[str]) -> list[str]:
     """
     named = [argument for argument in arguments if argument.startswith("resume=")]
     folder = Path(named[0].partition("=")[2].strip("'\"")) if len(named) == 1 else None
-    if folder is None or not (folder / _OVERRIDES).is_file():
-        return [*arguments]  # a checkpoint, or a mistake that the run reports
     given = [argument for argument in arguments if argument not in named]
+    if folder is None or not folder.is_dir():
+        return [*arguments]  # a checkpoint, or a mistake that the run reports
+    records = [folder / COMMAND, folder / _OVERRIDES]
+    record = next((file for file in records if file.is_file()), None)
+    if record is None:
+        if not any("=" in argument for argument in given):
+            raise UserError(f"resume={folder}: it holds no {COMMAND}, so say how it was begun")
+        return [*arguments]
     keys = set(map(_key, given))
-    line = [*given, *(o for o in _overrides(folder / _OVERRIDES) if _key(o) not in keys)]
+    line = [*given, *(o for o in _overrides(record) if _key(o) not in keys)]
     if "hydra.run.dir" not in keys:
-        line.append(f"hydra.run.dir='{folder}'")
+        line.append("hydra.run.dir='" + str(folder).replace("'", r"\'") + "'")
     # Told otherwise, it is another run, which goes on from that state because the user says so.
     return [*line, *named] if any("=" in argument for argument in given) else line
 
@@ -104,9 +111,13 @@ def _overrides(file: Path) -> list[str]:
         found = yaml.safe_load(file.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(line, str) for line in found):
+    if not isinstance(found, list) or not all(map(_is_override, found)):
         raise UserError(f"{file} is damaged: it should be a list of key=value")
-    return found
+    return [line for line in found if _key(line) != "resume"]
+
+
+def _is_override(line: Any) -> bool:
+    return isinstance(line, str) and not line.startswith("-")  # a flag may name a config folder
 
 
 def _key(override: str) -> str:

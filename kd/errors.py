@@ -8,6 +8,10 @@ class UserError(ValueError):
     """Something the user can mend: the message names the value, the place and a valid choice."""
 
 
+class OutOfMemoryError(UserError):
+    """Nothing is wrong but the size: the same may go through later, or elsewhere."""
+
+
 def nearest(name: object, valid: Iterable[object]) -> str:
     """Say what was probably meant: "did you mean 'x'? valid: a, b, x"."""
     options = sorted(map(str, valid))

@@ -1,11 +1,11 @@
 """What a finished run leaves: its test figures, its weights, and what its teacher was and cost."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -36,7 +36,7 @@ def finish(
 ) -> Result:
     """Write the weights that were best on validation, and what they and the last score."""
     selected, seconds = _selected(trainer), _kept(trainer).seconds
-    tested = _test(trainer, distiller, data, selected) if test else _load(distiller, selected)
+    tested = _test(trainer, distiller, data, selected, test)
     rank_zero_only(_save_weights)(distiller, folder)
     parameters = count_parameters(distiller.deployed())
     result: Result = {"val/acc": selected.score, "best_epoch": selected.epoch, **tested}
@@ -68,7 +68,7 @@ class Selected(NamedTuple):
 
 
 def _kept(trainer: Trainer) -> Checkpoints:
-    return cast(Checkpoints, trainer.checkpoint_callback)
+    return next(c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints))
 
 
 def _selected(trainer: Trainer) -> Selected:
@@ -79,28 +79,32 @@ def _selected(trainer: Trainer) -> Selected:
     return Selected(kept.best_score, kept.best_epoch, weights)
 
 
-def _load(distiller: Distiller, selected: Selected) -> Result:
+def _test(
+    trainer: Trainer, distiller: Distiller, data: ImageDataModule, selected: Selected, test: bool
+) -> Result:
+    """Load the chosen weights; their test figures and, of the last epoch's, the accuracies."""
+    last: Result = {}
+    if test and selected.epoch != trainer.current_epoch:
+        distiller.test_suffix = "_last"
+        last = _figures(trainer, distiller, data)
+        distiller.test_suffix = ""
     if selected.weights is not None:
         distiller.load_state_dict(selected.weights, strict=False)
-    return {}
-
-
-def _test(
-    trainer: Trainer, distiller: Distiller, data: ImageDataModule, selected: Selected
-) -> Result:
-    """The test figures of the chosen weights and, of the last epoch's, the accuracies."""
-    last: Mapping[str, float] = {}
-    if selected.epoch != trainer.current_epoch:
-        distiller.test_suffix = "_last"
-        (last,) = trainer.test(distiller, datamodule=data, verbose=False)
-        distiller.test_suffix = ""
-    _load(distiller, selected)
-    (tested,) = trainer.test(distiller, datamodule=data, verbose=False)
+    if not test:
+        return {}
+    tested = _figures(trainer, distiller, data)
     last = last or {f"{name}_last": value for name, value in tested.items()}
-    figures = {**tested, **{k: v for k, v in last.items() if k.endswith("/acc_last")}}
     confusion = distiller.test_figures.confusion
     by_class = None if confusion is None else class_accuracies(confusion)
-    return {**figures, "test/acc_per_class": by_class}
+    accuracies = {name: value for name, value in last.items() if name.endswith("/acc_last")}
+    return {**tested, **accuracies, "test/acc_per_class": by_class}
+
+
+def _figures(trainer: Trainer, distiller: Distiller, data: ImageDataModule) -> Result:
+    (figures,) = trainer.test(distiller, datamodule=data, verbose=False)
+    if trainer.received_sigterm:  # which Lightning heeds in training only
+        raise SIGTERMException
+    return dict(figures)
 
 
 def _teacher_result(

@@ -26,19 +26,19 @@ from kd.build import (
     distiller_class,
 )
 from kd.check import check_config
-from kd.checkpoints import LAST, find_own
+from kd.checkpoints import LAST, begin_from, find_own
 from kd.config import config_hash, plain, settings
 from kd.data.module import ImageDataModule
 from kd.distillers.base import Distiller
 from kd.distillers.lesson import Lesson, key
 from kd.drawing import check_drawing
 from kd.ensemble import acquire_ensemble
-from kd.errors import UserError
+from kd.errors import OutOfMemoryError, UserError
 from kd.finish import Result, finish
 from kd.members import is_ensemble
 from kd.objectives.base import Objective
-from kd.results import git_commit, library_versions, write_result
-from kd.teachers.checkpoint import load_weights, read_file
+from kd.results import git_commit, library_versions, read_result, write_result
+from kd.teachers.checkpoint import load_weights
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +84,11 @@ def run(
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
     result: Result = {"status": "failed"}
+    standing, begun = read_result(folder) or {}, False
     result |= {role: plain(OmegaConf.select(cfg, f"{role}.name")) for role in _ROLES}
     try:
         check_config(cfg)
+        begun = True
         result |= {"seed": cfg.seed, "config_hash": config_hash(cfg), "git_commit": git_commit()}
         result |= {"threads": torch.get_num_threads()}
         result |= _distil(cfg, folder, data, callbacks, test)
@@ -98,7 +100,8 @@ def run(
         result["error"] = f"{type(error).__name__}: {error}"
         raise
     finally:
-        rank_zero_only(write_result)(folder, result | {"versions": library_versions()})
+        if begun or standing.get("status") != "completed":  # a mistake costs no finished run
+            rank_zero_only(write_result)(folder, result | {"versions": library_versions()})
     return result
 
 
@@ -151,24 +154,29 @@ def _fit(
         advice = _advice(error, data.batch_size)
         if advice is None:
             raise
-        raise UserError(advice) from error
+        raise advice from error
 
 
-def _advice(error: Exception, batch_size: int) -> str | None:
+def _advice(error: Exception, batch_size: int) -> UserError | None:
     """What to tell of an error that comes from the config; None where it does not."""
     said = str(error)
     if "Expected more than 1 value per channel" in said:
-        return f"data.batch_size={batch_size}: batch norm in these nets needs at least 2 images"
+        return UserError(
+            f"data.batch_size={batch_size}: batch norm in these nets needs at least 2 images"
+        )
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in said:
-        return (
+        return OutOfMemoryError(
             f"out of memory with data.batch_size={batch_size}: halve it, take "
             "trainer.precision=bf16-mixed, or a smaller teacher.cache.max_gb; the run goes on "
             "from its last checkpoint"
         )
     if "converted to type" in said and "overflow" in said:
-        return "a number is too large for the nets' type; look at optimizer and method.weights"
+        return UserError(
+            "a number is too large for the nets' type; look at optimizer and method.weights"
+        )
     if "does not have a deterministic implementation" in said:
-        return f"deterministic=strict: {said.partition('.')[0]}; leave it out, or use trainer=cpu"
+        what = said.partition(".")[0]
+        return UserError(f"deterministic=strict: {what}; leave it out, or use trainer=cpu")
     return None
 
 
@@ -207,17 +215,23 @@ def _refuse_several_devices(
 
 
 def _resume_point(cfg: DictConfig, folder: Path) -> Path | None:
-    """The state to go on from: one that is named, or what this run left when it was interrupted."""
-    if cfg.resume is None:
-        own = find_own(folder / "checkpoints", config_hash(cfg))
-        if own is not None:
-            log.info("going on from %s", own)
-        return own
-    path = Path(cfg.resume)
-    file = path / "checkpoints" / LAST if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(f"resume={cfg.resume}: there is no checkpoint {file}")
-    read_file(file)  # Lightning, which reads it later, does not notice a flipped bit
+    """The state to go on from: what this run left when it was interrupted, or one that is named."""
+    states = folder / "checkpoints"
+    file = find_own(states, config_hash(cfg))
+    if file is None and cfg.resume is not None:
+        path = Path(cfg.resume)
+        file = path / "checkpoints" / LAST if path.is_dir() else path
+        if not file.is_file():
+            raise UserError(f"resume={cfg.resume}: there is no checkpoint {file}")
+    if file is not None:
+        begin_from(file, states, cfg.optimizer._target_)
+        log.info("going on from %s", file)
+    elif (states / LAST).is_file():
+        raise UserError(
+            f"{states / LAST} is of a run with another configuration, and would be lost; choose "
+            "another folder with hydra.run.dir=…, delete this one, or go on from that state with "
+            f"resume={states / LAST}"
+        )
     return file
 
 

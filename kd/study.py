@@ -1,6 +1,7 @@
 """A search: trials of one study, shared by its workers and kept over their starts."""
 
 import logging
+import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -140,6 +141,7 @@ class Search:
 
     def _run(self, trial: optuna.Trial, cfg: DictConfig, folder: Path) -> float:
         cfg.paths.run = str(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # of a study that is gone
         (folder / ".hydra").mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, folder / ".hydra" / "config.yaml", resolve=True)
         try:

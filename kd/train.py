@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from kd.cli import command
+from kd.cli import COMMAND, command
 from kd.config import config_hash
 from kd.errors import UserError
 
@@ -31,11 +31,13 @@ def main(cfg: DictConfig) -> float:
         return float(done["val/acc"])
     from lightning.pytorch.utilities import rank_zero_only
 
+    from kd.callbacks import RecordCommand
     from kd.checkpoints import LAST
     from kd.run import run
 
     try:
-        result = run(cfg, folder)
+        begun = RecordCommand(folder / COMMAND, HydraConfig.get().overrides.task)
+        result = run(cfg, folder, callbacks=[begun])
     except SystemExit:
         if (folder / "checkpoints" / LAST).exists():
             log.warning("interrupted; go on with: python -m kd.train resume=%s", folder)
@@ -64,9 +66,11 @@ def finished(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     from kd.results import read_result
 
     result = read_result(folder)
-    if result is None or result.get("status") != "completed" or cfg.resume is not None:
+    if result is None or result.get("status") != "completed":
         return None
     if result.get("config_hash") != config_hash(cfg):
+        if cfg.resume is not None:
+            return None  # to go on from there, in another way
         raise UserError(
             f"{folder} holds a finished run of another configuration; choose another folder with "
             "hydra.run.dir=… or hydra.sweep.dir=…, or delete it"

@@ -1,12 +1,13 @@
 """Files that are there whole or not at all, whatever happens to the process or the disk."""
 
+import contextlib
 import os
 from pathlib import Path
 
 UNFINISHED = ".*.tmp"  # what files are called until they are whole
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write beside the place, flush to the disk, then rename; what was there stays until then.
 
     Raises:
@@ -23,7 +24,8 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that is none
+            temporary.unlink(missing_ok=True)
 
 
 def link_whole(source: Path, path: Path) -> None:

@@ -59,7 +59,10 @@ def test_of_equal_scores_the_later_is_kept(scores, best, tmp_path):
             current_epoch=epoch,
             save_checkpoint=save,
             is_global_zero=True,
+            sanity_checking=False,
+            loggers=[],
         )
+        keeper.on_validation_end(trainer, None)
         keeper.on_train_epoch_end(trainer, None)
     assert (keeper.best_epoch, keeper.best_score) == (best, pytest.approx(max(scores)))
     assert (tmp_path / "checkpoints" / "best.ckpt").read_text() == str(best)

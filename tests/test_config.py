@@ -7,6 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from kd.build import make
 from kd.check import check_config
 from kd.cli import written_out
 from kd.config import CONF_DIR, config_hash, register_models, settings
@@ -156,6 +157,7 @@ HOSTILE = [
     *("os.system", "subprocess.Popen", "builtins.eval", "hostile.net", "hydra.utils.instantiate"),
     *("kd.cli.os.system", "torch.os.system", "kd.results.subprocess.run", "kd.cli.hydra.main"),
     *("torch.load", "torch.hub.load", "torch.serialization.pickle.loads", "kd.build.get_object"),
+    *("kd.cli.os.system.__call__", "torch.utils.collect_env.run", "torch.load.__call__"),
 ]
 
 
@@ -163,9 +165,16 @@ HOSTILE = [
 def test_what_a_stranger_might_call_is_not_even_imported(target, tmp_path, monkeypatch):
     (tmp_path / "hostile.py").write_text("raise SystemExit('imported')\ndef net(): ...")
     monkeypatch.syspath_prepend(tmp_path)
-    message = "may call kd, torch|runs what it is pointed at"
+    message = "may call kd, torch|runs what it is pointed at|plain function|neither a class"
     with pytest.raises(UserError, match=f"optimizer._target_={target}: .*({message})"):
         check_config(composed(f"optimizer._target_={target}"))
+
+
+def test_what_no_check_has_seen_is_not_called_either():
+    """Peers and members are named by models of their own, outside the config that is checked."""
+    net = OmegaConf.create({"_target_": "torch.nn.Linear", "bias": {"_target_": "os.getcwd"}})
+    with pytest.raises(UserError, match=r"mode.peers=evil: a config may call kd, torch"):
+        make(net, "mode.peers=evil")
 
 
 def test_packages_can_be_added(tmp_path, monkeypatch):

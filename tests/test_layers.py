@@ -12,8 +12,15 @@ PACKAGE = ROOT / "kd"
 
 # Lowest first; a module may import from the layers below its own and from its own package.
 LAYERS = [
-    {"kd.errors", "kd.loggers", "kd.sealed", "kd.trace", "kd.tensor_file", "kd.whole_file"},
-    {"kd.taps", "kd.models", "kd.schedules", "kd.results"},
+    {
+        "kd.errors",
+        "kd.loggers",
+        "kd.sealed",
+        "kd.trace",
+        "kd.tensor_file",
+        "kd.whole_file",
+    },
+    {"kd.allowed", "kd.taps", "kd.models", "kd.schedules", "kd.results"},
     {"kd.objectives", "kd.data", "kd.metrics", "kd.reports"},
     {"kd.teachers"},
     {"kd.distillers"},
@@ -35,6 +42,7 @@ LAYERS = [
     {"kd.train", "kd.chain", "kd.search", "kd.cache", "kd.methods", "kd.report"},
 ]
 HYDRA = {
+    "kd.allowed",
     "kd.config",
     "kd.build",
     "kd.members",

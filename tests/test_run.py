@@ -79,6 +79,7 @@ def configured(folder, output, *overrides, teacher=("teacher=resnet8",)):
     [
         *(("fitnet", 5), ("fitnet", 8), ("fitnet", 14), ("fitnet", 21), ("kd", 5), ("kd", 10)),
         ("mgd", 5),  # masks at random
+        ("ft", 14),  # freezes adapters in its second stage
         ("ce student=mlp800", 14),  # drops at random
     ],
 )

@@ -44,6 +44,11 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
         yield from settings_problems(cfg)
     if cfg.compile not in (None, *COMPILE):
         yield f"compile={cfg.compile}: there is no such mode; {nearest(cfg.compile, COMPILE)}"
+    if cfg.trainer.get("val_check_interval", 1.0) not in (None, 1.0):
+        yield (
+            f"trainer.val_check_interval={cfg.trainer.val_check_interval}: validation comes after "
+            "epochs; trainer.check_val_every_n_epoch=2 makes it rarer"
+        )
     if cfg.deterministic not in (False, "strict"):
         yield f"deterministic={cfg.deterministic}: must be false or strict"
     every: Any = cfg.checkpoint.get("every_minutes") if OmegaConf.is_dict(cfg.checkpoint) else None

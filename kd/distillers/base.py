@@ -88,6 +88,7 @@ class Distiller(LightningModule, ABC):
         self.num_classes = num_classes
         self.total_steps = 1
         self._stage: Stage | None = None
+        self._resumed_stage: int | None = None  # in which a checkpoint was written
         self.weighted: dict[str, tuple[float, Tensor]] = {}  # this step's terms, for callbacks
         self._means = Means()  # of loss and raw terms over the epoch
         self.val_figures = Evaluation(num_classes)
@@ -234,6 +235,9 @@ class Distiller(LightningModule, ABC):
         # Not in configure_optimizers: asked for there, Lightning makes the loaders before it
         # restores a checkpoint, and a resumed epoch starts over.
         self.total_steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        # A stage may freeze parameters, which the optimizer that was just restored still has.
+        if self._resumed_stage is not None:
+            self._enter(self.plan.stages[self._resumed_stage])
 
     def groups(self) -> ParamsT:
         """What the optimizer trains: parameters, or groups of them."""
@@ -255,6 +259,7 @@ class Distiller(LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["means"] = self._means.state_dict()
         checkpoint["plan"] = self.plan.state_dict()
+        checkpoint["stages"] = [stage.name for stage in self.plan.stages]
         checkpoint["stage"] = None if self._stage is None else self.plan.stages.index(self._stage)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -266,10 +271,17 @@ class Distiller(LightningModule, ABC):
                 f"the checkpoint is of another run: missing {missing}, unknown {unknown}; "
                 "resume with the method, student and data it was made with"
             )
+        stages, schedules = checkpoint["stages"], checkpoint["plan"]["schedules"]
+        if stages != [stage.name for stage in self.plan.stages] or len(schedules) != len(
+            self.plan.schedules
+        ):
+            raise UserError(
+                f"the checkpoint is of another plan: stages {stages} and {len(schedules)} "
+                "schedules; resume with the method's stages and schedules as they were"
+            )
         self._means.load_state_dict(checkpoint["means"])
         self.plan.load_state_dict(checkpoint["plan"])
-        if checkpoint["stage"] is not None:
-            self._enter(self.plan.stages[checkpoint["stage"]])
+        self._resumed_stage = checkpoint["stage"]
 
 
 def _terms(

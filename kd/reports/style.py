@@ -87,6 +87,7 @@ def _settings(theme: Theme) -> Any:
         "svg.fonttype": "none",  # text as text
         "svg.hashsalt": "kd",  # the same names in the same drawing
         "font.family": "sans-serif",
+        "text.parse_math": False,  # a class may be called $
         "font.size": 9,
         "text.color": theme.ink,
         "axes.labelcolor": theme.muted,
