@@ -122,7 +122,8 @@ def test_eight_jobs_begin_at_once_and_one_is_killed(tmp_path):
     assert {process.returncode for process in others.values()} == {0}, said
     assert sum("its training goes on from" in text for text in said.values()) == 1
     last = job(tmp_path / "first", tmp_path, seed=7)
-    assert last.wait(timeout=120) == 0, last.communicate()
+    words, _ = last.communicate(timeout=120)
+    assert last.returncode == 0, words
 
     found = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("*/result.json"))]
     assert len(found) == 8

@@ -1,5 +1,6 @@
 """Values that every run means alike: seeds, epochs, paths, the teacher's cache."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,8 +21,9 @@ COMPILE = ("default", "reduce-overhead", "max-autotune")
 def value_problems(cfg: DictConfig) -> Iterator[str]:
     """Check the values that every method means alike."""
     for role in ("method", "teacher", "student", "data", "mode"):
-        if not isinstance(name := OmegaConf.select(cfg, f"{role}.name"), str):
-            yield f"{role}.name={name}: must be a name"
+        name = OmegaConf.select(cfg, f"{role}.name")
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
+            yield f"{role}.name={name}: must be a name of letters, digits and . + - _, as in files"
     for role in ("teacher", "student"):
         taps = plain(OmegaConf.select(cfg, f"{role}.taps"))
         if not isinstance(taps, dict) or not all(isinstance(v, str) for v in taps.values()):
