@@ -150,7 +150,7 @@ def _fit(
 ) -> None:
     try:
         trainer.fit(distiller, datamodule=data, ckpt_path=resume, weights_only=True)
-    except (ValueError, MemoryError, RuntimeError) as error:
+    except (ValueError, MemoryError, OverflowError, RuntimeError) as error:
         advice = _advice(error, data.batch_size)
         if advice is None:
             raise
@@ -170,7 +170,7 @@ def _advice(error: Exception, batch_size: int) -> UserError | None:
             "trainer.precision=bf16-mixed, or a smaller teacher.cache.max_gb; the run goes on "
             "from its last checkpoint"
         )
-    if "converted to type" in said and "overflow" in said:
+    if isinstance(error, OverflowError) or ("converted to type" in said and "overflow" in said):
         return UserError(
             "a number is too large for the nets' type; look at optimizer and method.weights"
         )
