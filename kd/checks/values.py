@@ -20,6 +20,17 @@ COMPILE = ("default", "reduce-overhead", "max-autotune")
 
 def value_problems(cfg: DictConfig) -> Iterator[str]:
     """Check the values that every method means alike."""
+    yield from _names(cfg)
+    yield from _trainings(cfg)
+    yield from _cache(cfg)
+    yield from _epoch(cfg)
+    if is_ensemble(cfg):
+        yield from settings_problems(cfg)
+    yield from _options(cfg)
+    yield from _knobs(cfg)
+
+
+def _names(cfg: DictConfig) -> Iterator[str]:
     for role in ("method", "teacher", "student", "data", "mode"):
         name = OmegaConf.select(cfg, f"{role}.name")
         if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
@@ -28,6 +39,9 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
         taps = plain(OmegaConf.select(cfg, f"{role}.taps"))
         if not isinstance(taps, dict) or not all(isinstance(v, str) for v in taps.values()):
             yield f"{role}.taps={taps}: must be names of taps with module paths, as {{stem: conv1}}"
+
+
+def _trainings(cfg: DictConfig) -> Iterator[str]:
     for place, part in {"": cfg, "teacher.training.": cfg.teacher.training}.items():
         if not is_integer(part.seed) or not 0 <= part.seed < 2**32:
             yield f"{place}seed={part.seed}: must be a whole number ≥ 0 and below 2**32"
@@ -40,10 +54,9 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
     size = cfg.teacher.training.batch_size
     if not is_integer(size) or size < 1:
         yield f"teacher.training.batch_size={size}: must be a whole number ≥ 1"
-    yield from _cache(cfg)
-    yield from _epoch(cfg)
-    if is_ensemble(cfg):
-        yield from settings_problems(cfg)
+
+
+def _options(cfg: DictConfig) -> Iterator[str]:
     if cfg.compile not in (None, *COMPILE):
         yield f"compile={cfg.compile}: there is no such mode; {nearest(cfg.compile, COMPILE)}"
     if cfg.trainer.get("val_check_interval", 1.0) not in (None, 1.0):
@@ -65,6 +78,9 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
         path = OmegaConf.select(cfg, key)
         if not isinstance(path, str | None):
             yield f"{key}={path}: must be a path"
+
+
+def _knobs(cfg: DictConfig) -> Iterator[str]:
     method = cfg.method
     places = {"method": method, **({"teacher": cfg.teacher} if is_ensemble(cfg) else {})}
     for place, part in places.items():
