@@ -30,7 +30,10 @@ _IDENTITY = "config_hash"
 _OPTIMIZER = "optimizer"  # its class
 _METRIC = "val/acc"
 # What a state of a run has; Lightning's and ours
-_PARTS = ("state_dict", "pytorch-lightning_version", "callbacks", "plan", "stages", _IDENTITY)
+_PARTS = (
+    *("state_dict", "pytorch-lightning_version", "callbacks", "plan", "stages"),
+    *(_IDENTITY, _OPTIMIZER),
+)
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -312,6 +312,25 @@ def test_a_damaged_state_is_named(content, train, first_run, tmp_path):
     assert "Traceback" not in answer.stderr
 
 
+def test_a_file_that_is_no_state_of_a_run_is_named(train, first_run, tmp_path):
+    """Weights alone, a state without what ours have, and one of another optimizer."""
+    folder, _ = first_run
+    whole = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    for part in ("plan", "optimizer", "callbacks"):
+        torch.save({k: v for k, v in whole.items() if k != part}, tmp_path / f"{part}.ckpt")
+    files = [folder / "student.safetensors", *sorted(tmp_path.glob("*.ckpt"))]
+    for number, file in enumerate(files):
+        place = f"hydra.run.dir={tmp_path / str(number)}"
+        answer = train(*SMALL, f"resume={file}", place)
+        assert answer.returncode == 1
+        assert f"resume={file}: no state of a run" in answer.stderr
+        assert "Traceback" not in answer.stderr
+    place = f"hydra.run.dir={tmp_path / 'adam'}"
+    answer = train(*SMALL, f"resume={folder}/checkpoints/last.ckpt", place, "optimizer=adam")
+    assert answer.returncode == 1
+    assert "name the same optimizer" in answer.stderr
+
+
 def test_help_lists_the_options(train):
     answer = train("--help", tiny=False)
     assert answer.returncode == 0
