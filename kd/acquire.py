@@ -111,8 +111,6 @@ def _weights(
         log.info("teacher %s is not in %s yet: training it now", cfg.teacher.name, registry.root)
         run = teacher_run(cfg, folder)
         _go_on(run, folder)
-        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(run, folder / ".hydra" / "config.yaml", resolve=True)
         train(run, folder, _teacher_data(cfg, data))
 
     path, trained = registry.get_or_train(name, train_in)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import yaml
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -113,25 +112,6 @@ class TeacherUnchanged(Callback):
     def _state(self, module: LightningModule) -> list[int]:
         buffers = [buffer for net in self._nets(module) for buffer in net.buffers()]
         return [zlib.crc32(buffer.cpu().double().numpy().tobytes()) for buffer in buffers]
-
-
-class RecordCommand(Callback):
-    """Write down with what the run was begun, once it has begun.
-
-    Hydra's own record is written before anything is checked, and also of a command that is refused
-    in a folder that holds another run.
-
-    Args:
-        file: where.
-        overrides: the command line.
-    """
-
-    def __init__(self, file: Path, overrides: Sequence[str]) -> None:
-        self.file, self.overrides = file, list(overrides)
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            write_whole(self.file, yaml.safe_dump(self.overrides).encode())
 
 
 class StopOnDivergence(Callback):

@@ -14,6 +14,8 @@ from kd.checkpoints import LAST
 from kd.config import hashed_part
 from kd.errors import UserError
 from kd.finish import Result
+from kd.lock import alone_in
+from kd.record import CONFIG
 from kd.results import read_result, write_result
 from kd.run import run
 from kd.teachers.checkpoint import WEIGHTS
@@ -21,7 +23,6 @@ from kd.teachers.checkpoint import WEIGHTS
 log = logging.getLogger(__name__)
 
 CHAIN = "chain.json"
-_CONFIG = Path(".hydra") / "config.yaml"
 _SHOWN = 4
 
 
@@ -41,30 +42,36 @@ def run_chain(overrides: Sequence[str], folder: Path) -> Result:
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
     stages = plan(overrides, folder)
-    _refuse_other(stages, folder)
-    trained_now = False
-    try:
-        for stage in stages:
-            if trained_now or not _finished(stage):
-                _train(stage, anew=trained_now)
-                trained_now = True
-            else:
-                log.info("%s is finished", stage)
-    finally:
-        chain = _summary(stages)
-        write_result(folder, chain, CHAIN)
+    with alone_in(folder):
+        _refuse_other(stages, folder)
+        try:
+            _train_missing(stages)
+        finally:
+            chain = _summary(stages)
+            write_result(folder, chain, CHAIN)
     return chain
+
+
+def _train_missing(stages: Sequence[ChainStage]) -> None:
+    for stage in stages:
+        if _finished(stage):
+            log.info("%s is finished", stage)
+            continue
+        for outdated in reversed(stages[stage.number :]):
+            # Another net taught them; the last goes first, so that a gap never has followers.
+            shutil.rmtree(outdated.folder, ignore_errors=True)
+        _train(stage)
 
 
 def _refuse_other(stages: Sequence[ChainStage], folder: Path) -> None:
     """Refuse a folder in which another chain, or this one otherwise configured, has run."""
-    found = {path.parent.parent for path in folder.glob(f"*_*/{_CONFIG}")}
+    found = {path.parent.parent for path in folder.glob(f"*_*/{CONFIG}")}
     strange = sorted(path.name for path in found - {stage.folder for stage in stages})
     if strange:
         raise UserError(f"{folder} holds stages of another chain: {', '.join(strange)}; {_ADVICE}")
     for stage in stages:
         if stage.folder in found:
-            saved = _saved(stage.folder / _CONFIG)
+            saved = _saved(stage.folder / CONFIG)
             then, now = (dict(_flat(hashed_part(cfg))) for cfg in (saved, stage.cfg))
             if then != now:
                 changes = _changes(then, now)
@@ -109,21 +116,14 @@ def _result(stage: ChainStage) -> Result:
     return {"status": "missing"} | (read_result(stage.folder) or {})
 
 
-def _train(stage: ChainStage, anew: bool) -> None:
-    """Run a stage, from its last checkpoint if it has one of the same teacher.
-
-    Args:
-        stage: which.
-        anew: whether the stage before it was trained meanwhile, so that what is here is outdated.
-    """
-    if not anew and (stage.folder / "checkpoints" / LAST).is_file():
+def _train(stage: ChainStage) -> None:
+    """Run a stage, from its last checkpoint if it has one."""
+    if (stage.folder / "checkpoints" / LAST).is_file():
         log.info("%s goes on from its last checkpoint", stage)
         stage.cfg.resume = str(stage.folder)
     else:
         log.info("%s begins", stage)
         shutil.rmtree(stage.folder, ignore_errors=True)
-    (stage.folder / _CONFIG).parent.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(stage.cfg, stage.folder / _CONFIG, resolve=True)
     try:
         run(stage.cfg, stage.folder)
     except UserError as error:

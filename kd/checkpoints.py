@@ -111,6 +111,10 @@ class Checkpoints(Checkpoint):
             self._save(trainer, LAST)
             self._stop_if_asked()
 
+    def on_teacher_progress(self, done: int, wanted: int) -> None:
+        """Stop while the teacher looks ahead, too: what it has answered is kept."""
+        self._stop_if_asked()
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
             self._score = trainer.callback_metrics[_METRIC].item()
@@ -213,7 +217,10 @@ def find_own(folder: Path, identity: str) -> Path | None:
     path = folder / LAST
     if not path.is_file():
         return None
-    found = read_file(path)
+    try:
+        found = read_file(path)
+    except UserError as error:
+        raise UserError(f"{error}; delete {folder} to begin anew") from error
     return path if isinstance(found, dict) and found.get(_IDENTITY) == identity else None
 
 
@@ -225,6 +232,7 @@ def _random_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps": [torch.mps.get_rng_state()] if torch.mps.is_available() else [],
         "python": [version, list(numbers), gauss],
         "numpy": [keys.tolist(), int(position), int(has_gauss), float(cached)],
     }
@@ -234,6 +242,8 @@ def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+    if state["mps"] and torch.mps.is_available():
+        torch.mps.set_rng_state(state["mps"][0].cpu())
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     keys, *rest = state["numpy"]

@@ -1,6 +1,7 @@
 """How every command starts: Hydra's main, and one message instead of a traceback for a mistake."""
 
 import errno
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,13 +11,15 @@ from types import MappingProxyType
 from typing import Any
 
 import hydra
-import yaml
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from kd.config import CONF_DIR, register_models
 from kd.errors import UserError, nearest
+from kd.record import OVERRIDES, recorded_command
 
 Task = Callable[[DictConfig], Any]
 
@@ -28,9 +31,6 @@ _NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
 
 # The extra that brings a launcher.
 _LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
-
-COMMAND = "command.yaml"  # with what a run in its folder was begun
-_OVERRIDES = Path(".hydra") / "overrides.yaml"  # of the last command there, refused or not
 
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
 
@@ -44,10 +44,21 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
     """
 
     def decorate(task: Task) -> Callable[[], None]:
-        main = hydra.main(str(CONF_DIR), config_name, version_base="1.3")(task)
+        full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+        @functools.wraps(task)
+        def job(cfg: DictConfig) -> Any:
+            try:
+                return task(cfg)
+            except Exception as error:
+                # Before Hydra says that this was a job, which is news in a sweep only.
+                if not full and HydraConfig.get().mode == RunMode.RUN:
+                    _end(error)
+                raise
+
+        main = hydra.main(str(CONF_DIR), config_name, version_base="1.3")(job)
 
         def start() -> None:
-            full = os.environ.get("HYDRA_FULL_ERROR") == "1"
             # With this set, Hydra hands exceptions on instead of printing them.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             try:
@@ -59,14 +70,19 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
             except KeyboardInterrupt:
                 sys.exit(130)
             except Exception as error:
-                message = explained(error)
-                if full or message is None:
-                    raise
-                sys.exit(f"error: {message}")
+                if not full:
+                    _end(error)
+                raise
 
         return start
 
     return decorate
+
+
+def _end(error: Exception) -> None:
+    """End with one message, if a user can do something about the error."""
+    if (message := explained(error)) is not None:
+        sys.exit(f"error: {message}")
 
 
 def written_out(argument: str, aliases: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -92,32 +108,18 @@ def continued(arguments: Sequence[str]) -> list[str]:
     given = [argument for argument in arguments if argument not in named]
     if folder is None or not folder.is_dir():
         return [*arguments]  # a checkpoint, or a mistake that the run reports
-    records = [folder / COMMAND, folder / _OVERRIDES]
-    record = next((file for file in records if file.is_file()), None)
-    if record is None:
-        if not any("=" in argument for argument in given):
-            raise UserError(f"resume={folder}: it holds no {COMMAND}, so say how it was begun")
+    otherwise = any("=" in argument and argument[0] != "-" for argument in given)
+    if otherwise and not (folder / OVERRIDES).is_file():
         return [*arguments]
-    keys = set(map(_key, given))
-    line = [*given, *(o for o in _overrides(record) if _key(o) not in keys)]
+    keys = {"resume", *map(_key, given), *(["--config-dir"] if _config_dirs(given) else [])}
+    known = [part for part in recorded_command(folder) if _key(part) not in keys]
+    # Flags stand at an end: argparse finds none between overrides.
+    flags = [part for part in known if part.startswith("-")]
+    line = [*flags, *given, *known[len(flags) :]]
     if "hydra.run.dir" not in keys:
         line.append("hydra.run.dir='" + str(folder).replace("'", r"\'") + "'")
     # Told otherwise, it is another run, which goes on from that state because the user says so.
-    return [*line, *named] if any("=" in argument for argument in given) else line
-
-
-def _overrides(file: Path) -> list[str]:
-    try:
-        found = yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    if not isinstance(found, list) or not all(map(_is_override, found)):
-        raise UserError(f"{file} is damaged: it should be a list of key=value")
-    return [line for line in found if _key(line) != "resume"]
-
-
-def _is_override(line: Any) -> bool:
-    return isinstance(line, str) and not line.startswith("-")  # a flag may name a config folder
+    return [*line, *named] if otherwise else line
 
 
 def _key(override: str) -> str:

@@ -1,5 +1,6 @@
 """What a finished run leaves: its test figures, its weights, and what its teacher was and cost."""
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from kd.results import count_parameters
 from kd.teachers.checkpoint import WEIGHTS, read_file
 from kd.tensor_file import packed
 from kd.whole_file import write_whole
+
+log = logging.getLogger(__name__)
 
 Result = dict[str, Any]
 
@@ -47,16 +50,36 @@ def finish(
         "fit_seconds": round(seconds, 3),
         "images_per_second": round(trainer.global_step * data.batch_size / seconds, 1),
     }
-    student = distiller.test_figures.confusion
-    if student is not None and teaching is not None and cfg.figures:
-        answers = (teaching.test_logits, student, plain(cfg.figures))
-        rank_zero_only(draw_figures)(folder / "figures", trainer, data, *answers)
+    if test and cfg.figures:
+        rank_zero_only(_draw)(cfg, folder, data, trainer, distiller, teaching)
     return result | _teacher_result(cfg, data, teaching, parameters)
 
 
 def _save_weights(distiller: Distiller, folder: Path) -> None:
     for name, weights in distiller.weights().items():
         write_whole((folder / WEIGHTS).with_stem(name), packed(weights))
+
+
+def _draw(
+    cfg: DictConfig,
+    folder: Path,
+    data: ImageDataModule,
+    trainer: Trainer,
+    distiller: Distiller,
+    teaching: Teaching | None,
+) -> None:
+    """A figure that fails does not cost a run that is finished."""
+    student = distiller.test_figures.confusion
+    if student is None or teaching is None:
+        log.warning("figures show a teacher beside its student, and this run has no teacher: none")
+        return
+    answers = (teaching.test_logits, student, plain(cfg.figures))
+    try:
+        draw_figures(folder / "figures", trainer, data, *answers)
+    except OSError as error:
+        log.warning("the figures cannot be written to %s: %s", error.filename, error.strerror)
+    except Exception:
+        log.exception("the figures cannot be drawn; the run is finished all the same")
 
 
 class Selected(NamedTuple):

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,10 @@ from kd.drawing import check_drawing
 from kd.ensemble import acquire_ensemble
 from kd.errors import OutOfMemoryError, UserError
 from kd.finish import Result, finish
+from kd.lock import alone_in
 from kd.members import is_ensemble
 from kd.objectives.base import Objective
+from kd.record import write_record
 from kd.results import git_commit, library_versions, read_result, write_result
 from kd.teachers.checkpoint import load_weights
 
@@ -66,6 +69,7 @@ def run(
     data: ImageDataModule | None = None,
     callbacks: Sequence[Callback] = (),
     test: bool = True,
+    hydra: DictConfig | None = None,
 ) -> Result:
     """Distil one student and leave `folder/result.json`, whatever happens.
 
@@ -75,23 +79,40 @@ def run(
         data: the data, where they are in memory already.
         callbacks: what watches the student's training beside the configured callbacks.
         test: False leaves the test set alone; the status is then `untested`.
+        hydra: Hydra's part of the config, recorded beside; None where the run is part of another.
 
     Returns:
         What result.json holds.
 
     Raises:
-        UserError: a mistake in the config or the files, or a diverging loss.
+        UserError: a mistake in the config or the files, a diverging loss, or another process that
+            is at work in the folder.
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
+    # The other processes of several devices share the folder with the first.
+    with nullcontext() if getattr(rank_zero_only, "rank", 0) else alone_in(folder):
+        return _run(cfg, folder, data, callbacks, test, hydra)
+
+
+def _run(
+    cfg: DictConfig,
+    folder: Path,
+    data: ImageDataModule | None,
+    callbacks: Sequence[Callback],
+    test: bool,
+    hydra: DictConfig | None,
+) -> Result:
     result: Result = {"status": "failed"}
     standing, begun = read_result(folder) or {}, False
     result |= {role: plain(OmegaConf.select(cfg, f"{role}.name")) for role in _ROLES}
     try:
         check_config(cfg)
+        resume = _resume_point(cfg, folder)
         begun = True
+        rank_zero_only(write_record)(folder, cfg, hydra)
         result |= {"seed": cfg.seed, "config_hash": config_hash(cfg), "git_commit": git_commit()}
         result |= {"threads": torch.get_num_threads()}
-        result |= _distil(cfg, folder, data, callbacks, test)
+        result |= _distil(cfg, folder, data, callbacks, test, resume)
         result["status"] = "completed" if test else "untested"
     except (KeyboardInterrupt, SystemExit) as stop:
         result["error"] = "interrupted"
@@ -118,9 +139,10 @@ def _distil(
     data: ImageDataModule | None,
     callbacks: Sequence[Callback],
     test: bool,
+    resume: Path | None,
 ) -> Result:
     trainer = build_trainer(cfg, folder, settings(cfg), callbacks)
-    resume, start = _resume_point(cfg, folder), _start_point(cfg)
+    start = _start_point(cfg)
     data = data or build_data(cfg)
     check_drawing(plain(cfg.figures), data)
     objectives, plan = build_objectives(cfg)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
@@ -142,8 +142,6 @@ class Search:
     def _run(self, trial: optuna.Trial, cfg: DictConfig, folder: Path) -> float:
         cfg.paths.run = str(folder)
         shutil.rmtree(folder, ignore_errors=True)  # of a study that is gone
-        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(cfg, folder / ".hydra" / "config.yaml", resolve=True)
         try:
             # The best is to be no worse than the defaults, so these run to their end.
             report = ReportToTrial(trial, prune="defaults" not in trial.user_attrs)

@@ -2,13 +2,13 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from kd.cli import COMMAND, command
+from kd.cli import command
 from kd.config import config_hash
 from kd.errors import UserError
 
@@ -28,16 +28,16 @@ def main(cfg: DictConfig) -> float:
     folder = Path(cfg.paths.run)
     if (done := finished(cfg, folder)) is not None:
         log.info("%s holds this run, finished: nothing to do", folder)
+        if cfg.figures and not (folder / "figures").exists():
+            log.warning("figures are drawn as a run ends: give it a folder of its own for them")
         return float(done["val/acc"])
     from lightning.pytorch.utilities import rank_zero_only
 
-    from kd.callbacks import RecordCommand
     from kd.checkpoints import LAST
     from kd.run import run
 
     try:
-        begun = RecordCommand(folder / COMMAND, HydraConfig.get().overrides.task)
-        result = run(cfg, folder, callbacks=[begun])
+        result = run(cfg, folder, hydra=cast(DictConfig, HydraConfig.get()))
     except SystemExit:
         if (folder / "checkpoints" / LAST).exists():
             log.warning("interrupted; go on with: python -m kd.train resume=%s", folder)

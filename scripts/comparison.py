@@ -53,13 +53,10 @@ def attempt(row: str, seed: int, folder: Path, task: Callable[[], Result]) -> No
 def train(folder: Path, overrides: Sequence[str]) -> Result:
     """What `python -m kd.train` does in this folder."""
     from hydra import compose
-    from omegaconf import OmegaConf
 
     from kd.run import run
 
     cfg = compose("train", overrides=[f"paths.run={folder}", *map(written_out, overrides)])
-    (folder / ".hydra").mkdir(exist_ok=True)
-    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml", resolve=True)  # for kd.report
     return run(cfg, folder)
 
 

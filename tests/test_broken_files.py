@@ -187,6 +187,16 @@ def overrides(tmp_path) -> Path:
     return file
 
 
+@pytest.fixture
+def sources(overrides) -> Path:
+    """Hydra's part of the record, which says where the options came from."""
+    place = "{path: conf, provider: main}, {path: /mine, provider: command-line}"
+    own = "overrides: {hydra: ['hydra.searchpath=[file:///yours]']}"
+    file = overrides.with_name("hydra.yaml")
+    file.write_text(f"hydra:\n  runtime:\n    config_sources: [{place}]\n  {own}\n")
+    return file
+
+
 def read_overrides(file: Path) -> list[str]:
     return continued([f"resume={file.parents[1]}"])
 
@@ -209,6 +219,7 @@ THEIRS: dict[str, Read] = {
     "pictures": read_images,
     "digits": read_mnist,
     "overrides": read_overrides,
+    "sources": read_overrides,
     "config": read_config,
 }
 

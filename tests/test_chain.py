@@ -18,6 +18,7 @@ from kd.chain_plan import plan
 from kd.chain_run import run_chain
 from kd.config import CONF_DIR, plain, register_models
 from kd.errors import UserError
+from kd.lock import alone_in
 
 TINY = [
     *("trainer=cpu", "trainer.enable_progress_bar=false", "logger=none", "data.batch_size=256"),
@@ -355,3 +356,9 @@ def test_a_route_passes_the_teachers_epochs(chain, output, tmp_path, monkeypatch
     still = tmp_path / "still"
     chain(still, "route=[1,2]", *nets, "optimizer.lr=0")
     assert same(parameters(still / "1_epoch1"), parameters(still / "2_epoch2"))
+
+
+def test_a_chain_of_another_process_is_not_disturbed(chain, finished, tmp_path):
+    with alone_in(tmp_path), pytest.raises(UserError, match="another process is at work in"):
+        chain(tmp_path, *finished[1])
+    assert not (tmp_path / "chain.json").exists()

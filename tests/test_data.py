@@ -368,7 +368,7 @@ def unreachable(monkeypatch):
         monkeypatch.setattr(source, "url", nowhere + source.filename)
 
 
-def test_mnist_is_read_without_the_network(mnist_root, no_network, capfd):
+def test_mnist_is_read_without_the_network(mnist_root, no_network, capfd, caplog):
     data = ready(mnist(mnist_root))
     assert data.num_samples == {"train": 50, "val": 10, "test": 20, "pool": 60}
     source = datasets.MNIST(mnist_root, train=True)
@@ -376,6 +376,8 @@ def test_mnist_is_read_without_the_network(mnist_root, no_network, capfd):
     assert torch.equal(data.arrays.train_targets, source.targets)
     assert data.class_names == [str(i) for i in range(10)]
     assert capfd.readouterr() == ("", "")
+    assert "train-images-idx3-ubyte, train-labels-idx1-ubyte" in caplog.text
+    assert "differ from the published files" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -433,13 +435,14 @@ def test_a_root_that_cannot_be_made(tmp_path):
 
 
 @real_data
-def test_the_real_mnist(no_network):
+def test_the_real_mnist(no_network, caplog):
     data = ready(mnist(os.environ["KD_DATA_DIR"], download=False))
     assert data.num_samples == {"train": 54000, "val": 6000, "test": 10000, "pool": 60000}
     assert data.arrays.train_targets[:5].tolist() == [5, 0, 4, 1, 9]
     counts = torch.bincount(data.arrays.train_targets)
     held = torch.bincount(data.arrays.train_targets[data.split.val])
     assert torch.equal(held, (counts.double() / 10 + 0.5).long())
+    assert not caplog.records
 
 
 # CIFAR

@@ -1,5 +1,7 @@
 """Figures of a finished run: the numbers in them, the files, TensorBoard, refusals."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -115,3 +117,28 @@ def test_of_peers_too(output, tmp_path):
     options = "mode=online", "trainer.max_epochs=1"
     result = run(configured(tmp_path, output, *options, teacher=()), tmp_path)
     assert result["peer1/test/acc_last"] == result["peer1/test/acc"]
+
+
+def test_figures_without_a_teacher_are_none(output, tmp_path, caplog):
+    result = run(configured(tmp_path, output, "figures=true", "method=ce"), tmp_path)
+    assert result["status"] == "completed"
+    assert "this run has no teacher" in caplog.text
+    assert not (tmp_path / "figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device", "there"), "cannot be written to there: No space"),
+        (ZeroDivisionError("no"), "the run is finished all the same"),
+    ],
+)
+def test_a_figure_that_fails_costs_no_run(error, message, output, tmp_path, monkeypatch, caplog):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("kd.finish.draw_figures", fail)
+    with caplog.at_level(logging.WARNING):
+        result = run(configured(tmp_path, output, "figures=true", "trainer.max_epochs=1"), tmp_path)
+    assert result["status"] == "completed"
+    assert message in caplog.text

@@ -20,7 +20,7 @@ LAYERS = [
         "kd.tensor_file",
         "kd.whole_file",
     },
-    {"kd.allowed", "kd.taps", "kd.models", "kd.schedules", "kd.results"},
+    {"kd.allowed", "kd.lock", "kd.record", "kd.results", "kd.schedules", "kd.taps", "kd.models"},
     {"kd.objectives", "kd.data", "kd.metrics", "kd.reports"},
     {"kd.teachers"},
     {"kd.distillers"},
@@ -43,6 +43,7 @@ LAYERS = [
 ]
 HYDRA = {
     "kd.allowed",
+    "kd.record",
     "kd.config",
     "kd.build",
     "kd.members",

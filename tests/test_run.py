@@ -15,6 +15,7 @@ from kd.config import CONF_DIR, register_models
 from kd.data.digits import Digits
 from kd.data.views import Shift
 from kd.errors import UserError
+from kd.results import read_result
 from kd.run import run
 
 
@@ -26,6 +27,14 @@ class InterruptAt(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         if trainer.global_step == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+class InterruptTheTeacher(Callback):
+    """Press Ctrl-C while the teacher looks ahead; its answers come at once afterwards."""
+
+    def on_teacher_progress(self, done: int, wanted: int) -> None:
+        if done < wanted:
             signal.raise_signal(signal.SIGINT)
 
 
@@ -99,6 +108,15 @@ def test_resuming_changes_nothing(method, step, output, tmp_path):
     theirs = load_file(whole / "student.safetensors")
     for key, value in load_file(broken / "student.safetensors").items():
         assert value.equal(theirs[key]), key
+
+
+def test_a_teacher_that_looks_ahead_is_interrupted(output, tmp_path):
+    stop = "+callbacks.stop={_target_: test_run.InterruptTheTeacher}"
+    fresh = f"paths.cache={tmp_path / 'cache'}"
+    with pytest.raises(SystemExit, match="130"):
+        run(configured(tmp_path, output, fresh, stop), tmp_path)
+    assert read_result(tmp_path)["error"] == "interrupted"
+    assert not (tmp_path / "checkpoints").exists()  # it had not come to the first step
 
 
 def test_the_test_set_sees_the_weights_that_validation_chose(output, tmp_path):

@@ -309,6 +309,7 @@ def test_a_damaged_state_is_named(content, train, first_run, tmp_path):
     answer = train(f"resume={tmp_path}", tiny=False)
     assert answer.returncode == 1
     assert f"checkpoint {tmp_path}/checkpoints/last.ckpt" in answer.stderr
+    assert f"delete {tmp_path}/checkpoints to begin anew" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 

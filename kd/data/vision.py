@@ -18,6 +18,13 @@ from kd.data.module import ImageDataModule
 from kd.errors import UserError
 
 log = logging.getLogger(__name__)
+# MD5 of the unpacked files; torchvision knows those of the packed ones only.
+_MNIST_FILES = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
 TIMEOUT_S = 20  # urllib has none of its own: a network that swallows packets would hang the run
 
 
@@ -106,9 +113,22 @@ class MNIST(TorchvisionData):
 
     def problems(self) -> dict[Path, str]:
         folder = self.root / "MNIST" / "raw"
-        # The checksums are those of the .gz files; the unpacked ones carry their size in a header.
-        paths = [folder / Path(name).stem for name, _ in self.dataset().resources]
+        paths = [folder / name for name in _MNIST_FILES]
         return {path: problem for path in paths if (problem := _idx_problem(path))}
+
+    def load(self) -> Arrays:
+        # Not refused: some put another set of such images in the place of these files.
+        from torchvision.datasets.utils import check_integrity
+
+        folder = self.root / "MNIST" / "raw"
+        others = [n for n, md5 in _MNIST_FILES.items() if not check_integrity(folder / n, md5)]
+        if others:
+            log.warning(
+                "data %r: in %s, %s differ from the published files: damaged, or another data set; "
+                "its figures are not to be compared with others' on MNIST",
+                *(self.name, folder, ", ".join(others)),
+            )
+        return super().load()
 
     def sources(self) -> list[str]:
         return list(self.dataset().mirrors)

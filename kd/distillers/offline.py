@@ -66,8 +66,16 @@ class OfflineDistiller(Distiller):
     def _prepare(self, teacher: Teacher, loader: TensorLoader) -> None:
         """Let the teacher look at the epoch's images in advance, if it keeps its answers."""
         index = loader.sampler.order()[: self.trainer.num_training_batches * loader.batch_size]
-        bar = self.trainer.progress_bar_callback
-        report = getattr(bar, "on_teacher_progress", lambda done, wanted: None)
+        watching = [
+            callback.on_teacher_progress
+            for callback in cast(Any, self.trainer).callbacks
+            if hasattr(callback, "on_teacher_progress")
+        ]
+
+        def report(done: int, wanted: int) -> None:
+            for told in watching:
+                told(done, wanted)
+
         with self.trainer.precision_plugin.forward_context():
             teacher.prepare(loader, index, report)
 

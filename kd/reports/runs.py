@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd.errors import UserError, nearest
+from kd.record import CONFIG, OVERRIDES
 from kd.reports.settings import ROLES, Settings, read_settings
 from kd.sealed import is_intact
 
@@ -130,7 +131,7 @@ def _problem(result: Any) -> str | None:
 def _settings(folder: Path, result: dict[str, Any]) -> Settings:
     """The run's settings; its roles alone where it kept no config."""
     roles = {role: str(result[role]) for role in ROLES}
-    path = folder / ".hydra" / "config.yaml"
+    path = folder / CONFIG
     if not path.is_file():
         return roles
     return roles | read_settings(path.read_text(), roles["teacher"] == "none")
@@ -138,7 +139,7 @@ def _settings(folder: Path, result: dict[str, Any]) -> Settings:
 
 def _overrides(folder: Path) -> tuple[str, ...]:
     """A list of strings is simple YAML: one `- key=value` a line."""
-    path = folder / ".hydra" / "overrides.yaml"
+    path = folder / OVERRIDES
     lines = path.read_text().splitlines() if path.is_file() else []
     return tuple(re.sub(r"^- ", "", line).strip("'\"") for line in lines if line.startswith("- "))
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd.teachers.lock import locked
+from kd.lock import locked
 from kd.teachers.table import Table
 
 ABOUT = "about.json"

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kd.errors import OutOfMemoryError
+from kd.lock import locked
 from kd.results import read_result
 from kd.teachers.checkpoint import WEIGHTS
-from kd.teachers.lock import locked
 
 
 class Registry:
