@@ -18,22 +18,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from kd.errors import UserError, nearest
+from kd.record import NO_PART_OF_NUMBERS
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-
-# What a run's numbers do not depend on: left out of the hash that says "same experiment".
-_NOT_HASHED = (
-    "paths",
-    "logger",
-    "callbacks",
-    "checkpoint",
-    "resume",
-    "debug",
-    "doctor",
-    "figures",
-    "keep_epochs",
-)
 
 # MKL's own count, where it is set, wins.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -151,7 +139,7 @@ def content_hash(content: Any) -> str:
 
 def hashed_part(cfg: DictConfig) -> dict[str, Any]:
     """What a run's numbers depend on, as plain content."""
-    return {k: v for k, v in plain(cfg).items() if k not in _NOT_HASHED}
+    return {k: v for k, v in plain(cfg).items() if k not in NO_PART_OF_NUMBERS}
 
 
 def config_hash(cfg: DictConfig) -> str:

@@ -18,6 +18,19 @@ _FOLDER = Path(".hydra")
 CONFIG, OVERRIDES = _FOLDER / "config.yaml", _FOLDER / "overrides.yaml"
 _HYDRA = _FOLDER / "hydra.yaml"
 
+# What a run's numbers do not depend on: runs that differ in these are the same experiment.
+NO_PART_OF_NUMBERS = (
+    "paths",
+    "logger",
+    "callbacks",
+    "checkpoint",
+    "resume",
+    "debug",
+    "doctor",
+    "figures",
+    "keep_epochs",
+)
+
 
 def write_record(folder: Path, cfg: DictConfig, hydra: DictConfig | None = None) -> None:
     """Write a run's config and, of a command, its command line and Hydra's part of the config.

@@ -15,12 +15,11 @@ from conftest import ROOT
 from scipy import stats
 
 from kd.cli import written_out
-from kd.config import _NOT_HASHED
 from kd.errors import UserError
 from kd.reports.about import About, missing, summary
 from kd.reports.leaderboard import build_leaderboard
 from kd.reports.runs import find_runs
-from kd.reports.settings import _IGNORED, labels, read_settings
+from kd.reports.settings import labels, read_settings
 from kd.reports.statistics import (
     bootstrap_interval,
     compare,
@@ -153,7 +152,6 @@ def test_rows_are_named_by_what_differs():
 
 
 def test_what_numbers_do_not_depend_on_is_not_read():
-    assert set(_NOT_HASHED) <= _IGNORED
     text = CONFIG.format(
         **{"data": "d", "teacher": "t", "student": "s", "width": 1, "method": "kd", "seed": 3},
         **{"knobs": "  alpha: 0.5", "epochs": 2, "bar": True},

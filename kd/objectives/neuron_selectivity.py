@@ -28,8 +28,13 @@ from kd.trace import Batch, Trace
 
 def selectivity(maps: Tensor) -> Tensor:
     """Unit-length channels [B, C, H·W] of maps [B, C, H, W]; channels of zeros stay zero."""
+    channels = maps.float().flatten(2)
+    if channels.shape[2] == 1:
+        # All that length 1 leaves of it. A norm would say the same, but for the few values below
+        # its floor, whose gradient of 1e6 ends a training.
+        return channels.sign()
     # A channel that hardly fires has a steep norm; the floor bounds its gradient.
-    return F.normalize(maps.float().flatten(2), dim=2, eps=1e-6)
+    return F.normalize(channels, dim=2, eps=1e-6)
 
 
 def squared_discrepancy(student: Tensor, teacher: Tensor) -> Tensor:

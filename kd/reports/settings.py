@@ -9,22 +9,12 @@ from typing import Any
 
 import yaml
 
+from kd.record import NO_PART_OF_NUMBERS
+
 Settings = dict[str, Any]
 ROLES = ("method", "teacher", "student", "mode", "data")
 
-# What a run's numbers do not depend on, as in `kd.config`, and the seed: rows are equal up to it.
-_IGNORED = {
-    "paths",
-    "logger",
-    "callbacks",
-    "checkpoint",
-    "resume",
-    "debug",
-    "doctor",
-    "figures",
-    "keep_epochs",
-}
-_IGNORED |= {"seed", "hydra"}
+_IGNORED = {*NO_PART_OF_NUMBERS, "seed", "hydra"}  # rows are equal up to the seed
 _IGNORED_ENDS = (".enable_progress_bar", ".enable_model_summary", ".log_every_n_steps")
 _NAMES = {f"{role}.name" for role in ROLES}  # the roles themselves
 # A top-level key begins a part of the file; a list below one is written without indentation.

@@ -76,6 +76,17 @@ def test_a_channel_counts_by_its_direction_alone():
     )
 
 
+def test_one_position_tells_nothing_but_signs():
+    """Also just above zero, where the norm's gradient was a million."""
+    student = torch.tensor([[1e-9, -3.0, 0.0, 2.0]])[..., None, None].requires_grad_()
+    teacher = torch.tensor([[5.0, 1e-8]])[..., None, None]
+    value = squared_discrepancy(selectivity(student), selectivity(teacher))
+    # ⟨k⟩ of the student: 3 of its 4 channels fire, so 9 of 16 pairs; with the teacher 3 of 4
+    assert value.item() == pytest.approx(9 / 16 + 1 - 2 * 3 / 4)
+    value.backward()
+    assert student.grad.abs().max() == 0
+
+
 def test_maps_of_another_size_are_compared_at_the_teachers():
     case = Contract()
     case.taps, case.teacher_taps = {"stage1": (3, 8, 8)}, {"stage1": (5, 4, 4)}
