@@ -87,6 +87,18 @@ def test_kept_and_live_answers_agree_for_random_images_and_views(
             assert error <= relative
 
 
+def test_it_knows_the_images_that_its_answers_are_to(data, tmp_path):
+    loader, teacher = data.train_dataloader(), cached(tmp_path)
+    prepare(teacher, loader, epoch=1)
+    batches = list(loader)
+    assert all(teacher.saw(batch, loader) for batch in batches)
+    first, second = batches[:2]
+    assert not teacher.saw(first._replace(index=second.index), loader)
+    assert not teacher.saw(first._replace(input=first.input.flip(3)), loader)
+    held_out = data.split.val[: len(first.index)]
+    assert not teacher.saw(first._replace(index=held_out), loader)  # nothing is known of these
+
+
 def test_tensors_too_large_for_memory_are_read_from_the_files(data, tmp_path, monkeypatch):
     loader = data.train_dataloader()
     teacher = cached(tmp_path)

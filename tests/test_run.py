@@ -17,6 +17,7 @@ from kd.data.views import Shift
 from kd.errors import UserError
 from kd.results import read_result
 from kd.run import run
+from kd.teachers.cached import CachedTeacher
 
 
 class InterruptAt(Callback):
@@ -108,6 +109,21 @@ def test_resuming_changes_nothing(method, step, output, tmp_path):
     theirs = load_file(whole / "student.safetensors")
     for key, value in load_file(broken / "student.safetensors").items():
         assert value.equal(theirs[key]), key
+
+
+def test_answers_to_other_images_end_the_run(output, tmp_path, monkeypatch):
+    """The teacher is asked about the next epoch's views, as a wrong count somewhere would do."""
+    prepare = CachedTeacher.prepare
+
+    def off_by_one(self, loader, index, report):
+        loader.sampler.epoch += 1
+        prepare(self, loader, index, report)
+        loader.sampler.epoch -= 1
+
+    monkeypatch.setattr(CachedTeacher, "prepare", off_by_one)
+    with pytest.raises(RuntimeError, match="to other images than the student's"):
+        run(configured(tmp_path, output, "trainer.max_epochs=1"), tmp_path)
+    assert read_result(tmp_path)["status"] == "failed"
 
 
 def test_a_teacher_that_looks_ahead_is_interrupted(output, tmp_path):

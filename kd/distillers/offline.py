@@ -62,6 +62,8 @@ class OfflineDistiller(Distiller):
         if self.teacher is not None and self.taught and self._prepared != loader.sampler.epoch:
             self._prepare(self.teacher, loader)
             self._prepared = loader.sampler.epoch
+            if not self.teacher.saw(batch, loader):
+                raise RuntimeError("the teacher's answers are to other images than the student's")
 
     def _prepare(self, teacher: Teacher, loader: TensorLoader) -> None:
         """Let the teacher look at the epoch's images in advance, if it keeps its answers."""

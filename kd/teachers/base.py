@@ -70,6 +70,10 @@ class Teacher(nn.Module, ABC):
     def probe(self, images: Tensor) -> dict[str, Trace]:
         """Answer a small batch [b, C, H, W] live for every lesson, leaving no mark."""
 
+    def saw(self, batch: Batch, loader: TensorLoader) -> bool:
+        """Whether its answers are to the very images of a batch; a live teacher is shown these."""
+        return True
+
     @abstractmethod
     def prepare(
         self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]

@@ -97,6 +97,15 @@ class CachedTeacher(Teacher):
             if table.row_bytes * len(index) <= _RESIDENT_BYTES
         }
 
+    def saw(self, batch: Batch, loader: TensorLoader) -> bool:
+        if self._live:
+            return True
+        at = self._position.index_select(0, batch.index)
+        ids = self._ids[at.cpu()].to(loader.images.device)
+        shown = loader.show(ids // loader.view_space.size, ids % loader.view_space.size)
+        images = loader.normalise(shown.input).to(batch.input)
+        return bool((at >= 0).all() and images.equal(batch.input))
+
     def trace(self, batch: Batch) -> Trace:
         if self._live:
             return self.teacher.trace(batch)

@@ -132,6 +132,9 @@ class EnsembleTeacher(Teacher):
             return {"": traces[self.features]}
         return {"": self._together(traces, None)}
 
+    def saw(self, batch: Batch, loader: TensorLoader) -> bool:
+        return all(member.saw(batch, loader) for member in self.members.values())
+
     def prepare(
         self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]
     ) -> None:
