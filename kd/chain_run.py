@@ -1,7 +1,7 @@
 """Running a chain: what is finished is kept, what broke goes on, chain.json says how it went."""
 
+import hashlib
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ from kd.checkpoints import LAST
 from kd.config import hashed_part
 from kd.errors import UserError
 from kd.finish import Result
-from kd.lock import alone_in
+from kd.lock import alone_in, clear
 from kd.record import CONFIG
 from kd.results import read_result, write_result
 from kd.run import run
 from kd.teachers.checkpoint import WEIGHTS
+from kd.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
 CHAIN = "chain.json"
+_BASIS = "basis.txt"
 _SHOWN = 4
 
 
@@ -53,14 +55,20 @@ def run_chain(overrides: Sequence[str], folder: Path) -> Result:
 
 
 def _train_missing(stages: Sequence[ChainStage]) -> None:
+    basis = ""  # what a stage starts from: the weights of the one before it
     for stage in stages:
-        if _finished(stage):
+        stands = _basis(stage) == basis
+        if stands and _finished(stage):
             log.info("%s is finished", stage)
-            continue
-        for outdated in reversed(stages[stage.number :]):
-            # Another net taught them; the last goes first, so that a gap never has followers.
-            shutil.rmtree(outdated.folder, ignore_errors=True)
-        _train(stage)
+        else:
+            _train(stage, basis, go_on=stands)
+        basis = hashlib.sha256((stage.folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def _basis(stage: ChainStage) -> str | None:
+    """The hash of the weights that what lies in the stage's folder started from."""
+    file = stage.folder / _BASIS
+    return file.read_text() if file.is_file() else None
 
 
 def _refuse_other(stages: Sequence[ChainStage], folder: Path) -> None:
@@ -116,14 +124,15 @@ def _result(stage: ChainStage) -> Result:
     return {"status": "missing"} | (read_result(stage.folder) or {})
 
 
-def _train(stage: ChainStage) -> None:
-    """Run a stage, from its last checkpoint if it has one."""
-    if (stage.folder / "checkpoints" / LAST).is_file():
+def _train(stage: ChainStage, basis: str, go_on: bool) -> None:
+    """Run a stage, from its last checkpoint if it has one and may go on from it."""
+    if go_on and (stage.folder / "checkpoints" / LAST).is_file():
         log.info("%s goes on from its last checkpoint", stage)
         stage.cfg.resume = str(stage.folder)
     else:
         log.info("%s begins", stage)
-        shutil.rmtree(stage.folder, ignore_errors=True)
+        clear(stage.folder)
+        write_whole(stage.folder / _BASIS, basis.encode())
     try:
         run(stage.cfg, stage.folder)
     except UserError as error:

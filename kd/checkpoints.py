@@ -112,7 +112,7 @@ class Checkpoints(Checkpoint):
             self._stop_if_asked()
 
     def on_teacher_progress(self, done: int, wanted: int) -> None:
-        """Stop while the teacher looks ahead, too: what it has answered is kept."""
+        """Stop while the teacher looks ahead, too."""
         self._stop_if_asked()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -32,7 +32,16 @@ _NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
 # The extra that brings a launcher.
 _LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
 
-_CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
+# Hydra's flags that stand before their value
+_VALUED = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}
+
+_CANNOT_WRITE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK),
+}
+
+# Whether tracebacks are wanted; processes that this one starts find HYDRA_FULL_ERROR set by it.
+_FULL_ERROR = "KD_FULL_ERROR"
 
 
 def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], None]]:
@@ -44,7 +53,7 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
     """
 
     def decorate(task: Task) -> Callable[[], None]:
-        full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        full = os.environ.setdefault(_FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0")) == "1"
 
         @functools.wraps(task)
         def job(cfg: DictConfig) -> Any:
@@ -103,23 +112,34 @@ def continued(arguments: Sequence[str]) -> list[str]:
 
     What is given beside it holds as well, and wins.
     """
-    named = [argument for argument in arguments if argument.startswith("resume=")]
+    flags, given = _parted(arguments)
+    named = [override for override in given if override.startswith("resume=")]
     folder = Path(named[0].partition("=")[2].strip("'\"")) if len(named) == 1 else None
-    given = [argument for argument in arguments if argument not in named]
     if folder is None or not folder.is_dir():
         return [*arguments]  # a checkpoint, or a mistake that the run reports
-    otherwise = any("=" in argument and argument[0] != "-" for argument in given)
-    if otherwise and not (folder / OVERRIDES).is_file():
+    told = [override for override in given if override not in named]
+    if told and not (folder / OVERRIDES).is_file():
         return [*arguments]
-    keys = {"resume", *map(_key, given), *(["--config-dir"] if _config_dirs(given) else [])}
-    known = [part for part in recorded_command(folder) if _key(part) not in keys]
-    # Flags stand at an end: argparse finds none between overrides.
-    flags = [part for part in known if part.startswith("-")]
-    line = [*flags, *given, *known[len(flags) :]]
-    if "hydra.run.dir" not in keys:
-        line.append("hydra.run.dir='" + str(folder).replace("'", r"\'") + "'")
+    places, known = _parted(recorded_command(folder))
     # Told otherwise, it is another run, which goes on from that state because the user says so.
-    return [*line, *named] if otherwise else line
+    told += named if told else []
+    keys = set(map(_key, told))
+    here = [] if {"-m", "--multirun"} & {*flags} else ["hydra.mode=RUN"]  # a job may name its sweep
+    if "hydra.run.dir" not in keys:
+        here.append("hydra.run.dir='" + str(folder).replace("'", r"\'") + "'")
+    flags += [] if _config_dirs(flags) else places
+    # Later ones win, and argparse finds flags at the ends only.
+    return [*flags, *(part for part in known if _key(part) not in keys), *here, *told]
+
+
+def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags, with their values, and overrides."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for before, argument in pairwise(("", *arguments)):
+        is_flag = argument.startswith("-") or before in _VALUED
+        (flags if is_flag else overrides).append(argument)
+    return flags, overrides
 
 
 def _key(override: str) -> str:
@@ -143,8 +163,8 @@ def explained(error: Exception) -> str | None:
         return _unknown_option(error, error.options)
     if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         return (
-            f"cannot write to {error.filename}: {error.strerror}; choose another folder with "
-            "hydra.run.dir=… or paths.output=…"
+            f"cannot write to {error.filename or 'the disk'}: {error.strerror}; choose another "
+            "folder with hydra.run.dir=… or paths.output=…"
         )
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         return "a group needs an option, not null; --help lists them, among others logger=none"

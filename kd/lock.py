@@ -1,6 +1,8 @@
 """Locks between processes that are free again when their holders die."""
 
+import errno
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,9 @@ from kd.errors import UserError
 
 log = logging.getLogger(__name__)
 
+_NAME = ".lock"
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # what file systems without them say
+
 
 @contextmanager
 def locked(path: Path, waiting: str) -> Iterator[None]:
@@ -19,14 +24,16 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
     Raises:
         OSError: the file cannot be written, or the file system knows no locks.
     """
-    lock = FileLock(path)
+    lock = _lock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         log.info(waiting)
         lock.acquire()
-    except NotImplementedError as error:
-        raise OSError(str(error)) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise OSError(errno.ENOLCK, "the file system knows no locks", str(path)) from error
     try:
         yield
     finally:
@@ -35,13 +42,15 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, as far as they ask as well.
+    """Keep other processes out of a folder, which is made, as far as they ask as well.
+
+    On a file system without locks nobody is kept out.
 
     Raises:
         UserError: another process is at work there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = _lock(folder / _NAME)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -49,9 +58,29 @@ def alone_in(folder: Path) -> Iterator[None]:
             f"another process is at work in {folder}; let it end, or choose another folder with "
             "hydra.run.dir=… or hydra.sweep.dir=…"
         ) from None
-    except NotImplementedError:
-        pass  # a file system without locks: one process alone does no harm
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
     try:
         yield
     finally:
         lock.release()
+
+
+def clear(folder: Path) -> None:
+    """Delete what a folder holds.
+
+    Raises:
+        UserError: another process is at work there.
+    """
+    with alone_in(folder):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != _NAME:
+                path.unlink()
+
+
+def _lock(path: Path) -> FileLock:
+    # filelock's substitute where there is no flock outlives a holder on another machine.
+    return FileLock(path, fallback_to_soft=False)

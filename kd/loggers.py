@@ -1,11 +1,14 @@
 """What Lightning's loggers lack: a table of curves that a resumed run continues."""
 
 import csv
+import io
 from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from kd.whole_file import write_whole
 
 
 class ContinuedWriter(ExperimentWriter):
@@ -27,10 +30,11 @@ class ContinuedWriter(ExperimentWriter):
     def cut(self, step: int) -> None:
         """Forget what was logged at `step` or later: it will be logged again."""
         kept = [row for row in self.rows() if int(row["step"]) < step]
-        with Path(self.metrics_file_path).open("w", newline="") as file:
-            table = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
-            table.writeheader()
-            table.writerows(kept)
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, self.metrics_keys, extrasaction="ignore")
+        table.writeheader()
+        table.writerows(kept)
+        write_whole(Path(self.metrics_file_path), text.getvalue().encode())
 
 
 class Curves(CSVLogger):

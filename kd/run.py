@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import Callback, Trainer, seed_everything
@@ -39,7 +39,7 @@ from kd.finish import Result, finish
 from kd.lock import alone_in
 from kd.members import is_ensemble
 from kd.objectives.base import Objective
-from kd.record import write_record
+from kd.record import CONFIG, write_record
 from kd.results import git_commit, library_versions, read_result, write_result
 from kd.teachers.checkpoint import load_weights
 
@@ -90,7 +90,7 @@ def run(
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
     # The other processes of several devices share the folder with the first.
-    with nullcontext() if getattr(rank_zero_only, "rank", 0) else alone_in(folder):
+    with nullcontext() if _rank() else alone_in(folder):
         return _run(cfg, folder, data, callbacks, test, hydra)
 
 
@@ -103,16 +103,21 @@ def _run(
     hydra: DictConfig | None,
 ) -> Result:
     result: Result = {"status": "failed"}
-    standing, begun = read_result(folder) or {}, False
     result |= {role: plain(OmegaConf.select(cfg, f"{role}.name")) for role in _ROLES}
+    done = (read_result(folder) or {}).get("status") == "completed"  # to go on from, in another way
+    begun = False
     try:
         check_config(cfg)
         resume = _resume_point(cfg, folder)
-        begun = True
-        rank_zero_only(write_record)(folder, cfg, hydra)
         result |= {"seed": cfg.seed, "config_hash": config_hash(cfg), "git_commit": git_commit()}
         result |= {"threads": torch.get_num_threads()}
-        result |= _distil(cfg, folder, data, callbacks, test, resume)
+        if not (folder / CONFIG).is_file():
+            rank_zero_only(write_record)(folder, cfg, hydra)
+        ready = _prepare(cfg, folder, data, callbacks)
+        begun = True
+        rank_zero_only(_begin)(folder, cfg, hydra, result if done else None)
+        _fit(ready.trainer, ready.distiller, ready.data, resume)
+        result |= finish(cfg, folder, *ready, test)
         result["status"] = "completed" if test else "untested"
     except (KeyboardInterrupt, SystemExit) as stop:
         result["error"] = "interrupted"
@@ -121,9 +126,16 @@ def _run(
         result["error"] = f"{type(error).__name__}: {error}"
         raise
     finally:
-        if begun or standing.get("status") != "completed":  # a mistake costs no finished run
+        if begun or not done:  # a mistake costs no finished run
             rank_zero_only(write_result)(folder, result | {"versions": library_versions()})
     return result
+
+
+def _begin(folder: Path, cfg: DictConfig, hydra: DictConfig | None, result: Result | None) -> None:
+    """From here on the folder is this run's; `result` takes the place of a finished one."""
+    write_record(folder, cfg, hydra)
+    if result is not None:
+        write_result(folder, result | {"error": "not finished"})
 
 
 def _exit_code(stop: BaseException) -> int:
@@ -133,15 +145,20 @@ def _exit_code(stop: BaseException) -> int:
     return 143 if isinstance(stop, SIGTERMException) else 130
 
 
-def _distil(
-    cfg: DictConfig,
-    folder: Path,
-    data: ImageDataModule | None,
-    callbacks: Sequence[Callback],
-    test: bool,
-    resume: Path | None,
-) -> Result:
+class Ready(NamedTuple):
+    """All that a run is made of, checked and built."""
+
+    data: ImageDataModule
+    trainer: Trainer
+    distiller: Distiller
+    teaching: Teaching | None
+
+
+def _prepare(
+    cfg: DictConfig, folder: Path, data: ImageDataModule | None, callbacks: Sequence[Callback]
+) -> Ready:
     trainer = build_trainer(cfg, folder, settings(cfg), callbacks)
+    _refuse_stray_process(trainer)
     start = _start_point(cfg)
     data = data or build_data(cfg)
     check_drawing(plain(cfg.figures), data)
@@ -163,8 +180,7 @@ def _distil(
         distiller.compile_nets(cfg.compile)
     # Adapters drew random numbers; from here on every method starts from the same state.
     seed_everything(cfg.seed, verbose=False)
-    _fit(trainer, distiller, data, resume)
-    return finish(cfg, folder, data, trainer, distiller, teaching, test)
+    return Ready(data, trainer, distiller, teaching)
 
 
 def _fit(
@@ -223,6 +239,20 @@ def _teachers(cfg: DictConfig, data: ImageDataModule, teaching: Teaching | None)
     return {}
 
 
+def _rank() -> int:
+    return getattr(rank_zero_only, "rank", 0)
+
+
+def _refuse_stray_process(trainer: Trainer) -> None:
+    """One that would train and write nothing, as it takes itself for a helper of the first."""
+    if _rank() and trainer.world_size == 1:
+        raise UserError(
+            f"the environment (RANK, LOCAL_RANK or SLURM_PROCID) says that this is process "
+            f"{_rank()} of several, but trainer.devices is 1: unset it, or start one process, as "
+            "hydra/launcher=slurm does for every job"
+        )
+
+
 def _refuse_several_devices(
     cfg: DictConfig, trainer: Trainer, objectives: dict[str, Objective]
 ) -> None:
@@ -245,15 +275,15 @@ def _resume_point(cfg: DictConfig, folder: Path) -> Path | None:
         file = path / "checkpoints" / LAST if path.is_dir() else path
         if not file.is_file():
             raise UserError(f"resume={cfg.resume}: there is no checkpoint {file}")
-    if file is not None:
-        begin_from(file, states, cfg.optimizer._target_)
-        log.info("going on from %s", file)
-    elif (states / LAST).is_file():
+    if (states / LAST).is_file() and (file is None or file.parent.resolve() != states.resolve()):
         raise UserError(
             f"{states / LAST} is of a run with another configuration, and would be lost; choose "
             "another folder with hydra.run.dir=…, delete this one, or go on from that state with "
             f"resume={states / LAST}"
         )
+    if file is not None:
+        begin_from(file, states, cfg.optimizer._target_)
+        log.info("going on from %s", file)
     return file
 
 

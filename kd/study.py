@@ -1,7 +1,6 @@
 """A search: trials of one study, shared by its workers and kept over their starts."""
 
 import logging
-import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from kd.errors import UserError
+from kd.lock import clear
 from kd.proposals import suggested
 from kd.pruning import ReportToTrial
 from kd.results import read_result, write_result
@@ -141,7 +141,7 @@ class Search:
 
     def _run(self, trial: optuna.Trial, cfg: DictConfig, folder: Path) -> float:
         cfg.paths.run = str(folder)
-        shutil.rmtree(folder, ignore_errors=True)  # of a study that is gone
+        clear(folder)  # of a study that is gone
         try:
             # The best is to be no worse than the defaults, so these run to their end.
             report = ReportToTrial(trial, prune="defaults" not in trial.user_attrs)

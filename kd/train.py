@@ -69,7 +69,7 @@ def finished(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     if result is None or result.get("status") != "completed":
         return None
     if result.get("config_hash") != config_hash(cfg):
-        if cfg.resume is not None:
+        if cfg.resume is not None and Path(cfg.resume).resolve().is_relative_to(folder.resolve()):
             return None  # to go on from there, in another way
         raise UserError(
             f"{folder} holds a finished run of another configuration; choose another folder with "

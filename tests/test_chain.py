@@ -19,6 +19,7 @@ from kd.chain_run import run_chain
 from kd.config import CONF_DIR, plain, register_models
 from kd.errors import UserError
 from kd.lock import alone_in
+from kd.tensor_file import packed
 
 TINY = [
     *("trainer=cpu", "trainer.enable_progress_bar=false", "logger=none", "data.batch_size=256"),
@@ -226,8 +227,29 @@ def test_a_stage_that_is_gone_is_trained_anew(chain, copied):
 
 
 def test_a_student_of_an_outdated_teacher_is_trained_anew(chain, copied):
+    file = copied[0] / "1_mlp800" / "student.safetensors"
+    file.write_bytes(packed({key: 2 * value for key, value in load_file(file).items()}))
+    assert again(chain, copied) == ["2_resnet8"]
+    # and then the first comes back as it was
     shutil.rmtree(copied[0] / "1_mlp800")
     assert again(chain, copied) == ["1_mlp800", "2_resnet8"]
+
+
+def test_a_stage_whose_weights_come_back_as_they_were_costs_no_other(chain, copied):
+    folder = copied[0]
+    (folder / "1_mlp800" / "student.safetensors").unlink()
+    assert again(chain, copied) == ["1_mlp800"]
+    shutil.rmtree(folder / "1_mlp800")
+    assert again(chain, copied) == ["1_mlp800"]
+
+
+def test_a_stage_that_cannot_go_on_costs_no_other(chain, copied):
+    folder = copied[0]
+    (folder / "1_mlp800" / "student.safetensors").unlink()
+    (folder / "1_mlp800" / "checkpoints" / "last.ckpt").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"stage 1_mlp800: .*last.ckpt is not a plain file"):
+        chain(folder, *copied[1])
+    assert (folder / "2_resnet8" / "student.safetensors").is_file()
 
 
 def test_another_configuration_needs_another_folder(chain, copied):

@@ -14,13 +14,13 @@ PACKAGE = ROOT / "kd"
 LAYERS = [
     {
         "kd.errors",
-        "kd.loggers",
         "kd.sealed",
         "kd.trace",
         "kd.tensor_file",
         "kd.whole_file",
     },
-    {"kd.allowed", "kd.lock", "kd.record", "kd.results", "kd.schedules", "kd.taps", "kd.models"},
+    {"kd.allowed", "kd.lock", "kd.loggers", "kd.record", "kd.results"},
+    {"kd.schedules", "kd.taps", "kd.models"},
     {"kd.objectives", "kd.data", "kd.metrics", "kd.reports"},
     {"kd.teachers"},
     {"kd.distillers"},

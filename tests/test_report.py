@@ -12,10 +12,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from conftest import ROOT
+from omegaconf import OmegaConf
 from scipy import stats
+from test_record import hydra
 
 from kd.cli import written_out
 from kd.errors import UserError
+from kd.record import write_record
 from kd.reports.about import About, missing, summary
 from kd.reports.leaderboard import build_leaderboard
 from kd.reports.runs import find_runs
@@ -149,6 +152,22 @@ def test_rows_are_named_by_what_differs():
     assert labels([base | view, base | other]) == ["kd, view=Shift", "kd, view=Identity"]
     teachers = [base | {"method": "kd"}, base | {"method": "kd", "teacher": "vgg8"}]
     assert labels(teachers) == ["kd, teacher=resnet20", "kd, teacher=vgg8"]
+
+
+@pytest.mark.parametrize("status", ["untested", "pruned"])
+def test_trials_of_a_search_are_set_aside(status, tmp_path):
+    write_run(tmp_path / "run", 0.9)
+    write_run(tmp_path / "trial_0001", 0.9, status=status)
+    (aside,) = find_runs([tmp_path]).unfinished
+    assert (aside.state, aside.folder.name) == ("set aside", "trial_0001")
+
+
+def test_long_overrides_are_read_whole(tmp_path):
+    long = "method.taps=[" + ", ".join(f"stage{n}" for n in range(40)) + "]"
+    write_run(tmp_path, 0.9)
+    write_record(tmp_path, OmegaConf.create(), hydra("seed=1", long))
+    (found,) = find_runs([tmp_path]).runs
+    assert found.overrides == ("seed=1", long)
 
 
 def test_what_numbers_do_not_depend_on_is_not_read():

@@ -2,19 +2,22 @@
 
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from kd.errors import UserError, nearest
 from kd.record import CONFIG, OVERRIDES
-from kd.reports.settings import ROLES, Settings, read_settings
+from kd.reports.settings import LOADER, ROLES, Settings, read_settings
 from kd.sealed import is_intact
 
 RESULT = "result.json"
+_TRIALS = ("untested", "pruned")
+_STATES = ("completed", "failed", *_TRIALS)
 # Never searched: checkpoints and caches hold no runs, and a teacher's own run is no job.
 _SKIPPED = {"checkpoints", "csv", "cache", "teachers", "report"}
 
@@ -104,6 +107,8 @@ def _read(folder: Path) -> Run | Unfinished:
         result = json.loads(path.read_text())
         if problem := _problem(result):
             return Unfinished("broken", folder, problem)
+        if result["status"] in _TRIALS:
+            return Unfinished("set aside", folder, "a search's trial, without test figures")
         if result["status"] == "failed":
             return Unfinished("failed", folder, str(result.get("error", "no error is recorded")))
         return Run(folder, result, _settings(folder, result), _overrides(folder), _mtime(path))
@@ -113,11 +118,11 @@ def _read(folder: Path) -> Run | Unfinished:
 
 def _problem(result: Any) -> str | None:
     """Why a result is not believed."""
-    if not isinstance(result, dict) or result.get("status") not in ("completed", "failed"):
+    if not isinstance(result, dict) or result.get("status") not in _STATES:
         return f"{RESULT} has no status"
     if not is_intact(result):
         return f"{RESULT} was damaged or edited: its checksum differs"
-    if result["status"] == "failed":
+    if result["status"] != "completed":
         return None
     missing = [key for key in (*ROLES, "seed", "test/acc") if result.get(key) is None]
     if missing:
@@ -138,10 +143,12 @@ def _settings(folder: Path, result: dict[str, Any]) -> Settings:
 
 
 def _overrides(folder: Path) -> tuple[str, ...]:
-    """A list of strings is simple YAML: one `- key=value` a line."""
     path = folder / OVERRIDES
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return tuple(re.sub(r"^- ", "", line).strip("'\"") for line in lines if line.startswith("- "))
+    try:
+        found = yaml.load(path.read_text(), Loader=LOADER) if path.is_file() else []
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name} is no YAML: {error}") from error
+    return tuple(map(str, found or ()))
 
 
 def _running(folder: Path) -> Unfinished:

@@ -19,7 +19,7 @@ _IGNORED_ENDS = (".enable_progress_bar", ".enable_model_summary", ".log_every_n_
 _NAMES = {f"{role}.name" for role in ROLES}  # the roles themselves
 # A top-level key begins a part of the file; a list below one is written without indentation.
 _PART = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_settings(text: str, teacherless: bool) -> Settings:
@@ -49,7 +49,7 @@ def _is_ignored(key: str, parts: set[str]) -> bool:
 def _flat_part(text: str) -> tuple[tuple[str, Any], ...]:
     """A part of a config; most parts are alike in a whole sweep, and are parsed once."""
     try:
-        content = yaml.load(text, Loader=_LOADER)
+        content = yaml.load(text, Loader=LOADER)
     except yaml.YAMLError as error:
         raise ValueError(f"no YAML: {error}") from error
     if not isinstance(content, dict | None):

@@ -85,8 +85,9 @@ def read_file(file: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
-            f"checkpoint {file} is not a plain file of tensors, and loading it could run foreign "
-            f"code, so it was not loaded; save the net's state_dict() alone"
+            f"checkpoint {file} is not a plain file of tensors: it is damaged, or loading it could "
+            f"run foreign code, so it was not loaded. If it is whole, save the net's state_dict() "
+            f"alone"
         ) from None
     except MemoryError:
         raise

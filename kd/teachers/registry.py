@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from kd.errors import OutOfMemoryError
+from kd.errors import OutOfMemoryError, UserError
 from kd.lock import locked
 from kd.results import read_result
 from kd.teachers.checkpoint import WEIGHTS
@@ -33,8 +33,8 @@ class Registry:
 
         Concurrent callers of one name wait for the first, which calls `train(folder)`. The lock
         belongs to the process: it is free again when its holder dies. What that one left in
-        `folder` is there for the next, so that it can go on; after an error it is deleted, but for
-        a full disk and too little memory.
+        `folder` is there for the next, so that it can go on; after a mistake in the settings it is
+        deleted.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         waiting = f"waiting for the process that is training teacher {name}"
@@ -46,9 +46,9 @@ class Registry:
             shutil.rmtree(folder, ignore_errors=True)
             try:
                 train(work)
-            except (OSError, OutOfMemoryError):
-                raise  # a full disk: what was computed may go on when there is room
-            except Exception:
+            except OutOfMemoryError:
+                raise
+            except UserError:
                 shutil.rmtree(work, ignore_errors=True)
                 raise
             work.rename(folder)
