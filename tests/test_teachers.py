@@ -189,17 +189,22 @@ def test_a_teacher_is_trained_once_by_many_at_once(tmp_path):
     assert {folder for folder, _ in found} == {tmp_path / "teachers" / "net-digits-1"}
 
 
-def test_a_failed_training_leaves_no_teacher(tmp_path):
+@pytest.mark.parametrize(
+    ("error", "stays"), [(UserError("diverged"), 0), (RuntimeError("diverged, or the driver"), 1)]
+)
+def test_a_failed_training_leaves_no_teacher(error, stays, tmp_path):
+    """What is no mistake of the user's may come right, and its state is there to go on from."""
     registry = Registry(tmp_path)
 
     def fail(folder: Path) -> None:
         finish(folder)
-        raise RuntimeError("diverged")
+        raise error
 
-    with pytest.raises(RuntimeError, match="diverged"):
+    with pytest.raises(type(error), match="diverged"):
         registry.get_or_train("net", fail)
     assert registry.find("net") is None
-    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    left = [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    assert left == [".net.unfinished"] * stays
 
 
 @pytest.mark.parametrize("damage", ["result.json", WEIGHTS])
