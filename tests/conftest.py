@@ -2,20 +2,19 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Command
 
 from kd.trace import Batch, Trace
 
 # Configs of these tests name callbacks that lie in their files.
 os.environ["KD_ALLOW_TARGETS"] = ",".join(path.stem for path in Path(__file__).parent.glob("*.py"))
 
-ROOT = Path(__file__).resolve().parent.parent
-Command = Callable[..., subprocess.CompletedProcess[str]]
+Train = Callable[..., subprocess.CompletedProcess[str]]
 
 # A run of seconds: what every test of the command line starts from.
 TINY = ("trainer=cpu", "debug=fast", "trainer.enable_progress_bar=false")
@@ -39,10 +38,11 @@ def output(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def train(output) -> Command:
+def train(output) -> Train:
     """`python -m kd.train` in a process of its own, below the file's output root.
 
-    `command="kd.chain"` is another command of the same options.
+    `command="kd.chain"` is another command of the same options; with `fresh` it may start
+    processes of its own.
     """
 
     def call(
@@ -50,17 +50,14 @@ def train(output) -> Command:
         tiny: bool = True,
         timeout: int = 300,
         command: str = "kd.train",
+        fresh: bool = False,
         **environment: str,
     ):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **environment}
         flags = [argument for argument in arguments if argument.startswith("-")]
         overrides = [argument for argument in arguments if not argument.startswith("-")]
         # Hydra takes its flags before or after the overrides, not between them.
-        line = [sys.executable, "-m", command, *flags, f"paths.output={output}"]
-        line += [*(TINY if tiny else ()), *overrides]
-        return subprocess.run(
-            line, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=environment
-        )
+        line = [*flags, f"paths.output={output}", *(TINY if tiny else ()), *overrides]
+        return Command(command, *line, fresh=fresh, **environment).ended(timeout)
 
     return call
 

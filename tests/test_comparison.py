@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
+from commands import ROOT
 
 COSTS = {"epochs": 2, "fit_seconds": 1.25, "teacher_forwards": 1500, "student/params": 77754}
 

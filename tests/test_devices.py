@@ -38,6 +38,7 @@ def test_two_processes_learn_what_one_does(name, train, tmp_path):
             *("student=mlp800", "student.net.width=0.05", *LESSONS[name]),
             *("trainer.limit_train_batches=20", f"trainer.devices={devices}", note),
             *(f"hydra.run.dir={folder}/run", "logger=none"),
+            fresh=devices > 1,
             PYTHONPATH="tests",
         )
         assert answer.returncode == 0, answer.stderr

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import random
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from commands import ROOT, Command
 from safetensors.torch import load_file
 
 KILLS = 4  # of each run
@@ -29,36 +28,28 @@ OFTEN = ("checkpoint.every_minutes=0.0003", "data.batch_size=32", "trainer.max_e
 
 def command(folder: Path, output: Path, options: list[str]) -> list[str]:
     return [
-        *(sys.executable, "-m", "kd.train", *SMALL, *OFTEN, "trainer.enable_progress_bar=false"),
+        *("kd.train", *SMALL, *OFTEN, "trainer.enable_progress_bar=false"),
         *(f"paths.output={output}", f"hydra.run.dir={folder}", *options),
         *(("teacher=resnet8",) if not any("mode=" in o or "exp" in o for o in options) else ()),
         "teacher.training.trainer.max_epochs=1",
     ]
 
 
-def start(line: list[str]) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(line, cwd=ROOT, env=environment, **pipes)
-
-
 def finish(line: list[str]) -> None:
-    process = start(line)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    answer = Command(*line).ended()
+    assert answer.returncode == 0, answer.stderr
 
 
-def kill_when(process: subprocess.Popen, begun: Path, moment: random.Random) -> bool:
+def kill_when(process: Command, begun: Path, moment: random.Random) -> bool:
     """Kill a process a moment after it wrote to `begun` anew; whether it was still at work."""
     before = begun.stat().st_mtime_ns if begun.exists() else 0
     deadline = time.monotonic() + 120
-    while process.poll() is None and (not begun.exists() or begun.stat().st_mtime_ns == before):
+    while process.returncode is None and (not begun.exists() or begun.stat().st_mtime_ns == before):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     time.sleep(moment.uniform(0, 0.7))
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    return process.returncode == -signal.SIGKILL
+    return process.ended(timeout=60).returncode == -signal.SIGKILL
 
 
 def curve(folder: Path) -> dict[int, str]:
@@ -84,7 +75,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(name, output, tmp_path):
     line = command(broken, output, RUNS[name])
     for _ in range(3 * KILLS):
         state = broken / "checkpoints" / "last.ckpt"
-        killed += kill_when(start(line), state, moment)
+        killed += kill_when(Command(*line), state, moment)
         if killed == KILLS or (broken / "result.json").exists():
             break
     assert killed == KILLS, f"it ended after {killed} kills"

@@ -1,11 +1,9 @@
 """Every method pairs nets of other families, through the command line; minutes, so slow."""
 
 import json
-import subprocess
-import sys
 
 import pytest
-from conftest import ROOT
+from commands import Command
 
 from kd.config import CONF_DIR
 
@@ -23,11 +21,11 @@ def test_all_methods_pair_nets_of_any_family(pair, tmp_path):
     jobs = [[f"method={together}"], *([f"method={name}", *knobs] for name, knobs in NEEDS.items())]
     for number, overrides in enumerate(jobs):
         command = [
-            *(sys.executable, "-m", "kd.train", "-m", f"teacher={teacher}", f"student={student}"),
+            *("kd.train", "-m", f"teacher={teacher}", f"student={student}"),
             *("trainer=cpu", "debug=fast", "trainer.enable_progress_bar=false", *overrides),
             *(f"paths.output={tmp_path}", f"hydra.sweep.dir={tmp_path / str(number)}"),
         ]
-        answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
+        answer = Command(*command).ended(timeout=900)
         assert answer.returncode == 0, answer.stderr
     found = [json.loads(path.read_text()) for path in tmp_path.glob("[0-9]/*/result.json")]
     assert sorted(result["method"] for result in found) == METHODS

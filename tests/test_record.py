@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from conftest import ROOT
+from commands import ROOT
 from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf

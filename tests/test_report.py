@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from commands import ROOT, Command
 from omegaconf import OmegaConf
 from scipy import stats
 from test_record import hydra
@@ -509,9 +509,7 @@ def test_without_matplotlib_the_report_has_no_figures(tmp_path, monkeypatch, cap
 
 
 def report(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kd.report", *arguments]
-    environment = {**os.environ, "COLUMNS": "160"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    return Command("kd.report", *arguments).ended()
 
 
 def test_the_command(tmp_path):

@@ -1,16 +1,14 @@
 """Full disks, too little memory, parallel jobs: what a run says and leaves then."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from commands import Command
 from test_run import configured
 
 from kd.errors import UserError
@@ -88,15 +86,13 @@ def test_other_errors_keep_their_traceback(output, tmp_path, monkeypatch):
         run(configured(tmp_path, output, "method=ce"), tmp_path)
 
 
-def job(folder: Path, output: Path, seed: int) -> subprocess.Popen:
-    line = [sys.executable, "-m", "kd.train", *SMALL, "trainer=cpu", "logger=none"]
+def job(folder: Path, output: Path, seed: int) -> Command:
+    line = [*SMALL, "trainer=cpu", "logger=none"]
     line += ["trainer.enable_progress_bar=false", "trainer.max_epochs=2", f"seed={seed}"]
     # all show the same views, so that they ask for the same answers
     line += ["data/view=none", "teacher.training.trainer.max_epochs=6"]
     line += [f"paths.output={output}", f"hydra.run.dir={folder}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(line, cwd=ROOT, env=environment, **pipes)
+    return Command("kd.train", *line)
 
 
 def wait_for(found, seconds: float = 120) -> None:
@@ -113,17 +109,15 @@ def test_eight_jobs_begin_at_once_and_one_is_killed(tmp_path):
     first = job(tmp_path / "first", tmp_path, seed=7)
     # It holds the teacher's lock, and has written a state, when it is killed.
     wait_for(lambda: list(teachers.glob(".*.unfinished/checkpoints/last.ckpt")))
-    others = {seed: job(tmp_path / str(seed), tmp_path, seed) for seed in range(7)}
+    others = [job(tmp_path / str(seed), tmp_path, seed) for seed in range(7)]
     wait_for(lambda: list(teachers.glob(".*.unfinished/checkpoints/last.ckpt")))
     first.send_signal(signal.SIGKILL)
-    first.communicate()
-    assert first.returncode == -signal.SIGKILL
-    said = {seed: process.communicate(timeout=300)[0] for seed, process in others.items()}
-    assert {process.returncode for process in others.values()} == {0}, said
-    assert sum("its training goes on from" in text for text in said.values()) == 1
-    last = job(tmp_path / "first", tmp_path, seed=7)
-    words, _ = last.communicate(timeout=120)
-    assert last.returncode == 0, words
+    assert first.ended().returncode == -signal.SIGKILL
+    answers = [process.ended() for process in others]
+    assert {answer.returncode for answer in answers} == {0}, answers
+    assert sum("its training goes on from" in answer.stdout for answer in answers) == 1
+    last = job(tmp_path / "first", tmp_path, seed=7).ended()
+    assert last.returncode == 0, last.stderr
 
     found = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("*/result.json"))]
     assert len(found) == 8

@@ -1,7 +1,6 @@
 """Searching: spaces, proposals, pruning, and a study that outlives its workers."""
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -14,7 +13,8 @@ from types import SimpleNamespace
 import optuna
 import pytest
 import torch
-from conftest import ROOT, TINY
+from commands import ROOT, Command
+from conftest import TINY
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
@@ -357,30 +357,25 @@ def test_a_storage_that_cannot_be_used_is_named(storage, message, search, tmp_pa
 def start(output):
     """Start `python -m kd.search` on a grid of learning rates, in a process of its own."""
 
-    def call(folder: Path, *overrides: str) -> subprocess.Popen:
+    def call(folder: Path, *overrides: str) -> Command:
         (output / "space" / "search").mkdir(parents=True, exist_ok=True)
         file = output / "space" / "search" / "rate.yaml"
         file.write_text("space:\n  optimizer.lr: {low: 0.01, high: 0.3, log: true}\n")
-        command = [
-            *(sys.executable, "-m", "kd.search", "--config-dir", str(output / "space")),
+        return Command(
+            *("kd.search", "--config-dir", str(output / "space")),
             *(*TINY, *CE, "search=rate", f"paths.output={output}"),
             *(f"hydra.run.dir={folder}", *overrides),
-        ]
-        return subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )  # fmt: skip
+        )
 
     return call
 
 
-def ended(process: subprocess.Popen, code: int = 0) -> str:
-    out, errors = process.communicate(timeout=500)
-    assert process.returncode == code, errors
-    assert "Traceback" not in errors
-    assert "Warning" not in errors
-    return out + errors
+def ended(process: Command, code: int = 0) -> str:
+    answer = process.ended(timeout=500)
+    assert answer.returncode == code, answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert "Warning" not in answer.stderr
+    return answer.stdout + answer.stderr
 
 
 @pytest.fixture(scope="module")
@@ -406,8 +401,9 @@ def test_a_search_leaves_runs_and_a_summary(searched):
 
 def test_the_printed_command_repeats_the_best(searched, tmp_path):
     found = json.loads((searched[0] / "search.json").read_text())
-    command = [sys.executable, *shlex.split(found["command"])[1:], f"hydra.run.dir={tmp_path}"]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    python, flag, *command = shlex.split(found["command"])
+    assert (python, flag) == ("python", "-m")
+    answer = Command(*command, f"hydra.run.dir={tmp_path}").ended()
     assert answer.returncode == 0, answer.stderr
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["status"], result["val/acc"]) == ("completed", found["best"]["val/acc"])
@@ -424,8 +420,8 @@ def wait_for(path: Path) -> None:
 def test_a_killed_search_goes_on_and_keeps_what_is_done(start, tmp_path):
     process = start(tmp_path, "search.trials=1000", "search.heartbeat=1")
     wait_for(tmp_path / "trial_0002" / ".hydra")
-    process.kill()
-    process.communicate()
+    process.send_signal(signal.SIGKILL)
+    process.ended()
     kept = tmp_path / "trial_0000" / "result.json"
     before = kept.stat().st_mtime_ns
     ended(start(tmp_path, "search.trials=4", "search.heartbeat=1"))

@@ -55,7 +55,7 @@ def test_jobs_side_by_side_have_one_thread_and_fail_alone(train, tmp_path):
     watch = f"+callbacks.threads={{_target_: test_sweeps.Threads, folder: {tmp_path / 'threads'}}}"
     answer = train(
         *SIDE_BY_SIDE, "optimizer.lr=1e38,0.1", "seed=0,1", "scheduler.warmup=0", watch,
-        f"hydra.sweep.dir={tmp_path / 'sweep'}", OMP_NUM_THREADS="2", **HERE,
+        f"hydra.sweep.dir={tmp_path / 'sweep'}", OMP_NUM_THREADS="2", fresh=True, **HERE,
     )  # fmt: skip
     assert answer.returncode == 1
     assert "the loss is not finite" in answer.stderr
@@ -69,7 +69,7 @@ def test_jobs_side_by_side_have_one_thread_and_fail_alone(train, tmp_path):
 def test_a_sweep_whose_worker_was_killed_is_completed_by_the_same_command(train, tmp_path):
     kill = f"+callbacks.kill={{_target_: test_sweeps.KillOnce, mark: {tmp_path / 'mark'}}}"
     command = (*SIDE_BY_SIDE, "seed=0,1,2", kill, f"hydra.sweep.dir={tmp_path / 'sweep'}")
-    answer = train(*command, **HERE)
+    answer = train(*command, fresh=True, **HERE)
     assert answer.returncode == 1
     assert "the process of a job was killed" in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -77,7 +77,7 @@ def test_a_sweep_whose_worker_was_killed_is_completed_by_the_same_command(train,
     before = {path: path.stat().st_mtime_ns for path in done}
     assert len(done) < 3
 
-    again = train(*command, **HERE)
+    again = train(*command, fresh=True, **HERE)
     assert again.returncode == 0, again.stderr
     assert statuses(tmp_path / "sweep") == ["completed"] * 3
     assert again.stdout.count("nothing to do") == len(done)

@@ -2,19 +2,17 @@
 
 import csv
 import json
-import os
 import pickle
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY
+from commands import Command
+from conftest import TINY
 from safetensors.torch import load_file
 
 from kd.config import CONF_DIR
@@ -235,8 +233,7 @@ def test_a_failing_job_does_not_stop_the_sweep(train, first_run, tmp_path):
 
 def test_the_cache_is_listed_and_cleared(first_run, output):
     def cache(*arguments):
-        command = [sys.executable, "-m", "kd.cache", f"paths.output={output}", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+        return Command("kd.cache", f"paths.output={output}", *arguments).ended()
 
     answer = cache("clear=nothing")
     assert answer.returncode == 1
@@ -252,26 +249,17 @@ def test_the_cache_is_listed_and_cleared(first_run, output):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_can_be_resumed(number, code, train, first_run, output, tmp_path):
     long = [*(a for a in TINY if a != "debug=fast"), *SMALL, "method=ce"]
-    command = [sys.executable, "-m", "kd.train", f"paths.output={output}", *long]
+    command = [f"paths.output={output}", *long]
     command += [f"hydra.run.dir={tmp_path}", "trainer.max_epochs=100000"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # a shell starts background jobs, and so these tests perhaps, with Ctrl-C ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "checkpoints" / "last.ckpt").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == code, errors
-    assert "Traceback" not in errors
+    process = Command("kd.train", *command)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(number)
+    answer = process.ended(timeout=60)
+    assert answer.returncode == code, answer.stderr
+    assert "Traceback" not in answer.stderr
     assert results(tmp_path)[0]["error"] == "interrupted"
 
     epochs = epoch_of(tmp_path) + 2
