@@ -55,20 +55,20 @@ def run_chain(overrides: Sequence[str], folder: Path) -> Result:
 
 
 def _train_missing(stages: Sequence[ChainStage]) -> None:
-    basis = ""  # what a stage starts from: the weights of the one before it
+    basis = b""  # what a stage starts from: the weights of the one before it
     for stage in stages:
         stands = _basis(stage) == basis
         if stands and _finished(stage):
             log.info("%s is finished", stage)
         else:
             _train(stage, basis, go_on=stands)
-        basis = hashlib.sha256((stage.folder / WEIGHTS).read_bytes()).hexdigest()
+        basis = hashlib.sha256((stage.folder / WEIGHTS).read_bytes()).hexdigest().encode()
 
 
-def _basis(stage: ChainStage) -> str | None:
+def _basis(stage: ChainStage) -> bytes | None:
     """The hash of the weights that what lies in the stage's folder started from."""
     file = stage.folder / _BASIS
-    return file.read_text() if file.is_file() else None
+    return file.read_bytes() if file.is_file() else None
 
 
 def _refuse_other(stages: Sequence[ChainStage], folder: Path) -> None:
@@ -124,7 +124,7 @@ def _result(stage: ChainStage) -> Result:
     return {"status": "missing"} | (read_result(stage.folder) or {})
 
 
-def _train(stage: ChainStage, basis: str, go_on: bool) -> None:
+def _train(stage: ChainStage, basis: bytes, go_on: bool) -> None:
     """Run a stage, from its last checkpoint if it has one and may go on from it."""
     if go_on and (stage.folder / "checkpoints" / LAST).is_file():
         log.info("%s goes on from its last checkpoint", stage)
@@ -132,7 +132,7 @@ def _train(stage: ChainStage, basis: str, go_on: bool) -> None:
     else:
         log.info("%s begins", stage)
         clear(stage.folder)
-        write_whole(stage.folder / _BASIS, basis.encode())
+        write_whole(stage.folder / _BASIS, basis)
     try:
         run(stage.cfg, stage.folder)
     except UserError as error:

@@ -53,21 +53,20 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
     """
 
     def decorate(task: Task) -> Callable[[], None]:
-        full = os.environ.setdefault(_FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0")) == "1"
-
         @functools.wraps(task)
         def job(cfg: DictConfig) -> Any:
             try:
                 return task(cfg)
             except Exception as error:
                 # Before Hydra says that this was a job, which is news in a sweep only.
-                if not full and HydraConfig.get().mode == RunMode.RUN:
+                if HydraConfig.get().mode == RunMode.RUN:
                     _end(error)
                 raise
 
         main = hydra.main(str(CONF_DIR), config_name, version_base="1.3")(job)
 
         def start() -> None:
+            os.environ.setdefault(_FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0"))
             # With this set, Hydra hands exceptions on instead of printing them.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             try:
@@ -79,8 +78,7 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
             except KeyboardInterrupt:
                 sys.exit(130)
             except Exception as error:
-                if not full:
-                    _end(error)
+                _end(error)
                 raise
 
         return start
@@ -89,8 +87,8 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
 
 
 def _end(error: Exception) -> None:
-    """End with one message, if a user can do something about the error."""
-    if (message := explained(error)) is not None:
+    """End with one message, if a user can do something about the error and wants no traceback."""
+    if os.environ.get(_FULL_ERROR) != "1" and (message := explained(error)) is not None:
         sys.exit(f"error: {message}")
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from torch import nn
 
 from kd.acquire import Teaching, acquire_teacher
+from kd.advice import advice
 from kd.build import (
     build_data,
     build_distiller,
@@ -34,7 +35,7 @@ from kd.distillers.base import Distiller
 from kd.distillers.lesson import Lesson, key
 from kd.drawing import check_drawing
 from kd.ensemble import acquire_ensemble
-from kd.errors import OutOfMemoryError, UserError
+from kd.errors import UserError
 from kd.finish import Result, finish
 from kd.lock import alone_in
 from kd.members import is_ensemble
@@ -189,33 +190,9 @@ def _fit(
     try:
         trainer.fit(distiller, datamodule=data, ckpt_path=resume, weights_only=True)
     except (ValueError, MemoryError, OverflowError, RuntimeError) as error:
-        advice = _advice(error, data.batch_size)
-        if advice is None:
+        if (told := advice(error, data.batch_size)) is None:
             raise
-        raise advice from error
-
-
-def _advice(error: Exception, batch_size: int) -> UserError | None:
-    """What to tell of an error that comes from the config; None where it does not."""
-    said = str(error)
-    if "Expected more than 1 value per channel" in said:
-        return UserError(
-            f"data.batch_size={batch_size}: batch norm in these nets needs at least 2 images"
-        )
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in said:
-        return OutOfMemoryError(
-            f"out of memory with data.batch_size={batch_size}: halve it, take "
-            "trainer.precision=bf16-mixed, or a smaller teacher.cache.max_gb; the run goes on "
-            "from its last checkpoint"
-        )
-    if isinstance(error, OverflowError) or ("converted to type" in said and "overflow" in said):
-        return UserError(
-            "a number is too large for the nets' type; look at optimizer and method.weights"
-        )
-    if "does not have a deterministic implementation" in said:
-        what = said.partition(".")[0]
-        return UserError(f"deterministic=strict: {what}; leave it out, or use trainer=cpu")
-    return None
+        raise told from error
 
 
 def _acquire(

@@ -243,6 +243,11 @@ def test_a_stage_whose_weights_come_back_as_they_were_costs_no_other(chain, copi
     assert again(chain, copied) == ["1_mlp800"]
 
 
+def test_a_stage_of_which_nobody_knows_what_it_began_from_is_trained_anew(chain, copied):
+    (copied[0] / "2_resnet8" / "basis.txt").write_bytes(b"\xff")
+    assert again(chain, copied) == ["2_resnet8"]
+
+
 def test_a_stage_that_cannot_go_on_costs_no_other(chain, copied):
     folder = copied[0]
     (folder / "1_mlp800" / "student.safetensors").unlink()

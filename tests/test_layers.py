@@ -19,7 +19,7 @@ LAYERS = [
         "kd.tensor_file",
         "kd.whole_file",
     },
-    {"kd.allowed", "kd.lock", "kd.loggers", "kd.record", "kd.results"},
+    {"kd.advice", "kd.allowed", "kd.lock", "kd.loggers", "kd.record", "kd.results"},
     {"kd.schedules", "kd.taps", "kd.models"},
     {"kd.objectives", "kd.data", "kd.metrics", "kd.reports"},
     {"kd.teachers"},

@@ -320,6 +320,14 @@ def test_a_file_that_is_no_state_of_a_run_is_named(train, first_run, tmp_path):
     assert "name the same optimizer" in answer.stderr
 
 
+def test_a_traceback_for_those_who_want_it(train, tmp_path):
+    wrong = "optimizer.lr=-1", f"hydra.run.dir={tmp_path}"
+    assert "Traceback" not in train(*wrong).stderr
+    answer = train(*wrong, HYDRA_FULL_ERROR="1")
+    assert answer.returncode == 1
+    assert "Traceback" in answer.stderr
+
+
 def test_help_lists_the_options(train):
     answer = train("--help", tiny=False)
     assert answer.returncode == 0
