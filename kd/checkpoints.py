@@ -242,7 +242,7 @@ def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
-    if state["mps"] and torch.mps.is_available():
+    if state.get("mps") and torch.mps.is_available():
         torch.mps.set_rng_state(state["mps"][0].cpu())
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))

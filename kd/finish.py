@@ -28,16 +28,18 @@ log = logging.getLogger(__name__)
 Result = dict[str, Any]
 
 
-def finish(
-    cfg: DictConfig,
-    folder: Path,
-    data: ImageDataModule,
-    trainer: Trainer,
-    distiller: Distiller,
-    teaching: Teaching | None,
-    test: bool,
-) -> Result:
+class Ready(NamedTuple):
+    """All that a run is made of, checked and built."""
+
+    data: ImageDataModule
+    trainer: Trainer
+    distiller: Distiller
+    teaching: Teaching | None
+
+
+def finish(cfg: DictConfig, folder: Path, ready: Ready, test: bool) -> Result:
     """Write the weights that were best on validation, and what they and the last score."""
+    data, trainer, distiller, teaching = ready
     selected, seconds = _selected(trainer), _kept(trainer).seconds
     tested = _test(trainer, distiller, data, selected, test)
     rank_zero_only(_save_weights)(distiller, folder)
@@ -51,7 +53,7 @@ def finish(
         "images_per_second": round(trainer.global_step * data.batch_size / seconds, 1),
     }
     if test and cfg.figures:
-        rank_zero_only(_draw)(cfg, folder, data, trainer, distiller, teaching)
+        rank_zero_only(_draw)(folder / "figures", plain(cfg.figures), ready)
     return result | _teacher_result(cfg, data, teaching, parameters)
 
 
@@ -60,22 +62,15 @@ def _save_weights(distiller: Distiller, folder: Path) -> None:
         write_whole((folder / WEIGHTS).with_stem(name), packed(weights))
 
 
-def _draw(
-    cfg: DictConfig,
-    folder: Path,
-    data: ImageDataModule,
-    trainer: Trainer,
-    distiller: Distiller,
-    teaching: Teaching | None,
-) -> None:
+def _draw(folder: Path, figures: bool | list[int], ready: Ready) -> None:
     """A figure that fails does not cost a run that is finished."""
-    student = distiller.test_figures.confusion
+    student, teaching = ready.distiller.test_figures.confusion, ready.teaching
     if student is None or teaching is None:
         log.warning("figures show a teacher beside its student, and this run has no teacher: none")
         return
-    answers = (teaching.test_logits, student, plain(cfg.figures))
+    answers = (teaching.test_logits, student, figures)
     try:
-        draw_figures(folder / "figures", trainer, data, *answers)
+        draw_figures(folder, ready.trainer, ready.data, *answers)
     except OSError as error:
         log.warning("the figures cannot be written to %s: %s", error.filename, error.strerror)
     except Exception:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning import Callback, Trainer, seed_everything
@@ -36,7 +36,7 @@ from kd.distillers.lesson import Lesson, key
 from kd.drawing import check_drawing
 from kd.ensemble import acquire_ensemble
 from kd.errors import UserError
-from kd.finish import Result, finish
+from kd.finish import Ready, Result, finish
 from kd.lock import alone_in
 from kd.members import is_ensemble
 from kd.objectives.base import Objective
@@ -118,7 +118,7 @@ def _run(
         begun = True
         rank_zero_only(_begin)(folder, cfg, hydra, result if done else None)
         _fit(ready.trainer, ready.distiller, ready.data, resume)
-        result |= finish(cfg, folder, *ready, test)
+        result |= finish(cfg, folder, ready, test)
         result["status"] = "completed" if test else "untested"
     except (KeyboardInterrupt, SystemExit) as stop:
         result["error"] = "interrupted"
@@ -144,15 +144,6 @@ def _exit_code(stop: BaseException) -> int:
     if isinstance(stop, SystemExit) and stop.code in (130, 143):
         return int(stop.code)  # a teacher's own run was interrupted, within this one
     return 143 if isinstance(stop, SIGTERMException) else 130
-
-
-class Ready(NamedTuple):
-    """All that a run is made of, checked and built."""
-
-    data: ImageDataModule
-    trainer: Trainer
-    distiller: Distiller
-    teaching: Teaching | None
 
 
 def _prepare(

@@ -143,6 +143,8 @@ def test_the_share_of_the_labels_is_what_is_left(method):
         (["data.batch_size=abc"], "data.batch_size=abc: must be int"),
         (["data.val_fraction=half"], "data.val_fraction=half: must be float"),
         (["data.mean=[a]", "optimizer.momentum=x"], "optimizer.momentum=x: must be float"),
+        (["optimizer.lr=abc"], "optimizer.lr=abc: must be float"),
+        (["+optimizer.foreach=2"], "optimizer.foreach=2: must be bool or null"),
         (["student.net.width=wide"], "student.net.width=wide: must be float"),
         (["student.net._target_=kd.models.nope.net"], "student.net._target_=kd.models.nope.net: "),
         (["data=image_folder"], "data.root has no value; give it as data.root=…"),

@@ -18,7 +18,7 @@ from test_record import hydra
 
 from kd.cli import written_out
 from kd.errors import UserError
-from kd.record import write_record
+from kd.record import OVERRIDES, write_record
 from kd.reports.about import About, missing, summary
 from kd.reports.leaderboard import build_leaderboard
 from kd.reports.runs import find_runs
@@ -160,6 +160,17 @@ def test_trials_of_a_search_are_set_aside(status, tmp_path):
     write_run(tmp_path / "trial_0001", 0.9, status=status)
     (aside,) = find_runs([tmp_path]).unfinished
     assert (aside.state, aside.folder.name) == ("set aside", "trial_0001")
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"text", b"\xff"])
+def test_a_damaged_command_line_is_named(content, tmp_path):
+    for name, accuracy in (("finished", 0.9), ("running", None)):
+        write_run(tmp_path / name, accuracy)
+        (tmp_path / name / OVERRIDES).write_bytes(content)
+    broken, running = find_runs([tmp_path]).unfinished
+    assert (broken.state, running.state) == ("broken", "running")
+    for found in (broken, running):
+        assert re.search("overrides.yaml is no|can't decode", found.why)
 
 
 def test_long_overrides_are_read_whole(tmp_path):

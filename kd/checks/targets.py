@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
+from torch import Tensor
+
 from kd.allowed import allowed_target
 from kd.build import root_cause
 from kd.errors import nearest
@@ -61,12 +63,19 @@ def _parameters(target: Any) -> dict[str, Any]:
 
 def _is_a(value: Any, annotation: Any) -> bool:
     """Whether a value fits; annotations beyond numbers, flags and strings are not judged."""
-    several = get_origin(annotation) in (Union, UnionType)
-    kinds = {*get_args(annotation)} if several else {annotation}
-    if not kinds <= {int, float, bool, str, NoneType}:
+    kinds = _kinds(annotation)
+    if not {*kinds} <= {int, float, bool, str, NoneType}:
         return True
     return type(value) in kinds or (type(value) is int and float in kinds)
 
 
+def _kinds(annotation: Any) -> list[Any]:
+    """What an annotation allows, apart from tensors, of which a config has none."""
+    several = get_origin(annotation) in (Union, UnionType)
+    kinds = get_args(annotation) if several else [annotation]
+    return [kind for kind in kinds if kind is not Tensor]
+
+
 def _name(annotation: Any) -> str:
-    return getattr(annotation, "__name__", str(annotation))
+    kinds = _kinds(annotation)
+    return " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)

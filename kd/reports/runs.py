@@ -148,15 +148,20 @@ def _overrides(folder: Path) -> tuple[str, ...]:
         found = yaml.load(path.read_text(), Loader=LOADER) if path.is_file() else []
     except yaml.YAMLError as error:
         raise ValueError(f"{path.name} is no YAML: {error}") from error
-    return tuple(map(str, found or ()))
+    if not isinstance(found, list):
+        raise ValueError(f"{path.name} is no list of overrides")
+    return tuple(map(str, found))
 
 
 def _running(folder: Path) -> Unfinished:
     """A run that is at work, or was killed: how long ago it last wrote tells which."""
     minutes = (time.time() - max(map(_mtime, folder.rglob("*")), default=0)) / 60
     since = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
-    overrides = " ".join(_overrides(folder))
-    return Unfinished("running", folder, f"no result yet, last wrote {since} ago; {overrides}")
+    try:
+        told = " ".join(_overrides(folder))
+    except (OSError, ValueError) as error:
+        told = str(error)
+    return Unfinished("running", folder, f"no result yet, last wrote {since} ago; {told}")
 
 
 def _mtime(path: Path) -> float:
