@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kd.cli import command
+from kd.config.command import command
 
 
 @command("cache")
@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> None:
     from rich.table import Table
 
     from kd.errors import UserError, nearest
-    from kd.teachers.answer_cache import entries
+    from kd.teachers.output_cache import entries
 
     root, clear = Path(cfg.paths.cache), cfg["clear"]
     found = entries(root)

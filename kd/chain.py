@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from kd.cli import command
+from kd.config.command import command
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> float:
     from rich.console import Console
     from rich.table import Table
 
-    from kd.chain_run import run_chain
+    from kd.chains.run import run_chain
 
     folder = Path(cfg.paths.run)
     try:

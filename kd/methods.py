@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
-from kd.config import CONF_DIR, plain, register_models
+from kd.config.compose import CONF_DIR, plain, register_models
 
 _NO_KNOBS = ("name", "objectives", "weights", "stages")
 _COLUMNS = ("method", "paper", "family", "taps of the student", "knobs and defaults")
@@ -30,7 +30,7 @@ def rows() -> list[Row]:
 def _row(path: Path) -> Row:
     from hydra import compose, initialize_config_dir
 
-    from kd.build import build_objectives
+    from kd.build.parts import build_objectives
 
     register_models(CONF_DIR)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kd.cli import command
+from kd.config.command import command
 
 
 @command("report", sweep="folder")

@@ -10,15 +10,15 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from kd.cli import command, explained
-from kd.config import config_hash, content_hash, plain
+from kd.config.command import command, explained
+from kd.config.compose import config_hash, content_hash, plain
 from kd.errors import UserError
-from kd.space import Choices, Range, Space, override, read_space
+from kd.tuning.space import Choices, Range, Space, override, read_space
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from kd.study import Search
+    from kd.tuning.study import Search
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> float:
     space = read_space(settings.pop("space"))
     folder, base = Path(cfg.paths.run), run_overrides(HydraConfig.get().overrides.task)
     default = checked_space(space, base)
-    from kd.study import Search
+    from kd.tuning.study import Search
 
     experiment = content_hash([config_hash(default), {k: repr(v) for k, v in space.items()}])
     search = Search(
@@ -98,7 +98,7 @@ def checked_space(space: Space, base: list[str]) -> DictConfig:
     Raises:
         UserError: names the values and what is wrong with the run that has them.
     """
-    from kd.check import check_config
+    from kd.validation.check import check_config
 
     default = composed(base, [])
     check_config(default)
@@ -129,7 +129,7 @@ def report(search: "Search", base: list[str], folder: Path) -> float:
     from rich.console import Console
     from rich.table import Table
 
-    from kd.results import write_result
+    from kd.io.result_file import write_result
 
     best, trials = search.best(), search.claimed()
     words = command_line(base, best.user_attrs["overrides"])

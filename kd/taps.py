@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kd.errors import UserError, nearest
-from kd.trace import Trace
+from kd.types import Trace
 
 INPUT_SUFFIX = ":in"
 

@@ -8,8 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from kd.cli import command
-from kd.config import config_hash
+from kd.config.command import command
+from kd.config.compose import config_hash
 from kd.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> float:
     A job that its folder holds finished is not run again, and one that was interrupted goes on: a
     sweep that broke off is completed by the same command with the same `hydra.sweep.dir`.
     """
-    from kd.results import print_summary
+    from kd.io.result_file import print_summary
 
     _refuse_devices_in_a_sweep(cfg)
     folder = Path(cfg.paths.run)
@@ -33,8 +33,8 @@ def main(cfg: DictConfig) -> float:
         return float(done["val/acc"])
     from lightning.pytorch.utilities import rank_zero_only
 
-    from kd.checkpoints import LAST
-    from kd.run import run
+    from kd.callbacks.checkpoint import LAST
+    from kd.training.run import run
 
     try:
         result = run(cfg, folder, hydra=cast(DictConfig, HydraConfig.get()))
@@ -63,7 +63,7 @@ def finished(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: the folder holds the finished run of another configuration.
     """
-    from kd.results import read_result
+    from kd.io.result_file import read_result
 
     result = read_result(folder)
     if result is None or result.get("status") != "completed":

@@ -15,7 +15,7 @@ from pathlib import Path
 import comparison as compare
 from comparison import Result
 
-from kd.config import CONF_DIR
+from kd.config.compose import CONF_DIR
 
 PER_CLASS = 1000
 # What a method needs to pair these nets.

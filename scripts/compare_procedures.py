@@ -19,7 +19,7 @@ from pathlib import Path
 import comparison as compare
 from comparison import Result
 
-from kd.cli import written_out
+from kd.config.command import written_out
 
 # What `python -m kd.train` is given for each row.
 PROCEDURES = {
@@ -96,7 +96,7 @@ def procedure(options: argparse.Namespace, row: str, seed: int, folder: Path) ->
 def chain(options: argparse.Namespace, row: str, seed: int, folder: Path) -> Result:
     from hydra import compose
 
-    from kd.chain_run import run_chain
+    from kd.chains.run import run_chain
 
     nets = {"teacher": "resnet20", "student": "resnet8", "assistant": options.assistant}
     given = dict(o.split("=", 1) for o in options.overrides if o.split("=")[0] in nets)

@@ -10,8 +10,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works uninstalled
 
-from kd.cli import written_out
-from kd.config import CONF_DIR, register_models
+from kd.config.command import written_out
+from kd.config.compose import CONF_DIR, register_models
 
 Result = dict[str, Any]
 FILES = ("chain.json", "result.json")  # a chain's own summary, or a single run's
@@ -36,7 +36,7 @@ def attempt(row: str, seed: int, folder: Path, task: Callable[[], Result]) -> No
     """Run one job; one that fails says so, in its folder as well, and the others go on."""
     from hydra import initialize_config_dir
 
-    from kd.results import write_result
+    from kd.io.result_file import write_result
 
     register_models(CONF_DIR)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def train(folder: Path, overrides: Sequence[str]) -> Result:
     """What `python -m kd.train` does in this folder."""
     from hydra import compose
 
-    from kd.run import run
+    from kd.training.run import run
 
     cfg = compose("train", overrides=[f"paths.run={folder}", *map(written_out, overrides)])
     return run(cfg, folder)

@@ -19,7 +19,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-_LOADED = ["kd.chain_run", "kd.study", "torch.utils.tensorboard", "torchvision", "sklearn.datasets"]
+_LOADED = [
+    "kd.chains.run",
+    "kd.tuning.study",
+    "torch.utils.tensorboard",
+    "torchvision",
+    "sklearn.datasets",
+]
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(_LOADED)

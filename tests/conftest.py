@@ -9,10 +9,10 @@ import pytest
 import torch
 from commands import Command
 
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 # Configs of these tests name callbacks that lie in their files.
-os.environ["KD_ALLOW_TARGETS"] = ",".join(path.stem for path in Path(__file__).parent.glob("*.py"))
+os.environ["KD_ALLOW_TARGETS"] = ",".join(path.stem for path in Path(__file__).parent.rglob("*.py"))
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 

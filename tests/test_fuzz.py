@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-from kd.cli import explained, written_out
-from kd.config import CONF_DIR, register_models
-from kd.run import run
+from kd.config.command import explained, written_out
+from kd.config.compose import CONF_DIR, register_models
+from kd.training.run import run
 
 CASES = 500
 LIMIT = 60  # seconds that a case may take

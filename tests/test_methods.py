@@ -4,7 +4,7 @@ import re
 
 from commands import ROOT, Command
 
-from kd.config import CONF_DIR
+from kd.config.compose import CONF_DIR
 from kd.methods import rows
 
 ASKED = set(

@@ -15,8 +15,8 @@ from commands import Command
 from conftest import TINY
 from safetensors.torch import load_file
 
-from kd.config import CONF_DIR
-from kd.sealed import seal
+from kd.config.compose import CONF_DIR
+from kd.io.checksums import seal
 
 METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
 TEACHERLESS = ("ce", "tfkd")

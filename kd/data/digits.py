@@ -3,7 +3,7 @@
 import torch
 
 from kd.data.arrays import Arrays
-from kd.data.module import ImageDataModule
+from kd.data.datamodule import ImageDataModule
 from kd.data.splits import stratified_split
 
 TEST_FRACTION, TEST_SEED = 0.2, 1797

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from kd import tensor_file
 from kd.data.arrays import Arrays
+from kd.data.datamodule import ImageDataModule
 from kd.data.decode import decode_all
-from kd.data.module import ImageDataModule
 from kd.data.scan import SPLITS, Listing, scan
 from kd.errors import UserError
-from kd.tensor_file import Stored
+from kd.io import tensors as tensor_file
+from kd.io.tensors import Stored
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # raise it when decoding changes, and every cache is made again

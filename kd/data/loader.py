@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from kd.data.augment import Augmentation
-from kd.data.hashing import stream
+from kd.data.counter_rng import stream
 from kd.data.views import ViewSpace
 from kd.errors import UserError
-from kd.trace import Batch
+from kd.types import Batch
 
 # What a stream of random numbers is for; data.splits uses another.
 ORDER = 1

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kd.data.hashing import stream
+from kd.data.counter_rng import stream
 from kd.errors import UserError
 
 SPLIT = 2  # what the stream of random numbers is for; data.loader uses another

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd.data.hashing import hashed
+from kd.data.counter_rng import hashed
 
 _NO_EPOCHS = (2**32, 2**32 + 1)  # keys of draws that hold for all epochs
 

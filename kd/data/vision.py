@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 
 from kd.data.arrays import Arrays
-from kd.data.module import ImageDataModule
+from kd.data.datamodule import ImageDataModule
 from kd.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -14,14 +14,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import ParamsT
 
 from kd.distillers.deployed import ChangedStudent
-from kd.distillers.lesson import Lesson, key
+from kd.distillers.pairing import Lesson, key
 from kd.distillers.stages import Plan, Stage
 from kd.errors import UserError
 from kd.metrics import Evaluation, Means
 from kd.objectives.base import Objective, Setting
 from kd.schedules import Schedule
 from kd.taps import Taps
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 # TensorBoard's HPARAMS tab ranks by it; callbacks.LogHyperparameters announces it.
 HPARAMS_METRIC = "hp/val_acc"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kd.distillers.base import Distiller
 from kd.metrics import Evaluation
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 class Cohort(Distiller):

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd.distillers.ensembles import ENSEMBLES
-from kd.distillers.lesson import Lesson, Peer
+from kd.distillers.ensemble_logits import ENSEMBLES
+from kd.distillers.pairing import Lesson, Peer
 from kd.distillers.peers import Peers, peer_names
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 class CollaborativeDistiller(Peers):
@@ -23,7 +23,7 @@ class CollaborativeDistiller(Peers):
 
     Args:
         peers: the nets beside the student.
-        ensemble: `mean`, `min_logit` or `min_loss`, see `kd.distillers.ensembles`.
+        ensemble: `mean`, `min_logit` or `min_loss`, see `kd.distillers.ensemble_logits`.
         **student: as `Distiller`.
     """
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kd.distillers.base import Distiller
-from kd.distillers.lesson import Lesson
+from kd.distillers.pairing import Lesson
 from kd.metrics import Evaluation
 from kd.objectives.base import Objective
 from kd.taps import Taps
-from kd.trace import Batch
+from kd.types import Batch
 
 
 class Average(nn.Module):

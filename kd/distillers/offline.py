@@ -6,9 +6,9 @@ from torch import Tensor
 
 from kd.data.loader import TensorLoader
 from kd.distillers.base import Distiller
-from kd.distillers.lesson import Lesson
+from kd.distillers.pairing import Lesson
 from kd.teachers.base import Teacher
-from kd.trace import Batch
+from kd.types import Batch
 
 
 class OfflineDistiller(Distiller):

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from kd.distillers.cohort import Cohort
-from kd.distillers.lesson import Lesson, Peer
-from kd.distillers.replay import Rest, rest_of
+from kd.distillers.pairing import Lesson, Peer
+from kd.distillers.tail import Rest, rest_of
 from kd.errors import UserError
-from kd.results import count_parameters
+from kd.io.result_file import count_parameters
 from kd.taps import Taps
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 class Gate(nn.Module):

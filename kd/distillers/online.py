@@ -17,9 +17,9 @@ from typing import Any
 from torch import Tensor
 
 from kd.distillers.cohort import detached
-from kd.distillers.lesson import Lesson, Peer
+from kd.distillers.pairing import Lesson, Peer
 from kd.distillers.peers import Peers, peer_names
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 class OnlineDistiller(Peers):

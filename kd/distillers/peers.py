@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kd.distillers.cohort import Cohort
-from kd.distillers.lesson import Peer
+from kd.distillers.pairing import Peer
 from kd.errors import UserError
-from kd.results import count_parameters
+from kd.io.result_file import count_parameters
 from kd.taps import Taps
-from kd.trace import Trace
+from kd.types import Trace
 
 
 class Peers(Cohort):

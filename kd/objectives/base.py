@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 class Setting(NamedTuple):

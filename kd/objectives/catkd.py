@@ -20,7 +20,7 @@ from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.heads import frozen_head
 from kd.objectives.maps import paired_maps, resample
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 def class_maps(maps: Tensor, weight: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:

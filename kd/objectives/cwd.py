@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting, check_temperature
 from kd.objectives.maps import paired_maps, resample
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 def channel_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

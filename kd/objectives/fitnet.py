@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import resample
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 class Hint(Objective):

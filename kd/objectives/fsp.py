@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import check_maps
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 VARIANTS = ("paper", "project")
 

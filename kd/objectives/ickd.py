@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import paired_maps
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 def channel_correlation(maps: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.trace import Trace
+from kd.types import Trace
 
 
 def resample(maps: Tensor, size: tuple[int, int]) -> Tensor:

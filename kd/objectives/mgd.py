@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import paired_maps, resample
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 VARIANTS = ("paper", "channels")
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import paired_maps, resample, smaller_size
 from kd.objectives.pairs import ONE_BATCH
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 def similarity_rows(maps: Tensor, width: int) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from kd.objectives.base import Objective, Setting
 from kd.objectives.heads import frozen_head
 from kd.objectives.maps import paired_maps, resample, smaller_size
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 def projector(narrow: int, wide: int, reduction: int) -> nn.Sequential:

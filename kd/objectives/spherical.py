@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_temperature
-from kd.objectives.soft_targets import soft_target_kl
+from kd.objectives.kd import soft_target_kl
 
 _AIMS = ("labels", "teacher")
 

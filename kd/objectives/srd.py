@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.pairs import ONE_BATCH
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 def standardise_dimensions(vectors: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.heads import frozen_head
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 VARIANTS = ("paper", "soft")
 

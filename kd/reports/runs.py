@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from kd.config.record import CONFIG, OVERRIDES
 from kd.errors import UserError, nearest
-from kd.record import CONFIG, OVERRIDES
+from kd.io.checksums import is_intact
 from kd.reports.settings import LOADER, ROLES, Settings, read_settings
-from kd.sealed import is_intact
 
 RESULT = "result.json"
 _TRIALS = ("untested", "pruned")

@@ -42,7 +42,7 @@ def _drawings(board: Leaderboard, folder: Path) -> list[Drawing]:
     if find_spec("matplotlib") is None:
         log.warning("no figures: matplotlib is not installed; pip install -e '.[plots]'")
         return []
-    from kd.reports.figures import draw_figures
+    from kd.reports.figures.select import draw_figures
 
     folder.mkdir()
     drawings, left_out = draw_figures(board, folder)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kd.data.loader import TensorLoader
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 class Teacher(nn.Module, ABC):

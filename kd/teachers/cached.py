@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from kd.data.loader import TensorLoader
 from kd.errors import UserError
-from kd.teachers.answer_cache import AnswerCache
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
-from kd.trace import Batch, Trace
+from kd.teachers.output_cache import AnswerCache
+from kd.types import Batch, Trace
 
 log = logging.getLogger(__name__)
 DTYPES = {"float16": torch.float16, "float32": torch.float32}

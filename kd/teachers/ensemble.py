@@ -18,7 +18,7 @@ from kd.teachers.weighting import (
     mean_of_logits,
     mean_of_probabilities,
 )
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 class EnsembleTeacher(Teacher):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kd.data.loader import TensorLoader
 from kd.taps import Taps
 from kd.teachers.base import Teacher
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 class FrozenTeacher(Teacher):

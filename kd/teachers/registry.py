@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kd.errors import OutOfMemoryError, UserError
-from kd.lock import locked
-from kd.results import read_result
-from kd.teachers.checkpoint import WEIGHTS
+from kd.io.locks import locked
+from kd.io.result_file import read_result
+from kd.io.weights import WEIGHTS
 
 
 class Registry:

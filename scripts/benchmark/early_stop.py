@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalle
 
 from machine import describe
 
-from kd.config import CONF_DIR, register_models
-from kd.run import run
+from kd.config.compose import CONF_DIR, register_models
+from kd.training.run import run
 
 
 class TimeSteps(Callback):

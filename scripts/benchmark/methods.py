@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalle
 from machine import describe, peak_mb, reset_peak
 from project import Project
 
-from kd.build import build_objectives, build_optimizer
-from kd.config import CONF_DIR, plain
+from kd.build.parts import build_objectives, build_optimizer
+from kd.config.compose import CONF_DIR, plain
 from kd.objectives.base import Setting
 from kd.taps import Taps
 

@@ -12,11 +12,11 @@ import torch
 from loops import Images
 from torch import nn
 
-from kd.build import build_net
-from kd.config import CONF_DIR, register_models
+from kd.build.parts import build_net
+from kd.config.compose import CONF_DIR, register_models
 from kd.data.arrays import Arrays
-from kd.data.module import ImageDataModule
-from kd.run import run
+from kd.data.datamodule import ImageDataModule
+from kd.training.run import run
 
 
 class Synthetic(ImageDataModule):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 Shapes = dict[str, tuple[int, ...]]
 

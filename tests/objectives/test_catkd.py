@@ -11,7 +11,7 @@ from torch import nn
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.catkd import ClassAttention, class_map_distance, class_maps
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 def activation(image, weight, grid):

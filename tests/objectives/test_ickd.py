@@ -10,7 +10,7 @@ from contract import Contract
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.ickd import InterChannelCorrelation, channel_correlation, correlation_distance
-from kd.trace import Trace
+from kd.types import Trace
 
 SETTING = Setting(5, torch.arange(10) % 5)
 

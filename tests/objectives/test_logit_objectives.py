@@ -9,7 +9,7 @@ import torch
 
 import kd.objectives
 from kd.objectives.base import LogitObjective
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 # For constructors that ask for more than they have defaults for.
 ARGUMENTS = {"temperature": 4.0}

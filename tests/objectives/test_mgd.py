@@ -10,7 +10,7 @@ from contract import Contract
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.mgd import MaskedGenerative, random_mask
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 SETTING = Setting(5, torch.arange(10) % 5)
 

@@ -11,7 +11,7 @@ from torch import nn
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.simkd import ReusedClassifier
-from kd.trace import Trace
+from kd.types import Trace
 
 
 def projected(maps, layers):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from contract import Contract
 
-from kd.objectives.soft_targets import soft_target_kl
+from kd.objectives.kd import soft_target_kl
 from kd.objectives.spherical import Spherical
 
 

@@ -11,7 +11,7 @@ from contract import Contract
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.srd import SimpleRecipe, log_sum
-from kd.trace import Trace
+from kd.types import Trace
 
 SETTING = Setting(5, torch.arange(10) % 5)
 

@@ -13,7 +13,7 @@ from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.heads import frozen_head
 from kd.objectives.srrl import SoftmaxRegression
-from kd.trace import Batch, Trace
+from kd.types import Batch, Trace
 
 
 def linear(rows, layer):

@@ -1,0 +1,254 @@
+"""The Lightning data module that every image data set derives from."""
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+
+from kd.data.arrays import Arrays, Pool, digest
+from kd.data.augment import Augmentation
+from kd.data.loader import EpochSampler, TensorLoader
+from kd.data.splits import Split, check_normalisation, make_split
+from kd.data.views import Identity, Limited, ViewSpace
+from kd.errors import UserError
+from kd.types import Batch
+
+
+class ImageDataModule(LightningDataModule, ABC):
+    """Images in memory as uint8; a subclass says where they come from (`fetch`, `load`).
+
+    `prepare_data()` downloads or decodes, `setup()` loads, splits and, with a trainer attached,
+    moves to its device; both may be called by hand before training and any number of times. The
+    test set is the data set's own and never enters training or validation.
+
+    Args:
+        name: for messages and result tables.
+        batch_size: training images a step, over all devices together.
+        eval_batch_size: validation and test images a step, on each device.
+        val_fraction: share of the training images, in (0, 1), held out class by class for
+            validation; not used where the data set brings a validation set.
+        seed: draws the order and the views; the model's seed plays no part in them.
+        split_seed: draws the validation split, so that runs of other seeds are still scored alike.
+        view: the training views; None: `Identity()`. Evaluation shows images as they are.
+        views: show each image in so many views of the space, drawn by `seed`; None: in all.
+        channels_last: hand out images in that memory layout.
+        augment: a further change of whole training batches; None: there is none.
+        mean, std: normalisation per channel on the 0..1 scale; None: that of the training split.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        batch_size: int,
+        eval_batch_size: int = 512,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+        split_seed: int = 0,
+        view: ViewSpace | None = None,
+        views: int | None = None,
+        augment: Augmentation | None = None,
+        channels_last: bool = False,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+    ) -> None:
+        super().__init__()
+        for key, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
+            if size < 1:
+                raise ValueError(f"{key} must be ≥ 1, got {size!r}")
+        if not 0 <= val_fraction < 1:
+            raise ValueError(f"val_fraction must be in (0, 1), got {val_fraction!r}")
+        for key, value in {"seed": seed, "split_seed": split_seed}.items():
+            if not 0 <= value < 2**63:
+                raise ValueError(f"{key} must be ≥ 0 and below 2**63, got {value!r}")
+        if not isinstance(view, ViewSpace | None):
+            raise ValueError(f"view must be a ViewSpace, got {view!r}")
+        self.name: str = name
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.val_fraction, self.seed, self.split_seed = val_fraction, seed, split_seed
+        if not isinstance(augment, Augmentation | None):
+            raise ValueError(f"augment must be an Augmentation, got {augment!r}")
+        self.view: ViewSpace = view or Identity()
+        self.views, self.augment = views, augment
+        self.channels_last = channels_last
+        _ = self.view_space  # refuses a bad number of views
+        self._normalisation = check_normalisation(mean, std)
+        self._pool = Pool()
+        self._split: Split | None = None
+
+    @abstractmethod
+    def load(self) -> Arrays:
+        """Read the data set from where `fetch` left it. UserError if it is missing or damaged."""
+
+    def fetch(self) -> None:
+        """Download or decode, once a machine. UserError if that fails."""
+
+    def variant(self, **settings: Any) -> Self:
+        """The same data and split with another `batch_size`, `seed`, `views` or `augment`.
+
+        The tensors are shared.
+        """
+        other = copy.copy(self)
+        other.trainer = None
+        for name, value in settings.items():
+            setattr(other, name, value)
+        return other
+
+    @property
+    def view_space(self) -> ViewSpace:
+        """The views that training draws from."""
+        return self.view if self.views is None else Limited(self.view, self.views)
+
+    def prepare_data(self) -> None:
+        if self._pool.arrays is None:
+            self.fetch()
+
+    def setup(self, stage: str | None = None) -> None:
+        arrays = self._pool.load(self.load, self.name)
+        if self._split is None:
+            own = arrays.val_targets is not None
+            if not own and not self.val_fraction:
+                raise UserError(f"data {self.name!r}: data.val_fraction must be in (0, 1), got 0")
+            fraction = 0.0 if own else self.val_fraction
+            images, targets = arrays.train_images, arrays.train_targets
+            self._split = make_split(
+                images, targets, fraction, self.split_seed, self._normalisation
+            )
+        if self.trainer is not None:
+            self._pool.move(self.trainer.strategy.root_device)
+
+    def train_dataloader(self) -> TensorLoader:
+        """A fresh loader: this rank's share of each shuffled batch, without an incomplete last one.
+
+        UserError if the devices cannot share a batch evenly: unequal shares would weight images
+        unequally in the gradient.
+        """
+        trainer = self.trainer
+        world_size = trainer.world_size if trainer else 1
+        if self.batch_size % world_size:
+            raise UserError(
+                f"data.batch_size={self.batch_size} does not divide among {world_size} devices; "
+                f"use a multiple of {world_size}"
+            )
+        sampler = EpochSampler(
+            self.split.train,
+            self.batch_size,
+            seed=self.seed,
+            shuffle=not getattr(trainer, "overfit_batches", 0),
+            rank=trainer.global_rank if trainer else 0,
+            world_size=world_size,
+        )
+        if self.augment is not None:
+            self.augment.num_classes = self.num_classes
+        images, targets = self.arrays.train_images, self.arrays.train_targets
+        return self._loader(images, targets, sampler, self.view_space, self.augment)
+
+    def val_dataloader(self) -> TensorLoader:
+        """All validation images in order, on every device, so that metrics are exact."""
+        arrays = self.arrays
+        if arrays.val_images is not None and arrays.val_targets is not None:
+            return self._evaluation(arrays.val_images, arrays.val_targets, None)
+        return self._evaluation(arrays.train_images, arrays.train_targets, self.split.val)
+
+    def test_dataloader(self) -> TensorLoader:
+        """All test images in order, on every device; `index` is the position in the test set."""
+        return self._evaluation(self.arrays.test_images, self.arrays.test_targets, None)
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Leave alone what is there already, as it is where the data fit the device."""
+        if batch.input.device == device:
+            return batch
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+
+    @property
+    def arrays(self) -> Arrays:
+        if self._pool.arrays is None:
+            raise RuntimeError(f"data {self.name!r}: call prepare_data() and setup() first")
+        return self._pool.arrays
+
+    @property
+    def split(self) -> Split:
+        """Which samples train and validate, and the normalisation in use."""
+        if self._split is None:
+            raise RuntimeError(f"data {self.name!r}: call prepare_data() and setup() first")
+        return self._split
+
+    @property
+    def in_channels(self) -> int:
+        return self.arrays.train_images.shape[1]
+
+    @property
+    def image_size(self) -> int:
+        """Height and width, which are equal."""
+        return self.arrays.train_images.shape[2]
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.arrays.class_names
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def num_samples(self) -> dict[str, int]:
+        """Images in train, val and test, and in the pool that the training `index` counts in."""
+        own, test = self.arrays.val_targets, self.arrays.test_targets
+        sizes = {"train": self.split.train, "val": self.split.val if own is None else own}
+        sizes |= {"test": test, "pool": self.arrays.train_targets}
+        return {name: len(samples) for name, samples in sizes.items()}
+
+    def images_fingerprint(self, split: str) -> str:
+        """Identity of what a net can see of `train` (the whole pool) or `test`.
+
+        These are images and normalisation: where mean and std are given it is the same for every
+        validation split, batch size and seed.
+        """
+        images = self._pool.digest((f"{split}_images",))
+        return digest([images, self.split.mean, self.split.std])
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of everything: images, targets, class names, split, normalisation."""
+        return digest([self._pool.digest(Arrays._fields), *self.split])
+
+    def _evaluation(self, images: Tensor, targets: Tensor, rows: Tensor | None) -> TensorLoader:
+        rows = torch.arange(len(targets)) if rows is None else rows
+        sampler = EpochSampler(rows, self.eval_batch_size, shuffle=False, drop_last=False)
+        return self._loader(images, targets, sampler, Identity())
+
+    def _loader(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        sampler: EpochSampler,
+        view: ViewSpace,
+        augment: Augmentation | None = None,
+    ) -> TensorLoader:
+        sampler.rows = sampler.rows.to(images.device)
+        return TensorLoader(
+            images,
+            targets,
+            sampler,
+            view_space=view,
+            seed=self.seed,
+            mean=self.split.mean,
+            std=self.split.std,
+            augmentation=augment,
+            channels_last=self.channels_last,
+            finished=self._finished_batches if self.trainer else None,
+        )
+
+    def _finished_batches(self) -> int:
+        """Batches of this epoch whose step is done: where Lightning itself goes on after a resume.
+
+        A loader only knows what it handed out, which is one more when a step is interrupted.
+        """
+        assert self.trainer is not None
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return progress.processed  # type: ignore[attr-defined]

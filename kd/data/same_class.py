@@ -1,0 +1,38 @@
+"""Another sample of the same class for every sample."""
+
+import torch
+from torch import Tensor
+
+from kd.data.counter_rng import hashed
+
+PARTNER = 4  # what the random numbers are for; kd.data.loader and kd.data.splits use others
+
+
+class Partners:
+    """Draws each sample's partner from the other samples of its class, uniformly.
+
+    Args:
+        rows: the samples to draw from, positions in the pool [M], int64; one that is asked for must
+            be among them.
+        targets: labels of the pool [N], int64, on the same device.
+    """
+
+    def __init__(self, rows: Tensor, targets: Tensor) -> None:
+        rows = rows.sort().values  # their order is the epoch's, and must not matter
+        self._by_class = rows[targets[rows].argsort(stable=True)]
+        self._targets = targets
+        self._count = torch.bincount(targets[rows])  # of each class [K]
+        self._first = self._count.cumsum(0) - self._count  # where each begins in _by_class [K]
+        self._place = torch.zeros_like(targets)  # of each sample in _by_class [N]
+        self._place[self._by_class] = torch.arange(len(rows), device=rows.device)
+
+    def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
+        """The partners [B] of samples `index` [B]; the only sample of a class is its own.
+
+        A pure function of (seed, epoch, index), whatever the order of batches.
+        """
+        label = self._targets[index]
+        first, count = self._first[label], self._count[label]
+        # 1 … count − 1 steps on, around the class
+        steps = 1 + ((hashed(index, seed, PARTNER, epoch) * (count - 1)) >> 32)
+        return self._by_class[first + (self._place[index] - first + steps) % count]

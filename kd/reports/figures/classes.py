@@ -1,0 +1,73 @@
+"""Accuracy class by class, where runs recorded it."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from kd.plots.style import BLUE, RED, Plan, Theme, axes, file_name, legend_below
+from kd.reports.leaderboard import Group, Leaderboard
+from kd.reports.rows import Row
+
+_KEY = "test/acc_per_class"
+_MOST_CLASSES = 30
+Series = dict[str, NDArray[np.float64]]
+
+
+def plan(board: Leaderboard) -> Iterator[Plan]:
+    """One figure for each group: the row that is best on validation, its teacher, the baseline."""
+    for group in board.groups:
+        series = _series(group)
+        if not series:
+            continue
+        order = np.argsort(np.ptp(list(series.values()), axis=0), kind="stable")[::-1]
+        chosen = sorted(order[:_MOST_CLASSES].tolist())
+        caption = "Test accuracy of each class in percent, mean over seeds."
+        if len(order) > _MOST_CLASSES:
+            caption += f" The {_MOST_CLASSES} classes of {len(order)} on which they differ most."
+        title = f"Accuracy by class ({group.title})"
+        draw = partial(_draw, series, chosen)
+        yield Plan(file_name("classes", group.title), title, caption, draw)
+
+
+def _series(group: Group) -> Series:
+    rows = [row for row in group.rows if _mean(row, _KEY) is not None]
+    if not rows:
+        return {}
+    best = max(rows, key=lambda row: row.mean("val/acc") or 0)
+    teacher = f"teacher {best.settings['teacher']}"
+    found = {
+        teacher: _mean(best, f"teacher/{_KEY}"),
+        group.baseline.label: _mean(group.baseline, _KEY),
+        best.label: _mean(best, _KEY),
+    }
+    return {name: 100 * values for name, values in found.items() if values is not None}
+
+
+def _mean(row: Row, key: str) -> NDArray[np.float64] | None:
+    """A list of every run, averaged over the runs [classes]; None where one has none."""
+    lists: list[Any] = [run.result.get(key) for run in row.runs.values()]
+    if not all(isinstance(values, list) and values for values in lists):
+        return None
+    found: NDArray[np.float64] = np.mean(lists, axis=0)
+    return found
+
+
+def _draw(series: Series, chosen: list[int], theme: Theme) -> Figure:
+    figure, ax = axes(theme, 1.0 + 0.2 * len(chosen))
+    marks = [("s", theme.muted), ("D", RED), ("o", BLUE)][-len(series) :]
+    values = np.array(list(series.values()))[:, chosen]  # [series, classes]
+    ax.hlines(range(len(chosen)), values.min(0), values.max(0), color=theme.rule, linewidth=2)
+    for (mark, colour), name, row in zip(marks, series, values, strict=True):
+        ax.plot(row, range(len(chosen)), mark, color=colour, markersize=5, label=name)
+    ax.set_yticks(range(len(chosen)), [str(c) for c in chosen])
+    ax.set_ylim(len(chosen) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylabel("class")
+    ax.set_xlabel("test accuracy, percent")
+    ax.grid(axis="x")
+    legend_below(figure, *ax.get_legend_handles_labels(), handletextpad=0.1)
+    return figure

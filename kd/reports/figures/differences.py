@@ -1,0 +1,56 @@
+"""Each row's difference from the baseline, with its interval and every seed."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kd.plots.style import BLUE, RED, Plan, Theme, axes, file_name, fitted
+from kd.reports.leaderboard import Leaderboard
+from kd.reports.rows import Row
+from kd.reports.statistics import BETTER, WORSE
+
+_MOST_ROWS = 60
+
+
+def plan(board: Leaderboard) -> Iterator[Plan]:
+    """One figure for each group in which something is compared."""
+    for group in board.groups:
+        rows = [row for row in group.rows if row.against is not None][:_MOST_ROWS]
+        if rows:
+            caption = (
+                f"Test accuracy minus that of {group.baseline.label} at the same seed: mean, 95 % "
+                "bootstrap interval and, small, each seed. Filled: distinguished after Holm's "
+                "correction."
+            )
+            name = file_name("difference", group.title)
+            title = f"Difference from {group.baseline.label} ({group.title})"
+            yield Plan(name, title, caption, partial(_draw, rows))
+
+
+def _draw(rows: list[Row], theme: Theme) -> Figure:
+    figure, ax = axes(theme, 0.75 + 0.235 * len(rows))
+    ax.axvline(0, color=theme.muted, linewidth=0.9)
+    for y, row in enumerate(rows):
+        _one(ax, y, row, theme)
+    ax.set_yticks(range(len(rows)), [fitted(row.label) for row in rows], color=theme.ink)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="x")
+    ax.set_xlabel("percentage points")
+    return figure
+
+
+def _one(ax: Axes, y: int, row: Row, theme: Theme) -> None:
+    paired = row.against
+    assert paired is not None
+    colour = {BETTER: BLUE, WORSE: RED}.get(paired.verdict or "", theme.muted)
+    fill = colour if paired.verdict in (BETTER, WORSE) else theme.paper
+    if paired.interval is not None:
+        ax.plot([100 * end for end in paired.interval], [y, y], color=colour, linewidth=1.6)
+    if paired.seeds > 1:
+        points = [100 * d for d in paired.differences]
+        ax.plot(points, [y] * len(points), "o", color=colour, alpha=0.45, markersize=2.6, mew=0)
+    ax.plot(100 * paired.mean, y, "o", color=colour, mfc=fill, mew=1.3, markersize=5.5)

@@ -1,0 +1,112 @@
+"""Accuracy against what it costs, and the rows that none beats in both (the Pareto front)."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+from kd.plots.style import BLUE, Plan, Theme, axes, file_name, legend_below
+from kd.reports.leaderboard import Leaderboard
+from kd.reports.rows import Row
+
+_MOST_NAMES = 8
+
+
+class Cost(NamedTuple):
+    """A key of result.json, what an axis calls it, and whether more of it is better."""
+
+    key: str
+    axis: str
+    more_is_better: bool
+    note: str
+
+
+_COSTS = (
+    Cost("student/params", "parameters of the student", False, ""),
+    Cost(
+        "images_per_second",
+        "images trained a second",
+        True,
+        " Speed is that of training, on the machine and beside the jobs it ran with.",
+    ),
+)
+
+
+class Point(NamedTuple):
+    cost: float
+    accuracy: float
+    label: str
+
+
+def plan(board: Leaderboard) -> Iterator[Plan]:
+    """One figure for each data set and cost, if at least two costs are known."""
+    for data in dict.fromkeys(str(row.settings["data"]) for row in board.rows):
+        rows = [row for row in board.rows if row.settings["data"] == data]
+        for cost in _COSTS:
+            points = [point for row in rows if (point := _point(row, cost.key))]
+            if len({point.cost for point in points}) > 1:
+                title = f"Accuracy against {cost.axis} ({data})"
+                caption = (
+                    "Mean test accuracy over seeds. The line joins the rows that none beats in "
+                    f"both, the best of them by number; the others are grey.{cost.note}"
+                )
+                draw = partial(_draw, points, cost)
+                yield Plan(file_name("accuracy", cost.key, data), title, caption, draw)
+
+
+def _point(row: Row, key: str) -> Point | None:
+    cost = row.mean(key)
+    return None if not cost else Point(cost, 100 * row.accuracy, row.title)
+
+
+def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
+    """The points that no other equals or beats in both, cheapest first."""
+    sign = -1 if more_is_better else 1
+    found: list[Point] = []
+    for point in sorted(points, key=lambda p: (sign * p.cost, -p.accuracy)):
+        if not found or point.accuracy > found[-1].accuracy:
+            found.append(point)
+    return found
+
+
+def _draw(points: list[Point], cost: Cost, theme: Theme) -> Figure:
+    best = front(points, cost.more_is_better)
+    named = sorted(best, key=lambda point: -point.accuracy)[:_MOST_NAMES]
+    figure, ax = axes(theme, 2.9 + 0.19 * len(named))
+    others = [point for point in points if point not in best]
+    ax.plot(*_xy(others), "o", color=theme.muted, alpha=0.55, markersize=4, mew=0)
+    ax.plot(*_xy(best), "o-", color=BLUE, markersize=5.5, linewidth=1.2)
+    keys = [_number(ax, n, point, cost, theme) for n, point in enumerate(named, 1)]
+    legend_below(figure, keys, [point.label for point in named], handletextpad=0.2)
+    _scale(ax, points)
+    ax.margins(y=0.12)
+    ax.grid()
+    ax.set_xlabel(cost.axis)
+    ax.set_ylabel("test accuracy, percent")
+    return figure
+
+
+def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    return [point.cost for point in points], [point.accuracy for point in points]
+
+
+def _number(ax: Axes, number: int, point: Point, cost: Cost, theme: Theme) -> Line2D:
+    """Number a point of the front on its empty side; returns the number for the legend."""
+    place, side = (point.cost, point.accuracy), 7 if cost.more_is_better else -7
+    ax.annotate(str(number), place, (side, 4), textcoords="offset points", ha="center", fontsize=8)
+    return Line2D([], [], linestyle="", marker=f"${number}$", color=theme.ink, mew=0, markersize=6)
+
+
+def _scale(ax: Axes, points: Sequence[Point]) -> None:
+    """A logarithmic axis with 1, 2 and 5 written out, where costs span more than threefold."""
+    low, high = min(p.cost for p in points), max(p.cost for p in points)
+    if high > 3 * low:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(low / 1.4, high * 1.4)
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))

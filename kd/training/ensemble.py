@@ -1,0 +1,49 @@
+"""How an ensemble is acquired: member by member, then combined."""
+
+import logging
+from collections.abc import Iterable
+
+import torch
+from omegaconf import DictConfig
+
+from kd.config.compose import plain
+from kd.config.members import member_configs
+from kd.data.datamodule import ImageDataModule
+from kd.teachers.ensemble import EnsembleTeacher
+from kd.training.teacher import Teaching, Train, acquire_teacher
+
+log = logging.getLogger(__name__)
+
+_SETTINGS = ("combine", "weighting", "weights", "temperature", "features")
+
+
+def acquire_ensemble(
+    cfg: DictConfig,
+    data: ImageDataModule,
+    wanted: Iterable[str],
+    device: torch.device,
+    train: Train,
+) -> Teaching:
+    """Acquire every member as a teacher of its own, and test what they say together.
+
+    Only the member `teacher.features` records taps. Arguments and errors are those of
+    `acquire_teacher`.
+    """
+    features, taps = cfg.teacher.features, tuple(wanted)
+    members = {
+        name: acquire_teacher(alone, data, taps if name == features else (), device, train)
+        for name, alone in member_configs(cfg).items()
+    }
+    settings = {key: plain(cfg.teacher[key]) for key in _SETTINGS}
+    teacher = EnsembleTeacher({name: m.teacher for name, m in members.items()}, **settings)
+    logits = teacher.combined(torch.stack([m.test_logits for m in members.values()]))
+    accuracy = (logits.argmax(1) == data.arrays.test_targets.cpu()).float().mean().item()
+    log.info("teachers %s together: test accuracy %.4f", " + ".join(members), accuracy)
+    return Teaching(
+        teacher,
+        logits,
+        accuracy,
+        source=", ".join(m.source for m in members.values()),
+        seconds=sum(m.seconds for m in members.values()),
+        members={name: m.test_acc for name, m in members.items()},
+    )

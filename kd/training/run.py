@@ -1,0 +1,294 @@
+"""One run from config to result.json; a teacher's own training is such a run too."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from kd.build.parts import (
+    build_data,
+    build_distiller,
+    build_net,
+    build_objectives,
+    build_peers,
+    build_trainer,
+    distiller_class,
+)
+from kd.callbacks.checkpoint import LAST, begin_from, find_own
+from kd.config.compose import config_hash, plain, settings
+from kd.config.members import is_ensemble
+from kd.config.record import CONFIG, write_record
+from kd.data.datamodule import ImageDataModule
+from kd.distillers.base import Distiller
+from kd.distillers.pairing import Lesson, key
+from kd.errors import UserError
+from kd.io.locks import alone_in
+from kd.io.result_file import git_commit, library_versions, read_result, write_result
+from kd.io.weights import load_weights
+from kd.objectives.base import Objective
+from kd.training.ensemble import acquire_ensemble
+from kd.training.error_hints import advice
+from kd.training.evaluate import Ready, Result, finish
+from kd.training.figures import check_drawing
+from kd.training.teacher import Teaching, acquire_teacher
+from kd.validation.check import check_config
+
+log = logging.getLogger(__name__)
+
+# Lightning sets its level when imported, so Hydra's logging config cannot; what it says below a
+# warning is advertisement and advice for other kinds of loaders.
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+# A frozen teacher is meant to be in eval mode.
+warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+# A run that is resumed goes on in its own folder.
+warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
+# Nothing is logged between epochs, so there is no interval to be too long.
+warnings.filterwarnings("ignore", r"The number of training batches \(\d+\) is smaller than")
+# Figures of validation and test are synchronised already, by the metrics that they come from.
+warnings.filterwarnings("ignore", r"It is recommended to use `self.log\(.*sync_dist=True")
+# Lightning 2.6 with torch 2.15, nothing a user can act on.
+warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)")
+
+_ROLES = ("method", "teacher", "student", "data", "mode")
+
+
+def run(
+    cfg: DictConfig,
+    folder: Path,
+    data: ImageDataModule | None = None,
+    callbacks: Sequence[Callback] = (),
+    test: bool = True,
+    hydra: DictConfig | None = None,
+) -> Result:
+    """Distil one student and leave `folder/result.json`, whatever happens.
+
+    Args:
+        cfg: the composed config.
+        folder: the run's folder.
+        data: the data, where they are in memory already.
+        callbacks: what watches the student's training beside the configured callbacks.
+        test: False leaves the test set alone; the status is then `untested`.
+        hydra: Hydra's part of the config, recorded beside; None where the run is part of another.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        UserError: a mistake in the config or the files, a diverging loss, or another process that
+            is at work in the folder.
+        SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
+    """
+    # The other processes of several devices share the folder with the first.
+    with nullcontext() if _rank() else alone_in(folder):
+        return _run(cfg, folder, data, callbacks, test, hydra)
+
+
+def _run(
+    cfg: DictConfig,
+    folder: Path,
+    data: ImageDataModule | None,
+    callbacks: Sequence[Callback],
+    test: bool,
+    hydra: DictConfig | None,
+) -> Result:
+    result: Result = {"status": "failed"}
+    result |= {role: plain(OmegaConf.select(cfg, f"{role}.name")) for role in _ROLES}
+    done = (read_result(folder) or {}).get("status") == "completed"  # to go on from, in another way
+    begun = False
+    try:
+        check_config(cfg)
+        resume = _resume_point(cfg, folder)
+        result |= {"seed": cfg.seed, "config_hash": config_hash(cfg), "git_commit": git_commit()}
+        result |= {"threads": torch.get_num_threads()}
+        if not (folder / CONFIG).is_file():
+            rank_zero_only(write_record)(folder, cfg, hydra)
+        ready = _prepare(cfg, folder, data, callbacks)
+        begun = True
+        rank_zero_only(_begin)(folder, cfg, hydra, result if done else None)
+        _fit(ready.trainer, ready.distiller, ready.data, resume)
+        result |= finish(cfg, folder, ready, test)
+        result["status"] = "completed" if test else "untested"
+    except (KeyboardInterrupt, SystemExit) as stop:
+        result["error"] = "interrupted"
+        raise SystemExit(_exit_code(stop)) from None
+    except Exception as error:
+        result["error"] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        if begun or not done:  # a mistake costs no finished run
+            rank_zero_only(write_result)(folder, result | {"versions": library_versions()})
+    return result
+
+
+def _begin(folder: Path, cfg: DictConfig, hydra: DictConfig | None, result: Result | None) -> None:
+    """From here on the folder is this run's; `result` takes the place of a finished one."""
+    write_record(folder, cfg, hydra)
+    if result is not None:
+        write_result(folder, result | {"error": "not finished"})
+
+
+def _exit_code(stop: BaseException) -> int:
+    """128 + the signal's number; Lightning itself ends with 0 or 1."""
+    if isinstance(stop, SystemExit) and stop.code in (130, 143):
+        return int(stop.code)  # a teacher's own run was interrupted, within this one
+    return 143 if isinstance(stop, SIGTERMException) else 130
+
+
+def _prepare(
+    cfg: DictConfig, folder: Path, data: ImageDataModule | None, callbacks: Sequence[Callback]
+) -> Ready:
+    trainer = build_trainer(cfg, folder, settings(cfg), callbacks)
+    _refuse_stray_process(trainer)
+    start = _start_point(cfg)
+    data = data or build_data(cfg)
+    check_drawing(plain(cfg.figures), data)
+    objectives, plan = build_objectives(cfg)
+    _refuse_several_devices(cfg, trainer, objectives)
+    teaching = _acquire(cfg, data, objectives, trainer)
+    seed_everything(cfg.seed, verbose=False)
+    distiller = build_distiller(
+        cfg,
+        student=_student(cfg, data, start),
+        objectives=objectives,
+        plan=plan,
+        num_classes=data.num_classes,
+        **_teachers(cfg, data, teaching),
+    )
+    lessons = distiller.build_adapters(_zero_batch(data), data.arrays.train_targets)
+    rank_zero_only(_print_taps)(cfg, distiller, lessons)
+    if cfg.compile is not None:
+        distiller.compile_nets(cfg.compile)
+    # Adapters drew random numbers; from here on every method starts from the same state.
+    seed_everything(cfg.seed, verbose=False)
+    return Ready(data, trainer, distiller, teaching)
+
+
+def _fit(
+    trainer: Trainer, distiller: Distiller, data: ImageDataModule, resume: Path | None
+) -> None:
+    try:
+        trainer.fit(distiller, datamodule=data, ckpt_path=resume, weights_only=True)
+    except (ValueError, MemoryError, OverflowError, RuntimeError) as error:
+        if (told := advice(error, data.batch_size)) is None:
+            raise
+        raise told from error
+
+
+def _acquire(
+    cfg: DictConfig, data: ImageDataModule, objectives: dict[str, Objective], trainer: Trainer
+) -> Teaching | None:
+    needed = any(objective.needs_teacher for objective in objectives.values())
+    if not needed or distiller_class(cfg).taught_by != "teacher":
+        return None
+    wanted = [tap for objective in objectives.values() for tap in objective.teacher_taps]
+    acquire = acquire_ensemble if is_ensemble(cfg) else acquire_teacher
+    return acquire(cfg, data, wanted, trainer.strategy.root_device, run)
+
+
+def _teachers(cfg: DictConfig, data: ImageDataModule, teaching: Teaching | None) -> dict[str, Any]:
+    """Whoever teaches the student, as the mode's class takes it; itself needs no mention."""
+    taught_by = distiller_class(cfg).taught_by
+    if taught_by == "peers":
+        return {"peers": build_peers(cfg, data)}
+    if taught_by == "teacher" and teaching is not None:
+        return {"teacher": teaching.teacher, "test_logits": teaching.test_logits}
+    return {}
+
+
+def _rank() -> int:
+    return getattr(rank_zero_only, "rank", 0)
+
+
+def _refuse_stray_process(trainer: Trainer) -> None:
+    """One that would train and write nothing, as it takes itself for a helper of the first."""
+    if _rank() and trainer.world_size == 1:
+        raise UserError(
+            f"the environment (RANK, LOCAL_RANK or SLURM_PROCID) says that this is process "
+            f"{_rank()} of several, but trainer.devices is 1: unset it, or start one process, as "
+            "hydra/launcher=slurm does for every job"
+        )
+
+
+def _refuse_several_devices(
+    cfg: DictConfig, trainer: Trainer, objectives: dict[str, Objective]
+) -> None:
+    """Before a teacher is trained: what needs the whole batch cannot have it in parts."""
+    if trainer.world_size == 1:
+        return
+    reasons = [(f"mode={cfg.mode.name}", distiller_class(cfg).one_device)]
+    reasons += [(f"method={cfg.method.name}", term.one_device) for term in objectives.values()]
+    for place, reason in reasons:
+        if reason:
+            raise UserError(f"{place} runs on one device: {reason}; use trainer.devices=1")
+
+
+def _resume_point(cfg: DictConfig, folder: Path) -> Path | None:
+    """The state to go on from: what this run left when it was interrupted, or one that is named."""
+    states = folder / "checkpoints"
+    file = find_own(states, config_hash(cfg))
+    if file is None and cfg.resume is not None:
+        path = Path(cfg.resume)
+        file = path / "checkpoints" / LAST if path.is_dir() else path
+        if not file.is_file():
+            raise UserError(f"resume={cfg.resume}: there is no checkpoint {file}")
+    if (states / LAST).is_file() and (file is None or file.parent.resolve() != states.resolve()):
+        raise UserError(
+            f"{states / LAST} is of a run with another configuration, and would be lost; choose "
+            "another folder with hydra.run.dir=…, delete this one, or go on from that state with "
+            f"resume={states / LAST}"
+        )
+    if file is not None:
+        begin_from(file, states, cfg.optimizer._target_)
+        log.info("going on from %s", file)
+    return file
+
+
+def _start_point(cfg: DictConfig) -> Path | None:
+    """Where the student's first weights lie; missing ones are found before a teacher is trained."""
+    path = cfg.student.get("checkpoint")  # a teacher's own training has none
+    if path is not None and not Path(path).exists():
+        raise UserError(f"student.checkpoint={path}: there is no such file or folder")
+    return None if path is None else Path(path)
+
+
+def _student(cfg: DictConfig, data: ImageDataModule, start: Path | None) -> nn.Module:
+    net = build_net(cfg, "student", data)
+    if start is not None:
+        try:
+            load_weights(net, start)
+        except UserError as error:
+            raise UserError(f"student.checkpoint={start}: {error}") from error
+    return net
+
+
+def _zero_batch(data: ImageDataModule) -> torch.Tensor:
+    return torch.zeros(2, data.in_channels, data.image_size, data.image_size)
+
+
+def _print_taps(cfg: DictConfig, distiller: Distiller, lessons: dict[str, Lesson]) -> None:
+    table = Table(title="matched taps, shapes without the batch")
+    for column in ("objective", f"student {cfg.student.name}", f"teacher {cfg.teacher.name}"):
+        table.add_column(column)
+    for lesson, (student, teacher, *_) in lessons.items():
+        if teacher is None:
+            continue
+        for name, term in distiller.terms_of(lesson).items():
+            for ours, theirs in zip(term.student_taps, term.teacher_taps, strict=False):
+                pairs = (student, ours), (teacher, theirs)
+                shapes = [list(trace.taps[tap].shape[1:]) for trace, tap in pairs]
+                named = key(lesson, name), f"{ours} {shapes[0]}", f"{theirs} {shapes[1]}"
+                table.add_row(*named)
+    if table.row_count:
+        Console().print(table)

@@ -1,0 +1,105 @@
+"""An ensemble: its members, and how they are combined."""
+
+from collections.abc import Iterator
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from kd.config.compose import member_names, model_config
+from kd.errors import UserError, nearest
+from kd.teachers.weighting import BY_SAMPLE, COMBINATIONS, WEIGHTINGS
+from kd.validation.numbers import is_number
+
+
+def settings_problems(cfg: DictConfig) -> Iterator[str]:
+    """Check what an ensemble is made of, value by value."""
+    teacher = cfg.teacher
+    if not isinstance(teacher.members, ListConfig) or len(teacher.members) < 2:
+        yield (
+            f"teacher.members={teacher.members}: must be a list of two models or more, "
+            "such as [resnet20,resnet14]; a single one is teacher=NAME"
+        )
+        return
+    yield from _unknown_models(cfg)
+    for key, valid in (("combine", COMBINATIONS), ("weighting", WEIGHTINGS)):
+        if teacher[key] not in valid:
+            yield f"teacher.{key}={teacher[key]}: there is no such {key}; " + nearest(
+                teacher[key], valid
+            )
+    yield from _checkpoints(cfg)
+    yield from _weights(cfg)
+    names = member_names(teacher.members)
+    if teacher.features is not None and teacher.features not in names:
+        hint = nearest(teacher.features, names)
+        yield f"teacher.features={teacher.features}: there is no such member; {hint}"
+
+
+def _unknown_models(cfg: DictConfig) -> Iterator[str]:
+    for model in dict.fromkeys(cfg.teacher.members):
+        try:
+            model_config(model)
+        except UserError as error:
+            yield f"teacher.members: {error}"
+
+
+def _checkpoints(cfg: DictConfig) -> Iterator[str]:
+    paths, count = cfg.teacher.checkpoints, len(cfg.teacher.members)
+    if cfg.teacher.checkpoint is not None:
+        yield (
+            f"teacher.checkpoint={cfg.teacher.checkpoint}: an ensemble has teacher.checkpoints, "
+            f"a list of {count} (null in it: from the registry, or trained now)"
+        )
+    if paths is None:
+        return
+    if not isinstance(paths, ListConfig) or len(paths) != count:
+        yield f"teacher.checkpoints={paths}: must be a list of {count}, one for each member"
+    elif not all(isinstance(path, str | None) for path in paths):
+        yield f"teacher.checkpoints={paths}: each must be a path or null"
+
+
+def _weights(cfg: DictConfig) -> Iterator[str]:
+    weights, weighting = cfg.teacher.weights, cfg.teacher.weighting
+    count = len(cfg.teacher.members)
+    if weighting != "fixed":
+        if weights is not None:
+            yield f"teacher.weights={weights}: teacher.weighting={weighting} has its own; use fixed"
+        return
+    listed = list(weights) if isinstance(weights, ListConfig) else []
+    numbers = all(is_number(weight) and weight >= 0 for weight in listed)
+    if len(listed) != count or not numbers or sum(listed) <= 0:
+        yield (
+            f"teacher.weights={weights}: teacher.weighting=fixed needs {count} numbers ≥ 0, "
+            "one for each member, and one of them > 0"
+        )
+
+
+def combination_problems(cfg: DictConfig) -> Iterator[str]:
+    """Look for settings that do not go together."""
+    teacher = cfg.teacher
+    if teacher.combine == "losses" and teacher.weighting in BY_SAMPLE:
+        yield (
+            f"teacher.combine=losses: a loss is a mean over the batch, and teacher.weighting="
+            f"{teacher.weighting} weighs single samples; teacher.combine=probabilities has the "
+            "gradient of the weighted sum of KL terms"
+        )
+    augment = OmegaConf.select(cfg, "data.augment._target_")
+    if teacher.weighting == "confidence" and augment and get_object(augment).mixes:
+        name = augment.split(".")[-1]
+        yield f"teacher.weighting=confidence reads labels, and data/augment={name} mixes them"
+
+
+def taps_problem(cfg: DictConfig, place: str, taps: tuple[str, ...]) -> Iterator[str]:
+    """Refuse taps that nobody was named for."""
+    if not taps:
+        return
+    names = list(member_names(cfg.teacher.members))
+    if cfg.teacher.combine == "losses":
+        yield (
+            f"{place} reads the teacher's {', '.join(taps)}, which are one member's, and "
+            "teacher.combine=losses is a loss for each; use probabilities or logits"
+        )
+    elif cfg.teacher.features is None:
+        yield (
+            f"{place} reads the teacher's {', '.join(taps)}, and teacher=ensemble is several nets; "
+            f"name one as teacher.features={names[0]} (or {', '.join(names[1:])})"
+        )

@@ -1,0 +1,75 @@
+"""Who teaches whom: the mode, its teacher, and the taps that objectives read of both nets."""
+
+from collections.abc import Iterator
+
+from omegaconf import DictConfig
+
+from kd.build.parts import distiller_class, peer_configs
+from kd.config.members import is_ensemble
+from kd.errors import nearest
+from kd.objectives.base import Objective
+from kd.validation.ensemble import taps_problem
+
+
+def mode_problems(cfg: DictConfig) -> Iterator[str]:
+    """Look for a teacher that the mode has no place for, or the other way round."""
+    taught_by = distiller_class(cfg).taught_by
+    name = cfg.teacher.name
+    if taught_by == "teacher" and name in ("itself", "peers"):
+        yield f"teacher={name}: mode={cfg.mode.name} has a teacher of its own; name a model"
+    if taught_by != "teacher" and name != taught_by:
+        whom = "by itself" if taught_by == "itself" else "by the nets of mode.peers"
+        yield (
+            f"teacher={name}: with mode={cfg.mode.name} the student is taught {whom}; "
+            f"leave teacher out, or choose mode=offline"
+        )
+    if taught_by == "peers":
+        peer_configs(cfg)  # refuses what is no list of models
+
+
+def tap_problems(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
+    """Look for what an objective reads, in the student and in who teaches."""
+    mode = distiller_class(cfg)
+    if mode.learner_offers is not None:
+        offers = mode.learner_offers
+        yield from _not_offered(cfg, place, "student", objective.student_taps, offers)
+    else:
+        yield from _unknown_taps(place, "student", objective.student_taps, cfg.student)
+    if objective.needs_teacher:
+        yield from _teacher_taps(cfg, place, objective)
+
+
+def _not_offered(
+    cfg: DictConfig, place: str, whose: str, wanted: tuple[str, ...], offers: tuple[str, ...]
+) -> Iterator[str]:
+    if lacking := [tap for tap in wanted if tap not in offers]:
+        taps, valid = ", ".join(lacking), ", ".join(offers) or "logits alone"
+        yield f"{place} reads the {whose}'s {taps}, and mode={cfg.mode.name} offers {valid}"
+
+
+def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
+    """Look for what an objective reads, in who teaches."""
+    mode = distiller_class(cfg)
+    if objective.copies_head and mode.taught_by != "teacher":
+        yield f"{place} copies a trained teacher's classifier; mode={cfg.mode.name} has no such net"
+    if mode.offers is not None:
+        yield from _not_offered(cfg, place, "teacher", objective.teacher_taps, mode.offers)
+    elif mode.taught_by == "peers":
+        both = dict.fromkeys((*objective.student_taps, *objective.teacher_taps))
+        for peer in (cfg.student, *peer_configs(cfg)):
+            yield from _unknown_taps(place, "mode.peers", tuple(both), peer)
+    elif mode.taught_by == "itself":
+        yield from _unknown_taps(place, "student", objective.teacher_taps, cfg.student)
+    elif is_ensemble(cfg):
+        yield from taps_problem(cfg, place, objective.teacher_taps)
+        yield from _unknown_taps(place, "teacher", objective.teacher_taps, cfg.teacher)
+    elif cfg.teacher.net is None:
+        yield f"{place} needs a teacher, and teacher={cfg.teacher.name}; name one, or method=ce"
+    else:
+        yield from _unknown_taps(place, "teacher", objective.teacher_taps, cfg.teacher)
+
+
+def _unknown_taps(place: str, role: str, wanted: tuple[str, ...], net: DictConfig) -> Iterator[str]:
+    for tap in wanted:
+        if tap not in net.taps:
+            yield f"{place}: no tap {tap!r} in {role}={net.name}; {nearest(tap, net.taps)}"

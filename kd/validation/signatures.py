@@ -1,0 +1,81 @@
+"""Every `_target_`: whether it may be called, and takes the arguments that stand beside it."""
+
+import inspect
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+from torch import Tensor
+
+from kd.build.parts import root_cause
+from kd.config.targets import allowed_target
+from kd.errors import nearest
+
+ANY = "**"
+_HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+def target_problems(node: Any, place: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield from _target(node, place)
+        for key, value in node.items():
+            yield from target_problems(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(node, list):
+        for position, value in enumerate(node):
+            yield from target_problems(value, f"{place}[{position}]")
+
+
+def _target(node: dict[str, Any], place: str) -> Iterator[str]:
+    name = str(node["_target_"])
+    try:
+        parameters = _parameters(allowed_target(name))
+    except Exception as error:  # an import can fail in any way
+        yield f"{place}._target_={name}: {root_cause(error)}"
+        return
+    for key, value in node.items():
+        if key in _HYDRA_KEYS:
+            continue
+        if key in parameters:
+            if not _is_a(value, parameters[key]):
+                yield f"{place}.{key}={value}: must be {_name(parameters[key])}"
+        elif ANY not in parameters:
+            yield f"{place}.{key}: {node['_target_']} takes no {key!r}; {nearest(key, parameters)}"
+
+
+def _parameters(target: Any) -> dict[str, Any]:
+    """The keywords a target takes and their annotations; ANY among them where it takes any.
+
+    A class whose constructor hands `**keywords` on takes those of its base as well.
+    """
+    found: dict[str, Any] = {}
+    functions = [target]
+    if inspect.isclass(target):
+        functions = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)]
+    for function in functions:
+        parameters = inspect.signature(function).parameters.values()
+        new = (p for p in parameters if p.name not in (*found, "self"))
+        found |= {p.name: p.annotation for p in new}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return found
+    return found | {ANY: None}
+
+
+def _is_a(value: Any, annotation: Any) -> bool:
+    """Whether a value fits; annotations beyond numbers, flags and strings are not judged."""
+    kinds = _kinds(annotation)
+    if not {*kinds} <= {int, float, bool, str, NoneType}:
+        return True
+    return type(value) in kinds or (type(value) is int and float in kinds)
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """What an annotation allows, apart from tensors, of which a config has none."""
+    several = get_origin(annotation) in (Union, UnionType)
+    kinds = get_args(annotation) if several else [annotation]
+    return [kind for kind in kinds if kind is not Tensor]
+
+
+def _name(annotation: Any) -> str:
+    kinds = _kinds(annotation)
+    return " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)

@@ -1,0 +1,132 @@
+"""Values that every run means alike: seeds, epochs, paths, the teacher's cache."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from kd.config.compose import plain
+from kd.config.members import is_ensemble
+from kd.errors import nearest
+from kd.objectives.base import HOTTEST
+from kd.teachers.cached import DTYPES
+from kd.validation.ensemble import settings_problems
+from kd.validation.numbers import is_integer, is_number
+
+MODES = ("auto", "on", "off", "refresh")
+COMPILE = ("default", "reduce-overhead", "max-autotune")
+
+
+def value_problems(cfg: DictConfig) -> Iterator[str]:
+    """Check the values that every method means alike."""
+    yield from _names(cfg)
+    yield from _trainings(cfg)
+    yield from _cache(cfg)
+    yield from _epoch(cfg)
+    if is_ensemble(cfg):
+        yield from settings_problems(cfg)
+    yield from _options(cfg)
+    yield from _knobs(cfg)
+
+
+def _names(cfg: DictConfig) -> Iterator[str]:
+    for role in ("method", "teacher", "student", "data", "mode"):
+        name = OmegaConf.select(cfg, f"{role}.name")
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
+            yield f"{role}.name={name}: must be a name of letters, digits and . + - _, as in files"
+    for role in ("teacher", "student"):
+        taps = plain(OmegaConf.select(cfg, f"{role}.taps"))
+        if not isinstance(taps, dict) or not all(isinstance(v, str) for v in taps.values()):
+            yield f"{role}.taps={taps}: must be names of taps with module paths, as {{stem: conv1}}"
+
+
+def _trainings(cfg: DictConfig) -> Iterator[str]:
+    for place, part in {"": cfg, "teacher.training.": cfg.teacher.training}.items():
+        if not is_integer(part.seed) or not 0 <= part.seed < 2**32:
+            yield f"{place}seed={part.seed}: must be a whole number ≥ 0 and below 2**32"
+        epochs = part.trainer.get("max_epochs")
+        if not is_integer(epochs) or epochs < 1:
+            yield f"{place}trainer.max_epochs={epochs}: must be a whole number ≥ 1"
+        for split in ("train", "val", "test"):
+            if part.trainer.get(f"limit_{split}_batches") == 0:
+                yield f"{place}trainer.limit_{split}_batches=0: a run needs all three splits"
+    size = cfg.teacher.training.batch_size
+    if not is_integer(size) or size < 1:
+        yield f"teacher.training.batch_size={size}: must be a whole number ≥ 1"
+
+
+def _options(cfg: DictConfig) -> Iterator[str]:
+    if cfg.compile not in (None, *COMPILE):
+        yield f"compile={cfg.compile}: there is no such mode; {nearest(cfg.compile, COMPILE)}"
+    if cfg.trainer.get("val_check_interval", 1.0) not in (None, 1.0):
+        yield (
+            f"trainer.val_check_interval={cfg.trainer.val_check_interval}: validation comes after "
+            "epochs; trainer.check_val_every_n_epoch=2 makes it rarer"
+        )
+    if cfg.deterministic not in (False, "strict"):
+        yield f"deterministic={cfg.deterministic}: must be false or strict"
+    every: Any = cfg.checkpoint.get("every_minutes") if OmegaConf.is_dict(cfg.checkpoint) else None
+    if not is_number(every) or every <= 0:
+        yield f"checkpoint.every_minutes={every}: must be a number > 0"
+    for key in ("channels_last", "keep_epochs"):
+        if not isinstance(cfg[key], bool):
+            yield f"{key}={cfg[key]}: must be true or false"
+    if not (isinstance(cfg.figures, bool) or _are_numbers(cfg.figures)):
+        yield f"figures={cfg.figures}: must be true, false, or numbers of test images, as [3,17]"
+    for key in ("resume", "teacher.checkpoint", "student.checkpoint"):
+        path = OmegaConf.select(cfg, key)
+        if not isinstance(path, str | None):
+            yield f"{key}={path}: must be a path"
+
+
+def _knobs(cfg: DictConfig) -> Iterator[str]:
+    method = cfg.method
+    places = {"method": method, **({"teacher": cfg.teacher} if is_ensemble(cfg) else {})}
+    for place, part in places.items():
+        if "temperature" in part and not _is_temperature(part.temperature):
+            yield (
+                f"{place}.temperature={part.temperature}: must be a number > 0 and ≤ {HOTTEST:g}, "
+                "such as 4"
+            )
+    if "alpha" in method and not (is_number(method.alpha) and 0 <= method.alpha <= 1):
+        yield (
+            f"method.alpha={method.alpha}: must be in [0, 1]; it is the share of the soft term, "
+            "and the hard labels get what is left"
+        )
+    if "beta" in method and not (is_number(method.beta) and method.beta >= 0):
+        yield f"method.beta={method.beta}: must be a number ≥ 0"
+
+
+def _is_temperature(value: Any) -> bool:
+    return is_number(value) and 0 < value <= HOTTEST
+
+
+def _are_numbers(value: Any) -> bool:
+    return OmegaConf.is_list(value) and len(value) > 0 and all(map(is_integer, value))
+
+
+def _epoch(cfg: DictConfig) -> Iterator[str]:
+    epoch, last = cfg.teacher.epoch, cfg.teacher.training.trainer.max_epochs
+    if epoch is None:
+        return
+    if not is_integer(epoch) or epoch < 1:
+        yield f"teacher.epoch={epoch}: must be a whole number ≥ 1, or null for the best epoch"
+    elif cfg.teacher.checkpoint is None and is_integer(last) and epoch > last:
+        yield (
+            f"teacher.epoch={epoch}: the teacher is trained for {last} epochs; raise "
+            "teacher.training.trainer.max_epochs, or stop it earlier"
+        )
+
+
+def _cache(cfg: DictConfig) -> Iterator[str]:
+    cache, valid = cfg.teacher.cache, {"mode": MODES, "dtype": DTYPES}
+    if not OmegaConf.is_config(cache):
+        yield f"teacher.cache={cache}: in a file it is teacher.cache.mode, in quotes"
+        return
+    for key, choices in valid.items():
+        if cache[key] not in choices:
+            hint = nearest(cache[key], choices)
+            yield f"teacher.cache.{key}={cache[key]}: there is no such {key}; {hint}"
+    if not is_number(cache.max_gb) or cache.max_gb <= 0:
+        yield f"teacher.cache.max_gb={cache.max_gb}: must be a number > 0"

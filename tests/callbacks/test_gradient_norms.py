@@ -1,0 +1,55 @@
+"""The doctor's figures by hand, and its warning."""
+
+import logging
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from kd.callbacks.gradient_norms import Doctor, drowned, gradient_norm
+from kd.config.compose import CONF_DIR, register_models
+from kd.training.run import run
+
+
+def test_the_norm_is_that_of_the_gradient_on_all_parameters():
+    weights = [torch.nn.Parameter(torch.tensor([1.0, 2.0])), torch.nn.Parameter(torch.ones(3))]
+    term = 3 * weights[0].sum() + 4 * weights[1].sum()
+    assert gradient_norm(term, weights) == pytest.approx((2 * 9 + 3 * 16) ** 0.5)
+    assert gradient_norm(weights[0].sum(), weights) == pytest.approx(2**0.5)
+    assert gradient_norm(torch.tensor(1.0), weights) == 0.0
+    assert gradient_norm(torch.ones(2, requires_grad=True).sum(), weights) is None
+
+
+def test_a_hundredth_is_drowned():
+    assert drowned({"a": 100.0, "b": 1.01}) == []
+    (line,) = drowned({"a": 100.0, "b": 1.0})
+    assert "'b' is drowned by 'a': its gradient on the student is 1 against 100" in line
+    assert len(drowned({"a": 5.0, "b": 0.0, "c": 0.01})) == 2
+
+
+def test_no_batches_are_refused():
+    with pytest.raises(ValueError, match="batches must be ≥ 1, got 0"):
+        Doctor(0)
+
+
+@pytest.mark.parametrize(("alpha", "warns"), [(0.5, False), (0.9999, True)])
+def test_a_run_with_the_doctor_trains_the_same(alpha, warns, output, tmp_path, caplog, capsys):
+    register_models(CONF_DIR)
+    results = []
+    for doctor in ("false", "true"):
+        folder = tmp_path / doctor
+        overrides = [
+            *("teacher=resnet8", "student=resnet8", "trainer=cpu", "debug=fast", "logger=none"),
+            *("trainer.enable_progress_bar=false", "trainer.limit_train_batches=6"),
+            *(f"paths.run={folder}", f"paths.output={output}", f"doctor={doctor}"),
+            *(f"method.alpha={alpha}", "method.temperature=1"),
+        ]
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            cfg = compose("train", overrides=overrides)
+        with caplog.at_level(logging.WARNING, "kd.callbacks.gradient_norms"):
+            results.append(run(cfg, folder))
+    assert results[0]["test/nll"] == results[1]["test/nll"]
+    shown = capsys.readouterr().out
+    assert shown.count("mean of the first 5 batches") == 1
+    assert "soft" in shown
+    assert ("'hard' is drowned by 'soft'" in caplog.text) == warns

@@ -1,0 +1,153 @@
+"""Runs of nets that learn together: files, figures, refusals, resuming."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_online import built
+from test_run import Losses, _ctrl_c, configured  # noqa: F401
+
+from kd.data.digits import Digits
+from kd.errors import UserError
+from kd.io.result_file import print_summary
+from kd.training.run import run
+from kd.validation.check import check_config
+
+# A term behind the others that any number of devices may compute
+HARMLESS = (
+    "+method.objectives.last={_target_: kd.objectives.ce.CrossEntropy}",
+    "+method.weights.last=1",
+)
+
+
+def accuracy(weights, name="resnet8", width=0.5):
+    """Of weights in a plain net, on the test set of the digits."""
+    net, _ = built(name, width=width)
+    net.load_state_dict(weights)
+    data = Digits(name="digits", batch_size=64, mean=[0.3053], std=[0.3760])
+    data.prepare_data()
+    data.setup()
+    with torch.no_grad():
+        right = [net(batch.input).argmax(1) == batch.target for batch in data.test_dataloader()]
+    return torch.cat(right).float().mean().item()
+
+
+@pytest.mark.parametrize(
+    ("options", "members"),
+    [
+        (["mode=online", "method=at", "mode.peers=[resnet14,student]"], ["peer1", "peer2"]),
+        (["mode=kdcl", "mode.distiller.ensemble=min_loss"], ["peer1"]),
+        (["mode=one"], ["branch1", "branch2", "ensemble"]),
+    ],
+)
+def test_a_run_leaves_every_net_and_its_figures(options, members, output, tmp_path, capsys):
+    cfg = joint(tmp_path, output, *options, "logger=csv", "trainer.max_epochs=2")
+    result = run(cfg, tmp_path)
+    assert (result["status"], result["teacher"], result["teacher_forwards"]) == (
+        *("completed", "peers", 0),
+    )
+    with (tmp_path / "csv" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/acc")]
+    best = rows[result["best_epoch"] - 1]
+    for member in members:
+        logged = float(best[f"val/{member}/acc"])
+        assert result[f"{member}/val/acc"] == pytest.approx(logged), member
+        assert result[f"{member}/params"] > 10_000
+        if member != "ensemble":
+            width = 1.0 if result[f"{member}/net"] == "resnet14" else 0.5
+            own = load_file(tmp_path / f"{member}.safetensors")
+            found = accuracy(own, result[f"{member}/net"], width)
+            assert found == pytest.approx(result[f"{member}/test/acc"]), member
+    assert accuracy(load_file(tmp_path / "student.safetensors")) == pytest.approx(
+        result["test/acc"]
+    )
+    capsys.readouterr()
+    print_summary(result)
+    shown = capsys.readouterr().out
+    assert all(member in shown for member in ("student", *members))
+
+
+def joint(folder, output, *options):
+    """As `configured`, where the mode says who teaches."""
+    return configured(folder, output, *options, teacher=())
+
+
+@pytest.mark.parametrize("method", ["dkd", "ce", "fitnet"])
+def test_methods_of_one_teacher_are_learned_mutually(method, output, tmp_path):
+    short = ("trainer.max_epochs=1", "trainer.limit_train_batches=3")
+    watch = "+callbacks.losses={_target_: test_run.Losses}"
+    result = run(
+        joint(tmp_path, output, "mode=online", f"method={method}", *short, watch), tmp_path
+    )
+    assert result["status"] == "completed"
+    assert len(Losses.seen) == 3
+    assert all(np.isfinite(Losses.seen))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["mode=online", "teacher=resnet18"], "teacher=resnet18: with mode=online the student is"),
+        (["teacher=peers"], "teacher=peers: mode=offline has a teacher of its own"),
+        (["mode=online", "mode.peers=[]"], r"mode.peers=\[\]: must name at least one model"),
+        (["mode=online", "mode.peers=student"], "mode.peers=student: must name at least one"),
+        (["mode=kdcl", "mode.peers=[resnt8]"], "no model 'resnt8'; did you mean 'resnet8'"),
+        (["mode=kdcl", "method=at"], "reads the teacher's stage1, stage2, stage3, and mode=kdcl"),
+        (["mode=one", "method=fitnet"], "hint reads the teacher's stage2, and mode=one offers"),
+        (["mode=online", "method=simkd"], "reused copies a trained teacher's classifier; mode=onl"),
+        (
+            ["mode=online", "method=at", "mode.peers=[mlp800]"],
+            "no tap 'stage3' in mode.peers=mlp800; did you mean",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options, message, output, tmp_path):
+    with pytest.raises(UserError, match=message):
+        check_config(joint(tmp_path, output, *options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["mode=kdcl", "mode.distiller.ensemble=max"], "mode=kdcl: ensemble must be one of"),
+        (["mode=one", "mode.distiller.branch_at=stage4"], "mode=one: no tap 'stage4'.*valid: emb"),
+        (
+            ["mode=online", "method=sp", "trainer.devices=2"],
+            "method=sp runs on one device: it compares the images of a batch.*trainer.devices=1",
+        ),
+        (["mode=online", "method=crd", "trainer.devices=2"], "method=crd runs on .*: its bank of"),
+        (["mode=online", "method=sp", *HARMLESS, "trainer.devices=2"], "method=sp runs on one"),
+    ],
+)
+def test_what_shows_once_the_nets_are_made(options, message, output, tmp_path):
+    with pytest.raises(UserError, match=message):
+        run(joint(tmp_path, output, *options), tmp_path)
+
+
+def test_several_devices_are_refused_before_a_teacher_is_trained(output, tmp_path):
+    teachers = tmp_path / "teachers"
+    options = ("method=sp", "trainer.devices=2", f"paths.teachers={teachers}")
+    with pytest.raises(UserError, match="method=sp runs on one device"):
+        run(configured(tmp_path, output, *options), tmp_path)
+    assert not teachers.exists()
+
+
+@pytest.mark.parametrize(("mode", "step"), [("online", 14), ("one", 5)])
+def test_resuming_changes_nothing(mode, step, output, tmp_path):
+    options = (f"mode={mode}", "trainer.max_epochs=2")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    expected = run(joint(whole, output, *options), whole)
+    stop = f"+callbacks.stop={{_target_: test_run.InterruptAt, step: {step}}}"
+    with pytest.raises(SystemExit, match="130"):
+        run(joint(broken, output, *options, stop), broken)
+    resumed = run(joint(broken, output, *options, f"resume={broken}"), broken)
+    figures = [key for key in expected if key.endswith(("/acc", "/nll", "/ece"))]
+    assert len(figures) > 6
+    for key in ("best_epoch", *figures):
+        assert resumed[key] == expected[key], key
+    for file in whole.glob("*.safetensors"):
+        theirs = load_file(file)
+        for key, value in load_file(broken / file.name).items():
+            assert value.equal(theirs[key]), (file.name, key)

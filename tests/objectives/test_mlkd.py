@@ -1,0 +1,97 @@
+"""Jin et al. 2023, on one view."""
+
+import numpy as np
+import pytest
+import torch
+from contract import Contract
+
+from kd.objectives.kd import soft_target_kl
+from kd.objectives.mlkd import MultiLevel, doubtful
+from kd.objectives.mlkd import levels as levels_of
+
+
+def softmax(rows, temperature=1.0):
+    powers = np.exp((rows - rows.max(1, keepdims=True)) / temperature)
+    return powers / powers.sum(1, keepdims=True)
+
+
+def levels(student, teacher, temperature, samples, classes, by_sample=1.0, by_class=1.0):
+    """Instances, samples and classes, entry by entry, of the kept samples and classes."""
+    p_s, p_t = softmax(student, temperature), softmax(teacher, temperature)
+    batch, number = p_s.shape
+    total = 0.0
+    for i in samples:
+        for k in range(number):
+            total += temperature**2 * p_t[i, k] * np.log(p_t[i, k] / p_s[i, k]) / batch
+        for j in range(batch):
+            gap = np.dot(p_t[i], p_t[j]) - np.dot(p_s[i], p_s[j])
+            total += by_sample * gap**2 / batch
+    for k in classes:
+        for m in range(number):
+            gap = np.dot(p_t[:, k], p_t[:, m]) - np.dot(p_s[:, k], p_s[:, m])
+            total += by_class * gap**2 / number
+    return total
+
+
+class TestMultiLevel(Contract):
+    def make(self):
+        return MultiLevel()
+
+    def reference(self, student, teacher, target, objective):
+        every = range(6), range(5)
+        return sum(levels(student.logits, teacher.logits, t, *every) for t in (2, 3, 4, 5, 6))
+
+
+class TestMasked(Contract):
+    def make(self):
+        return MultiLevel([2.0, 5.0], sample_weight=0.5, class_weight=3.0, variant="masked")
+
+    def reference(self, student, teacher, target, objective):
+        belief = softmax(teacher.logits)
+        samples = np.flatnonzero(belief.max(1) <= np.percentile(belief.max(1), 50))
+        classes = np.flatnonzero(belief.sum(0) <= np.percentile(belief.sum(0), 50))
+        assert len(samples) == 3
+        assert len(classes) == 3
+        pair = student.logits, teacher.logits
+        return sum(levels(*pair, t, samples, classes, 0.5, 3.0) for t in (2, 5))
+
+
+@pytest.fixture
+def logits():
+    generator = torch.Generator().manual_seed(0)
+    return [2 * torch.randn(8, 6, generator=generator) for _ in range(2)]
+
+
+def test_the_mask_keeps_the_doubtful_half():
+    teacher = torch.tensor([[9.0, 0.0], [8.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    samples, classes = doubtful(teacher)
+    assert samples.tolist() == [0, 0, 1, 1]
+    assert classes.tolist() == [0, 1]
+
+
+def test_the_first_level_is_the_usual_soft_targets(logits):
+    divergence, _, _ = levels_of(*logits, 4.0)
+    torch.testing.assert_close(divergence.mean(), soft_target_kl(*logits, 4.0))
+
+
+def test_permuted_classes_change_nothing(logits):
+    student, teacher = logits
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    objective, target = MultiLevel(), torch.zeros(8).long()
+    after = objective.compare(student[:, order], teacher[:, order], target)
+    torch.testing.assert_close(after, objective.compare(student, teacher, target))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperatures": []}, r"temperatures must name at least one, got \[\]"),
+        ({"temperatures": [2.0, 0.0]}, "temperature must be a number > 0, got 0.0"),
+        ({"sample_weight": -1.0}, "sample_weight must be ≥ 0, got -1.0"),
+        ({"class_weight": -2.0}, "class_weight must be ≥ 0, got -2.0"),
+        ({"variant": "code"}, "variant must be one of .*got 'code'"),
+    ],
+)
+def test_nonsense_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        MultiLevel(**options)

@@ -1,0 +1,95 @@
+"""Yuan et al. 2020."""
+
+import math
+
+import pytest
+import torch
+from contract import Contract
+
+from kd.objectives.tfkd import VirtualTeacher, virtual_probabilities
+from kd.types import Batch, Trace
+
+
+def softmax(row):
+    powers = [math.exp(z - max(row)) for z in row]
+    return [power / sum(powers) for power in powers]
+
+
+def kl(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+class TestPaper(Contract):
+    at_teacher = None  # the net that teaches is not read
+
+    def make(self):
+        return VirtualTeacher(4.0, confidence=0.9)
+
+    def reference(self, student, teacher, target, objective):
+        total = 0.0
+        for z, y in zip(student.logits, target, strict=True):
+            powers = [(0.9 if k == y else 0.1 / 4) ** (1 / 4) for k in range(5)]
+            total += kl([p / sum(powers) for p in powers], softmax([x / 4 for x in z]))
+        return 16 * total / len(target)
+
+
+class TestCode(Contract):
+    at_teacher = None
+
+    def make(self):
+        return VirtualTeacher(20.0, confidence=0.9, variant="code")
+
+    def reference(self, student, teacher, target, objective):
+        total = 0.0
+        for z, y in zip(student.logits, target, strict=True):
+            belief = [0.9 if k == y else 0.1 / 4 for k in range(5)]
+            total += kl(softmax([u / 20 for u in belief]), softmax(z))
+        return total / len(target)
+
+
+@pytest.fixture
+def logits():
+    generator = torch.Generator().manual_seed(0)
+    return 2 * torch.randn(8, 6, generator=generator), torch.randint(6, (8,), generator=generator)
+
+
+def test_without_temperature_it_is_label_smoothing(logits):
+    student, target = logits
+    smoothed = torch.nn.functional.cross_entropy(student, target, label_smoothing=(1 - 0.9) * 6 / 5)
+    entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1 / 5))
+    loss = VirtualTeacher(1.0, 0.9).compare(student, student, target)
+    torch.testing.assert_close(loss, smoothed - entropy)
+
+
+def test_the_minimum_is_at_the_virtual_teachers_logits(logits):
+    _, target = logits
+    belief = virtual_probabilities(target, 6, 0.99)
+    torch.testing.assert_close(belief.sum(1), torch.ones(8))
+    loss = VirtualTeacher(20.0).compare(3 + belief.log(), belief, target)
+    assert loss.item() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_no_teacher_is_needed(logits, standardise):
+    student, target = logits
+    batch = Batch(torch.zeros(8, 1), target, torch.arange(8))
+    objective = VirtualTeacher(standardise=standardise)
+    assert not objective.needs_teacher
+    absent, present = Trace(torch.empty(0), {}), Trace(torch.randn(8, 6), {})
+    losses = [objective(Trace(student, {}), teacher, batch) for teacher in (absent, present)]
+    torch.testing.assert_close(*losses)
+    assert losses[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0}, "temperature must be a number > 0, got 0"),
+        ({"confidence": 1.0}, r"confidence must be in \(0, 1\), got 1.0"),
+        ({"confidence": 0.0}, "confidence must be .*got 0.0"),
+        ({"variant": "issue"}, "variant must be one of .*got 'issue'"),
+    ],
+)
+def test_nonsense_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        VirtualTeacher(**options)

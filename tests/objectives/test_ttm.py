@@ -1,0 +1,94 @@
+"""Zheng & Yang 2024."""
+
+import numpy as np
+import pytest
+import torch
+from contract import Contract
+
+from kd.objectives.kd import soft_target_kl
+from kd.objectives.ttm import TransformedTeacher, power_sum, transformed_kl
+
+
+def softmax(row):
+    powers = np.exp(row - row.max())
+    return powers / powers.sum()
+
+
+def terms(student, teacher, gamma):
+    """Power sum and divergence of every sample, as the paper defines them."""
+    for ours, theirs in zip(student.logits, teacher.logits, strict=True):
+        p_s, powers = softmax(ours), softmax(theirs) ** gamma
+        total = sum(powers)
+        yield (
+            total,
+            sum(q / total * np.log(q / total / s) for q, s in zip(powers, p_s, strict=True)),
+        )
+
+
+class TestTransformedTeacher(Contract):
+    at_teacher = None  # the minimum is at the teacher's logits divided by T
+
+    def make(self):
+        return TransformedTeacher(5.0)
+
+    def reference(self, student, teacher, target, objective):
+        return np.mean([divergence for _, divergence in terms(student, teacher, 0.2)])
+
+
+class TestWeighted(Contract):
+    at_teacher = None
+
+    def make(self):
+        return TransformedTeacher(5.0, weighted=True)
+
+    def reference(self, student, teacher, target, objective):
+        return np.mean([total * divergence for total, divergence in terms(student, teacher, 0.2)])
+
+
+@pytest.fixture
+def logits():
+    generator = torch.Generator().manual_seed(0)
+    return [2 * torch.randn(8, 6, generator=generator, dtype=torch.float64) for _ in range(2)]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_minimum_is_where_the_student_has_the_softened_logits(logits, weighted):
+    _, teacher = logits
+    loss = TransformedTeacher(4.0, weighted).compare(teacher / 4, teacher, None)
+    assert loss.item() == pytest.approx(0, abs=1e-12)
+    assert TransformedTeacher(4.0, weighted).compare(teacher, teacher, None) > 0.05
+
+
+def test_it_is_soft_targets_and_a_reward_for_entropy(logits):
+    """Equation 15 of the paper, every part of it computed here."""
+    student, teacher, temperature = *logits, 4.0
+    q, p = student.softmax(1), (teacher / temperature).softmax(1)
+    renyi = (q ** (1 / temperature)).sum(1).log() / (1 - 1 / temperature)
+    shannon = -(p * p.log()).sum(1)
+    soft = soft_target_kl(student, teacher, temperature) / temperature**2
+    expected = temperature * soft + (temperature - 1) * (shannon - renyi).mean()
+    torch.testing.assert_close(transformed_kl(student, teacher, temperature).mean(), expected)
+
+
+def test_without_temperature_it_is_the_usual_divergence(logits):
+    expected = soft_target_kl(*logits, 1.0)
+    for weighted in (False, True):
+        loss = TransformedTeacher(1.0, weighted).compare(*logits, None)
+        torch.testing.assert_close(loss, expected)
+
+
+def test_the_gradient_is_the_students_probability_less_the_targets(logits):
+    student, teacher = logits[0].requires_grad_(), logits[1]
+    transformed_kl(student, teacher, 4.0).sum().backward()
+    torch.testing.assert_close(student.grad, student.softmax(1) - (teacher / 4).softmax(1))
+
+
+def test_the_power_sum_goes_from_one_to_its_largest():
+    rows = torch.tensor([[400.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    assert power_sum(rows, 4.0).tolist() == pytest.approx([1, 4**0.75])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5, "hot"])
+def test_nonsense_is_refused(temperature):
+    with pytest.raises(ValueError, match=f"temperature must be .*got {temperature!r}"):
+        TransformedTeacher(temperature)

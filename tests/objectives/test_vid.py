@@ -1,0 +1,131 @@
+"""Ahn et al. 2019, element by element."""
+
+import math
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from contract import Contract, as_leaves
+
+from kd.errors import UserError
+from kd.objectives.vid import VariationalInformation, gaussian_nll
+
+
+def regressed(regressor, maps):
+    """Three 1×1 convolutions with biases and ReLUs between, of [B, C, H, W]."""
+    parameters = [p.detach().double().numpy() for p in regressor.parameters()]
+    assert len(parameters) == 6
+    for layer in range(3):
+        weight, bias = parameters[2 * layer], parameters[2 * layer + 1]
+        maps = np.einsum("oc,bchw->bohw", weight[:, :, 0, 0], maps) + bias[:, None, None]
+        maps = np.maximum(maps, 0) if layer < 2 else maps
+    return maps
+
+
+def negative_log_density(mean, teacher, alpha):
+    """Mean over elements of −log N(t; mean, σ²), without the constant log √(2π)."""
+    total = 0.0
+    for channel, a in enumerate(alpha):
+        variance = math.log(1 + math.exp(a)) + 1e-5
+        for x, t in zip(mean[:, channel].ravel(), teacher[:, channel].ravel(), strict=True):
+            density = math.exp(-((t - x) ** 2) / (2 * variance)) / math.sqrt(math.tau * variance)
+            total -= math.log(density) + math.log(math.sqrt(math.tau))
+    return total / teacher.size
+
+
+class TestMaps(Contract):
+    taps: ClassVar = {"stage1": (3, 4, 4), "stage2": (4, 2, 3)}
+    teacher_taps: ClassVar = {"stage1": (5, 4, 4), "stage2": (4, 2, 3)}
+
+    def make(self):
+        return VariationalInformation(["stage1", "stage2"], variance=0.5)
+
+    def reference(self, student, teacher, target, objective):
+        total = 0.0
+        for tap in ("stage1", "stage2"):
+            mean = regressed(objective.regressors[tap], student.taps[tap])
+            alpha = objective.alphas[tap].tolist()
+            total += negative_log_density(mean, teacher.taps[tap], alpha)
+        return total
+
+
+class TestVectors(Contract):
+    taps: ClassVar = {"embedding": (4,)}
+    teacher_taps: ClassVar = {"embedding": (6,)}
+
+    def make(self):
+        return VariationalInformation(["embedding"])
+
+    def reference(self, student, teacher, target, objective):
+        ours = student.taps["embedding"][:, :, None, None]
+        mean = regressed(objective.regressors["embedding"], ours)
+        alpha = objective.alphas["embedding"].tolist()
+        return negative_log_density(mean, teacher.taps["embedding"], alpha)
+
+
+def test_the_variance_starts_as_configured():
+    objective, *_ = TestMaps().case()
+    alpha = objective.alphas["stage1"]
+    assert alpha.shape == (5,)
+    for a in alpha.tolist():
+        assert math.log(1 + math.exp(a)) + 1e-5 == pytest.approx(0.5, rel=1e-5)
+
+
+def test_the_best_variance_is_the_mean_squared_error():
+    torch.manual_seed(0)
+    mean, teacher = torch.randn(8, 3, 4, 4).double(), torch.randn(8, 3, 4, 4)
+    teacher = teacher * torch.tensor([0.5, 1.0, 2.0])[:, None, None]
+    error = (mean - teacher).square().mean((0, 2, 3))
+    alpha = torch.log(torch.expm1(error - 1e-5)).float().requires_grad_()
+    gaussian_nll(mean, teacher, alpha).backward()
+    assert alpha.grad.abs().max() < 1e-5
+    moved = alpha.detach() + 0.5
+    assert gaussian_nll(mean, teacher, moved) > gaussian_nll(mean, teacher, alpha)
+
+
+def test_the_variance_is_trained_and_follows_the_error():
+    objective, student, teacher, batch = TestMaps().case()
+    assert {n for n, p in objective.named_parameters() if p.requires_grad} >= {
+        "alphas.stage1",
+        "alphas.stage2",
+    }
+    teacher.taps["stage1"][:, 0] = 10.0
+    before = objective.alphas["stage1"].detach().clone()
+    optimizer = torch.optim.SGD(objective.alphas.parameters(), lr=0.1)
+    objective(student, teacher, batch).backward()
+    optimizer.step()
+    assert objective.alphas["stage1"][0] > before[0]
+
+
+def test_equal_variances_leave_a_mean_square():
+    torch.manual_seed(0)
+    mean, teacher = torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2)
+    alpha = torch.full((3,), math.log(math.expm1(5 - 1e-5)))
+    expected = (mean - teacher).square().mean() / 10 + math.log(5) / 2
+    torch.testing.assert_close(gaussian_nll(mean, teacher, alpha), expected)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [((3, 8, 8), (5, 4, 4)), ((3, 2, 2), (5, 4, 4)), ((6,), (5, 4, 4)), ((3, 4, 4), (9,))],
+)
+def test_any_two_shapes_compare(student, teacher):
+    case = TestMaps()
+    case.taps, case.teacher_taps = {"stage1": student}, {"stage1": teacher}
+    case.make = lambda: VariationalInformation(["stage1"])
+    objective, ours, theirs, batch = case.case()
+    ours = as_leaves(ours, True)
+    objective(ours, theirs, batch).backward()
+    assert ours.taps["stage1"].grad.abs().sum() > 0
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(ValueError, match="no stage in common"):
+        VariationalInformation([])
+    with pytest.raises(ValueError, match="variance must be > 1e-05, got 0"):
+        VariationalInformation(["stage1"], variance=0)
+    case = TestMaps()
+    case.taps = {**case.taps, "stage2": (4, 6)}
+    with pytest.raises(UserError, match=r"'stage2'.*\[6, 4, 6\].*\[6, 4, 2, 3\]"):
+        case.case()

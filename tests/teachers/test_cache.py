@@ -1,0 +1,306 @@
+"""Kept answers: equal to the live teacher's, found again, shared, and never believed if broken."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kd.data.digits import Digits
+from kd.data.loader import TensorLoader
+from kd.data.views import CropFlip, Limited, ViewSpace
+from kd.errors import UserError
+from kd.io import tensors as tensor_file
+from kd.teachers.cached import CachedTeacher
+from kd.teachers.frozen import FrozenTeacher
+from kd.teachers.output_cache import AnswerCache, entries
+from kd.teachers.row_store import Table
+
+PLACES = {"stage1": "2"}
+
+
+def make_net() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * 64, 10)).eval()
+
+
+@pytest.fixture(scope="module")
+def data() -> Digits:
+    settings = {"mean": [0.3053], "std": [0.3760], "batch_size": 64, "seed": 3}
+    data = Digits(name="digits", view=CropFlip(padding=1), **settings)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def cached(
+    folder: Path, dtype: torch.dtype = torch.float32, taps=("stage1",), key: str = "key"
+) -> CachedTeacher:
+    sizes = {"logits": 10 * dtype.itemsize, **dict.fromkeys(taps, 256 * dtype.itemsize)}
+    teacher = FrozenTeacher(make_net(), PLACES, taps)
+    return CachedTeacher(teacher, AnswerCache(folder, key, sizes, {"teacher": "t"}), dtype, 100)
+
+
+def prepare(teacher: CachedTeacher, loader: TensorLoader, epoch: int = 0) -> None:
+    loader.sampler.set_epoch(epoch)
+    index = loader.sampler.order()[: len(loader) * loader.batch_size]
+    with torch.no_grad():
+        teacher.prepare(loader, index, lambda done, wanted: None)
+
+
+def reseeded(data: Digits, seed: int, view: ViewSpace) -> TensorLoader:
+    return data.variant(seed=seed, view=view).train_dataloader()
+
+
+# Equal to the live teacher
+
+
+@pytest.mark.parametrize("case", range(8))
+@pytest.mark.parametrize(
+    ("dtype", "relative"), [(torch.float32, 1e-6), (torch.float16, 1e-3)], ids=["32", "16"]
+)
+def test_kept_and_live_answers_agree_for_random_images_and_views(
+    case, dtype, relative, data, tmp_path
+):
+    generator = torch.Generator().manual_seed(case)
+    seed, epoch, padding, count = torch.randint(1, 8, (4,), generator=generator).tolist()
+    space: ViewSpace = CropFlip(padding=padding % 3)
+    space = Limited(space, min(count, space.size)) if case % 2 else space
+    loader = reseeded(data, seed, space)
+    teacher, live = cached(tmp_path, dtype), FrozenTeacher(make_net(), PLACES, ["stage1"])
+    prepare(teacher, loader, epoch)
+    for batch in loader:
+        kept, expected = teacher.trace(batch), live.trace(batch)
+        for ours, theirs in zip(
+            (kept.logits, kept.taps["stage1"]),
+            (expected.logits, expected.taps["stage1"]),
+            strict=True,
+        ):
+            assert ours.dtype == torch.float32
+            error = (ours - theirs).abs().max() / theirs.abs().max()
+            assert error <= relative
+
+
+def test_it_knows_the_images_that_its_answers_are_to(data, tmp_path):
+    loader, teacher = data.train_dataloader(), cached(tmp_path)
+    prepare(teacher, loader, epoch=1)
+    batches = list(loader)
+    assert all(teacher.saw(batch, loader) for batch in batches)
+    first, second = batches[:2]
+    assert not teacher.saw(first._replace(index=second.index), loader)
+    assert not teacher.saw(first._replace(input=first.input.flip(3)), loader)
+    held_out = data.split.val[: len(first.index)]
+    assert not teacher.saw(first._replace(index=held_out), loader)  # nothing is known of these
+
+
+def test_tensors_too_large_for_memory_are_read_from_the_files(data, tmp_path, monkeypatch):
+    loader = data.train_dataloader()
+    teacher = cached(tmp_path)
+    prepare(teacher, loader, 1)
+    resident = [teacher.trace(batch) for batch in loader]
+    monkeypatch.setattr("kd.teachers.cached._RESIDENT_BYTES", 0)
+    prepare(teacher, loader, 1)
+    for expected, batch in zip(resident, loader, strict=True):
+        found = teacher.trace(batch)
+        assert torch.equal(found.logits, expected.logits)
+        assert torch.equal(found.taps["stage1"], expected.taps["stage1"])
+
+
+def test_the_rounding_error_is_measured(data, tmp_path):
+    teacher = cached(tmp_path, torch.float16)
+    prepare(teacher, data.train_dataloader())
+    assert teacher.rounding.keys() == {"logits", "stage1"}
+    assert all(1e-5 < error < 5e-4 for error in teacher.rounding.values())
+
+
+def test_values_beyond_the_type_are_refused(data, tmp_path):
+    teacher = cached(tmp_path, torch.float16)
+    teacher.teacher.net[0].weight.data *= 1e6
+    with pytest.raises(UserError, match=r"reaches .* use teacher.cache.dtype=float32"):
+        prepare(teacher, data.train_dataloader())
+
+
+# Paid for once
+
+
+def test_what_is_there_is_not_computed_again(data, tmp_path):
+    loader = data.train_dataloader()
+    used = len(loader) * loader.batch_size
+    first = cached(tmp_path)
+    prepare(first, loader, 0)
+    assert first.forwards == used
+    second = cached(tmp_path)
+    prepare(second, loader, 0)
+    assert (second.forwards, second.seconds) == (0, 0.0)
+
+
+def test_limited_views_cost_as_many_passes_as_there_are_views(data, tmp_path):
+    rows = data.split.train
+    loader = data.variant(views=3, batch_size=len(rows)).train_dataloader()
+    teacher = cached(tmp_path)
+    for epoch in range(7):
+        prepare(teacher, loader, epoch)
+    assert teacher.forwards == 3 * len(rows)
+
+
+def test_another_tap_costs_a_pass_and_keeps_the_logits(data, tmp_path):
+    loader = data.train_dataloader()
+    prepare(cached(tmp_path, taps=()), loader)
+    logits = sorted((tmp_path / "logits").iterdir())
+    more = cached(tmp_path)
+    prepare(more, loader)
+    assert more.forwards == len(loader) * loader.batch_size
+    assert sorted((tmp_path / "logits").iterdir()) == logits
+    assert list((tmp_path / "stage1").iterdir())
+
+
+def test_another_key_is_another_answer(data, tmp_path):
+    loader = data.train_dataloader()
+    prepare(cached(tmp_path), loader)
+    other = cached(tmp_path, key="other")
+    prepare(other, loader)
+    assert other.forwards == len(loader) * loader.batch_size
+
+
+# Broken files
+
+
+def spoil(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "bit":
+        content[-100] ^= 4
+    elif how == "truncated":
+        content = content[: len(content) // 2]
+    elif how == "empty":
+        content = bytearray()
+    elif how == "zeros":
+        content = bytearray(len(content))
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["bit", "truncated", "empty", "zeros"])
+@pytest.mark.parametrize("tensor", ["logits", "stage1"])
+def test_a_damaged_file_is_noticed_and_made_again(how, tensor, data, tmp_path, caplog):
+    loader = data.train_dataloader()
+    first = cached(tmp_path)
+    prepare(first, loader)
+    expected = [first.trace(batch).logits for batch in loader]
+    (path,) = (tmp_path / tensor).glob("*.safetensors")
+    spoil(path, how)
+    again = cached(tmp_path)
+    prepare(again, loader)
+    assert again.forwards == len(loader) * loader.batch_size
+    assert "is damaged" in caplog.text
+    for logits, batch in zip(expected, loader, strict=True):
+        assert torch.equal(again.trace(batch).logits, logits)
+    third = cached(tmp_path)
+    prepare(third, loader)
+    assert third.forwards == 0
+
+
+def test_a_file_that_vanishes_is_made_again(data, tmp_path):
+    loader = data.train_dataloader()
+    prepare(cached(tmp_path), loader)
+    late = cached(tmp_path)
+    late.cache.missing(torch.arange(3))  # knows of the files, has not read their rows
+    for path in tmp_path.rglob("*.safetensors"):
+        path.unlink()
+    prepare(late, loader)
+    assert late.forwards == len(loader) * loader.batch_size
+
+
+def test_a_full_disk_leaves_the_teacher_answering_live(data, tmp_path, monkeypatch, caplog):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tensor_file, "write", full)
+    loader = data.train_dataloader()
+    teacher = cached(tmp_path)
+    prepare(teacher, loader)
+    assert "No space left on device" in caplog.text
+    assert "answers live from here on" in caplog.text
+    batch = next(iter(loader))
+    assert torch.equal(
+        teacher.trace(batch).logits, FrozenTeacher(make_net(), PLACES, []).trace(batch).logits
+    )
+    assert teacher.answers == "live"
+
+
+# Rows
+
+
+def test_rows_of_many_files_come_in_the_order_asked(tmp_path):
+    table = Table(tmp_path, "key", 8)
+    everything = torch.randperm(50, generator=torch.Generator().manual_seed(0))
+    for ids in everything.split(7):
+        table.append(ids, torch.stack([ids, ids**2], 1))
+    reader = Table(tmp_path, "key", 8)
+    reader.refresh()
+    ids = torch.tensor([49, 3, 3, 20, 0, 31, 7])
+    assert reader.missing(torch.tensor([1, 50, -1, 49])).tolist() == [False, True, True, False]
+    assert not reader.missing(ids).any()
+    assert torch.equal(reader.gather(ids), torch.stack([ids, ids**2], 1))
+
+
+# Many processes
+
+
+def fill(folder: Path, counts, delay: float) -> None:
+    torch.set_num_threads(1)
+    data = Digits(name="digits", view=CropFlip(padding=1), mean=[0.3], std=[0.4], batch_size=64)
+    data.prepare_data()
+    data.setup()
+    teacher = cached(folder)
+    live = teacher.teacher.trace
+
+    def slow(batch):
+        time.sleep(delay)
+        return live(batch)
+
+    teacher.teacher.trace = slow
+    prepare(teacher, data.train_dataloader())
+    batch = next(iter(data.train_dataloader()))
+    counts.put((teacher.forwards, teacher.trace(batch).logits.sum().item()))
+
+
+def test_of_many_processes_one_computes_even_if_the_first_is_killed(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    counts = context.Queue()
+    folder = tmp_path / "cache"
+    victim = context.Process(target=fill, args=(folder, counts, 5.0))
+    victim.start()
+    deadline = time.monotonic() + 60
+    while not (folder / "about.json").exists():  # it holds the lock now, and is computing
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    others = [context.Process(target=fill, args=(folder, counts, 0.0)) for _ in range(3)]
+    for process in others:
+        process.start()
+    os.kill(victim.pid, signal.SIGKILL)
+    results = [counts.get(timeout=120) for _ in others]
+    for process in others:
+        process.join(60)
+    assert sorted(forwards for forwards, _ in results) == [0, 0, 1280]
+    assert len({total for _, total in results}) == 1
+
+
+# Listing and clearing
+
+
+def test_caches_are_listed_and_cleared(data, tmp_path):
+    teacher = cached(tmp_path / "mine")
+    prepare(teacher, data.train_dataloader())
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "about.json").write_text("{")
+    broken, mine = entries(tmp_path)
+    assert (broken.name, broken.about, mine.about) == ("broken", {}, {"teacher": "t"})
+    assert mine.size > 1280 * 266 * 4
+    mine.clear()
+    assert [entry.name for entry in entries(tmp_path)] == ["broken"]
+    assert entries(tmp_path / "nowhere") == []

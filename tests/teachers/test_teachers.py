@@ -1,0 +1,216 @@
+"""Teachers: frozen for good, loaded from every common kind of file, trained once."""
+
+import json
+import pickle
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_batch
+from safetensors.torch import save_file
+from torch import nn
+
+from kd.errors import UserError
+from kd.io.weights import WEIGHTS, load_weights
+from kd.teachers.frozen import FrozenTeacher
+from kd.teachers.registry import Registry
+
+
+def make_net(classes: int = 10, channels: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Dropout(0.5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, classes),
+    )
+
+
+def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in make_net().state_dict().items()}
+
+
+class Payload:
+    """Unpickling this would write a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+FORMATS = {
+    "state dict": lambda: prefixed(""),
+    "data parallel": lambda: prefixed("module."),
+    "compiled": lambda: prefixed("_orig_mod."),
+    "wrapped": lambda: {"epoch": 3, "state_dict": prefixed(""), "best_acc1": 0.9},
+    "wrapped data parallel": lambda: {"state_dict": prefixed("module."), "arch": "x"},
+    "wrapped as model": lambda: {"model": prefixed("")},
+    "lightning, a distiller of this package": lambda: {
+        "state_dict": {**prefixed("student."), "objectives.hint.regressor.weight": torch.ones(1)},
+        "pytorch-lightning_version": "2.6.0",
+    },
+    "lightning, somebody's module": lambda: {"state_dict": prefixed("model.")},
+    "compiled data parallel": lambda: prefixed("_orig_mod.module."),
+}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_common_format_loads(kind, tmp_path):
+    torch.manual_seed(0)
+    content = FORMATS[kind]()
+    torch.save(content, tmp_path / "weights.pt")
+    torch.manual_seed(0)
+    expected, net = make_net().state_dict(), make_net()
+    load_weights(net, tmp_path / "weights.pt")
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, expected[key]), key
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "x.safetensors"])
+def test_safetensors_and_run_folders_load(name, tmp_path):
+    source, net = make_net(), make_net()
+    save_file(source.state_dict(), tmp_path / name)
+    load_weights(net, tmp_path if name == WEIGHTS else tmp_path / name)
+    assert torch.equal(net[0].weight, source[0].weight)
+
+
+def broken(tmp_path: Path, kind: str) -> Path:
+    path = tmp_path / "weights.pt"
+    torch.save(make_net().state_dict(), path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("version https://git-lfs\n")
+    elif kind == "foreign":
+        torch.save([1, 2, 3], path)
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
+    elif kind == "safetensors":
+        path = tmp_path / "weights.safetensors"
+        path.write_bytes(b"\xff" * 100)
+    elif kind == "folder":
+        return tmp_path
+    elif kind == "missing":
+        return tmp_path / "wieghts.pt"
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("truncated", "is damaged or of an unknown format"),
+        ("empty", r"\(0 bytes\) is damaged"),
+        ("text", "could run foreign code|is damaged"),
+        ("foreign", "holds no state dict .found list"),
+        ("pickle", "could run foreign code"),
+        ("safetensors", "is damaged"),
+        ("folder", f"has no {WEIGHTS}; name a finished run"),
+        ("missing", "wieghts.pt does not exist; .* holds: weights.pt"),
+    ],
+)
+def test_a_bad_file_gets_one_message_and_changes_nothing(kind, message, tmp_path):
+    net = make_net()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    with pytest.raises(UserError, match=message):
+        load_weights(net, broken(tmp_path, kind))
+    assert not (tmp_path / "ran").exists()
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (make_net(classes=100), "made for 10 classes; these data have 100"),
+        (make_net(channels=3), "made for 1 input channels or features, not 3"),
+        (nn.Sequential(make_net(), nn.Linear(10, 10)), "missing in the file.*unknown to the net"),
+    ],
+)
+def test_misfits_are_listed_both_ways(net, message, tmp_path):
+    torch.save(make_net().state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(UserError, match=f"(?s)does not fit.*{message}"):
+        load_weights(net, tmp_path / "weights.pt")
+
+
+def test_a_run_folder_says_which_net_it_holds(tmp_path):
+    save_file(make_net().state_dict(), tmp_path / WEIGHTS)
+    (tmp_path / "result.json").write_text(json.dumps({"student": "resnet20", "data": "digits"}))
+    with pytest.raises(UserError, match="holds a student=resnet20 trained on digits"):
+        load_weights(make_net(classes=3), tmp_path)
+
+
+def test_the_frozen_teacher_stays_as_it_is():
+    net = make_net()
+    module = nn.Sequential(FrozenTeacher(net, {"stage1": "0"}, ["stage1"]), nn.Linear(2, 2))
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    module.train()
+    assert not any(m.training for m in net.modules())
+    batch = make_batch(torch.zeros(6, dtype=torch.long))
+    trace = module[0].trace(batch)
+    assert not trace.logits.requires_grad
+    assert trace.taps["stage1"].shape == (6, 4, 6, 6)
+    assert module[0].forwards == 6
+    assert list(module.state_dict()) == ["1.weight", "1.bias"]
+    assert not any(p.requires_grad for p in net.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def finish(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    save_file(make_net().state_dict(), folder / WEIGHTS)
+    (folder / "result.json").write_text('{"status": "completed"}')
+
+
+def test_a_teacher_is_trained_once_by_many_at_once(tmp_path):
+    registry, calls, found = Registry(tmp_path / "teachers"), [], []
+
+    def train(folder: Path) -> None:
+        calls.append(folder)
+        time.sleep(0.2)
+        finish(folder)
+
+    def ask() -> None:
+        found.append(registry.get_or_train("net-digits-1", train))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert sorted(trained for _, trained in found) == [False, False, False, True]
+    assert {folder for folder, _ in found} == {tmp_path / "teachers" / "net-digits-1"}
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"), [(UserError("diverged"), 0), (RuntimeError("diverged, or the driver"), 1)]
+)
+def test_a_failed_training_leaves_no_teacher(error, stays, tmp_path):
+    """What is no mistake of the user's may come right, and its state is there to go on from."""
+    registry = Registry(tmp_path)
+
+    def fail(folder: Path) -> None:
+        finish(folder)
+        raise error
+
+    with pytest.raises(type(error), match="diverged"):
+        registry.get_or_train("net", fail)
+    assert registry.find("net") is None
+    left = [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    assert left == [".net.unfinished"] * stays
+
+
+@pytest.mark.parametrize("damage", ["result.json", WEIGHTS])
+def test_an_unfinished_entry_is_trained_anew(damage, tmp_path):
+    registry = Registry(tmp_path)
+    registry.get_or_train("net", finish)
+    (tmp_path / "net" / damage).unlink()
+    assert registry.get_or_train("net", finish) == (tmp_path / "net", True)
+    assert registry.get_or_train("net", finish) == (tmp_path / "net", False)

@@ -1,0 +1,144 @@
+"""Figures of a finished run: the numbers in them, the files, TensorBoard, refusals."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_online_runs import accuracy
+from test_run import configured
+
+from kd.errors import UserError
+from kd.io.weights import epoch_file
+from kd.metrics import class_accuracies, confusion_matrix
+from kd.plots.predictions import confusion_difference, dark_knowledge, entropy, softened
+from kd.plots.style import rendered
+from kd.training.run import run
+from kd.validation.check import check_config
+
+LOGITS = torch.tensor([[4.0, 1.0, -2.0], [0.0, 3.0, 2.5], [1.0, 1.0, 1.0], [0.0, 0.0, 900.0]])
+
+
+@pytest.mark.parametrize("temperature", [1, 2, 20])
+def test_softened_probabilities_and_their_entropy(temperature):
+    found = softened(LOGITS.double().numpy(), temperature)
+    expected = torch.softmax(LOGITS.double() / temperature, 1)
+    assert np.allclose(found, expected.numpy())
+    bits = torch.distributions.Categorical(expected).entropy() / np.log(2)
+    assert np.allclose(entropy(found), bits.numpy())
+
+
+def test_what_the_confusion_figure_shows():
+    teacher = np.array([[3.0, 1.0], [0.0, 4.0]])
+    student = np.array([[6.0, 2.0], [4.0, 4.0]])  # of another number of images
+    difference, _ = confusion_difference(teacher, student, ["a", "b"]).draw.args
+    assert difference.tolist() == [[0, 0], [50, -50]]
+
+
+@pytest.mark.parametrize(("classes", "channels"), [(2, 1), (10, 3), (30, 3)])
+def test_any_number_of_classes_can_be_drawn(classes, channels):
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 255, (2, channels, 8, 8)).astype(np.uint8)
+    names = [f"class {n}" for n in range(classes)]
+    answers = dark_knowledge(images, [0, 1], draw.normal(size=(2, classes)), names)
+    counts = draw.integers(0, 9, (2, classes, classes)).astype(float)
+    for plan in (answers, confusion_difference(*counts, names)):
+        pixels = rendered(plan.draw)
+        assert pixels.dtype == np.uint8
+        assert pixels.shape[2] == 3
+        assert pixels.std() > 5  # not an empty sheet
+
+
+def test_accuracies_by_class():
+    targets = torch.tensor([0, 1, 1, 2])
+    counts = confusion_matrix(LOGITS, targets)
+    assert counts.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert class_accuracies(counts) == [1.0, 0.5, 1.0]
+    assert class_accuracies(confusion_matrix(LOGITS[:1], targets[:1])) is None
+
+
+def test_a_run_draws_what_its_teacher_knows(output, tmp_path):
+    options = "figures=[3,17,200]", "logger=tensorboard", "trainer.max_epochs=1"
+    result = run(configured(tmp_path, output, *options), tmp_path)
+    files = {path.name for path in (tmp_path / "figures").iterdir()}
+    kinds = ("{}.png", "{}-dark.png", "{}.svg")
+    names = ("dark-knowledge", "confusion")
+    assert files == {kind.format(name) for name in names for kind in kinds}
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert events.Tags()["images"] == ["figures/dark-knowledge", "figures/confusion"]
+    assert {tag.split("/")[0] for tag in events.Tags()["scalars"]} <= {
+        *("train", "val", "test", "hp", "epoch")
+    }
+    shares = result["test/acc_per_class"], result["teacher/test/acc_per_class"]
+    # digits: nearly as many test images of each class
+    for share, whole in zip(shares, (result["test/acc"], result["teacher/test/acc"]), strict=True):
+        assert np.mean(share) == pytest.approx(whole, abs=0.01)
+
+
+def test_chosen_images_are_of_different_classes(output, tmp_path):
+    run(configured(tmp_path, output, "figures=true", "trainer.max_epochs=1"), tmp_path)
+    assert (tmp_path / "figures" / "dark-knowledge.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("[]", "numbers of test images"), ("yes", "numbers of test images"), ("[1.5]", "numbers of")],
+)
+def test_what_cannot_be_meant_is_refused(value, message, output, tmp_path):
+    with pytest.raises(UserError, match=message):
+        check_config(configured(tmp_path, output, f"figures={value}"))
+
+
+def test_an_image_that_is_not_there_is_refused_before_the_training(output, tmp_path):
+    teachers = tmp_path / "teachers"
+    with pytest.raises(UserError, match="figures: no test image 9999; they are 0 to 358"):
+        run(
+            configured(tmp_path, output, "figures=[1,9999]", f"paths.teachers={teachers}"), tmp_path
+        )
+    assert not teachers.exists()
+
+
+def test_the_last_epoch_is_tested_beside_the_chosen(output, tmp_path):
+    """The student is ruined in the last epoch, so that the two differ."""
+    ruin = "+callbacks.ruin={_target_: test_run.RuinAt, step: 25}"
+    options = ruin, "keep_epochs=true", "method=ce"
+    result = run(configured(tmp_path, output, *options), tmp_path)
+    chosen, last = result["best_epoch"], result["epochs"]
+    assert chosen < last
+    kept = [accuracy(load_file(epoch_file(tmp_path, epoch))) for epoch in (chosen, last)]
+    assert [result["test/acc"], result["test/acc_last"]] == pytest.approx(kept)
+    assert kept[0] != kept[1]
+    assert accuracy(load_file(tmp_path / "student.safetensors")) == pytest.approx(kept[0])
+
+
+def test_of_peers_too(output, tmp_path):
+    options = "mode=online", "trainer.max_epochs=1"
+    result = run(configured(tmp_path, output, *options, teacher=()), tmp_path)
+    assert result["peer1/test/acc_last"] == result["peer1/test/acc"]
+
+
+def test_figures_without_a_teacher_are_none(output, tmp_path, caplog):
+    result = run(configured(tmp_path, output, "figures=true", "method=ce"), tmp_path)
+    assert result["status"] == "completed"
+    assert "this run has no teacher" in caplog.text
+    assert not (tmp_path / "figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device", "there"), "cannot be written to there: No space"),
+        (ZeroDivisionError("no"), "the run is finished all the same"),
+    ],
+)
+def test_a_figure_that_fails_costs_no_run(error, message, output, tmp_path, monkeypatch, caplog):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("kd.training.evaluate.draw_figures", fail)
+    with caplog.at_level(logging.WARNING):
+        result = run(configured(tmp_path, output, "figures=true", "trainer.max_epochs=1"), tmp_path)
+    assert result["status"] == "completed"
+    assert message in caplog.text

@@ -1,0 +1,128 @@
+"""Full disks, too little memory, parallel jobs: what a run says and leaves then."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from commands import Command
+from test_run import configured
+
+from kd.errors import UserError
+from kd.training.run import run
+
+SMALL = ("teacher=resnet8", "student=resnet8", "student.net.width=0.5")
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A folder in which one state finds room, but not two, and what gives it more."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*options: str) -> bool:
+        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)]
+        try:
+            return subprocess.run(command, capture_output=True).returncode == 0
+        except OSError:
+            return False
+
+    if not mount("size=300k"):
+        pytest.skip("no right to mount a file system")
+    yield folder, lambda: mount("remount", "size=20m")
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_state_before(tiny_disk, train, tmp_path):
+    disk, grow = tiny_disk
+    options = [*SMALL, "method=ce", "logger=none", "trainer.max_epochs=3", "trainer=cpu"]
+    options += ["trainer.enable_progress_bar=false", f"hydra.run.dir={disk}/run"]
+    answer = train(*options, tiny=False)
+    assert answer.returncode == 1
+    assert f"cannot write to {disk}/run/checkpoints/" in answer.stderr
+    assert "No space left on device" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    failed = json.loads((disk / "run" / "result.json").read_text())
+    assert (failed["status"], "No space left" in failed["error"]) == ("failed", True)
+    state = torch.load(disk / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert grow()
+    again = train(*options, tiny=False)
+    assert again.returncode == 0, again.stderr
+    assert "going on from" in again.stdout
+    whole = tmp_path / "whole"
+    assert train(*options[:-1], f"hydra.run.dir={whole}", tiny=False).returncode == 0
+    ours, theirs = (json.loads((f / "result.json").read_text()) for f in (disk / "run", whole))
+    assert ours["test/nll"] == theirs["test/nll"]
+    assert state["epoch"] < 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory(error, output, tmp_path, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("kd.objectives.ce.CrossEntropy.forward", fail)
+    with pytest.raises(UserError, match=r"out of memory with data.batch_size=128: halve it"):
+        run(configured(tmp_path, output, "method=ce"), tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
+
+
+def test_other_errors_keep_their_traceback(output, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a fault of the program")
+
+    monkeypatch.setattr("kd.objectives.ce.CrossEntropy.forward", fail)
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        run(configured(tmp_path, output, "method=ce"), tmp_path)
+
+
+def job(folder: Path, output: Path, seed: int) -> Command:
+    line = [*SMALL, "trainer=cpu", "logger=none"]
+    line += ["trainer.enable_progress_bar=false", "trainer.max_epochs=2", f"seed={seed}"]
+    # all show the same views, so that they ask for the same answers
+    line += ["data/view=none", "teacher.training.trainer.max_epochs=6"]
+    line += [f"paths.output={output}", f"hydra.run.dir={folder}"]
+    return Command("kd.train", *line)
+
+
+def wait_for(found, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_eight_jobs_begin_at_once_and_one_is_killed(tmp_path):
+    """A cold registry and a cold cache: one teacher, one table, whoever dies."""
+    teachers = tmp_path / "teachers"
+    first = job(tmp_path / "first", tmp_path, seed=7)
+    # It holds the teacher's lock, and has written a state, when it is killed.
+    wait_for(lambda: list(teachers.glob(".*.unfinished/checkpoints/last.ckpt")))
+    others = [job(tmp_path / str(seed), tmp_path, seed) for seed in range(7)]
+    wait_for(lambda: list(teachers.glob(".*.unfinished/checkpoints/last.ckpt")))
+    first.send_signal(signal.SIGKILL)
+    assert first.ended().returncode == -signal.SIGKILL
+    answers = [process.ended() for process in others]
+    assert {answer.returncode for answer in answers} == {0}, answers
+    assert sum("its training goes on from" in answer.stdout for answer in answers) == 1
+    last = job(tmp_path / "first", tmp_path, seed=7).ended()
+    assert last.returncode == 0, last.stderr
+
+    found = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("*/result.json"))]
+    assert len(found) == 8
+    assert sorted(result["teacher/source"] for result in found) == ["reused"] * 7 + ["trained now"]
+    assert len({result["teacher/test/acc"] for result in found}) == 1
+    assert len([path for path in teachers.iterdir() if path.name[0] != "."]) == 1
+    # Of 1 797 images 1 294 train and 359 test; each once, by whichever job came first
+    assert sum(result["teacher_forwards"] for result in found) <= 1294 + 359
