@@ -30,7 +30,7 @@ def rows() -> list[Row]:
 def _row(path: Path) -> Row:
     from hydra import compose, initialize_config_dir
 
-    from kd.build.parts import build_objectives
+    from kd.build.method import build_objectives
 
     register_models(CONF_DIR)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):

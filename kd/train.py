@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kd.config.command import command
-from kd.config.compose import config_hash
+from kd.config.identity import config_hash
 from kd.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> float:
     A job that its folder holds finished is not run again, and one that was interrupted goes on: a
     sweep that broke off is completed by the same command with the same `hydra.sweep.dir`.
     """
-    from kd.io.result_file import print_summary
+    from kd.training.summary import print_summary
 
     _refuse_devices_in_a_sweep(cfg)
     folder = Path(cfg.paths.run)
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> float:
         return float(done["val/acc"])
     from lightning.pytorch.utilities import rank_zero_only
 
-    from kd.callbacks.checkpoint import LAST
+    from kd.io.run_folder import LAST
     from kd.training.run import run
 
     try:

@@ -19,7 +19,7 @@ from pathlib import Path
 import comparison as compare
 from comparison import Result
 
-from kd.config.command import written_out
+from kd.config.overrides import written_out
 
 # What `python -m kd.train` is given for each row.
 PROCEDURES = {

@@ -10,8 +10,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works uninstalled
 
-from kd.config.command import written_out
 from kd.config.compose import CONF_DIR, register_models
+from kd.config.overrides import written_out
 
 Result = dict[str, Any]
 FILES = ("chain.json", "result.json")  # a chain's own summary, or a single run's

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-from kd.config.command import explained, written_out
 from kd.config.compose import CONF_DIR, register_models
+from kd.config.messages import explained
+from kd.config.overrides import written_out
 from kd.training.run import run
 
 CASES = 500

@@ -27,7 +27,7 @@ train chain search cache methods report
 """
 ROW = {name: row for row, names in enumerate(LAYERS.split("\n")) for name in names.split()}
 # Hydra and OmegaConf stay in the packages that turn a config into objects.
-HYDRA = set("config build validation training chains tuning".split()) | set(
+HYDRA = {"config", "build", "validation", "training", "chains", "tuning"} | set(
     LAYERS.split("\n")[-2].split()
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))

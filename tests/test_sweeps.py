@@ -13,8 +13,8 @@ from hydra.errors import MissingConfigException
 from lightning import Callback
 from omegaconf import OmegaConf
 
-from kd.config.command import explained
 from kd.config.compose import CONF_DIR, register_models
+from kd.config.messages import explained
 
 SMALL = ("method=ce", "student=resnet8", "student.net.width=0.5", "logger=none")
 SIDE_BY_SIDE = ("-m", *SMALL, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")

@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-import random
 import signal
 import threading
 import time
@@ -11,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -19,21 +17,17 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kd.callbacks.csv_logger import Curves
-from kd.errors import UserError
 from kd.io.atomic import UNFINISHED, link_whole, write_whole
-from kd.io.weights import read_file
+from kd.io.random_state import random_state, set_random_state
+from kd.io.run_folder import BEST, LAST
 
 log = logging.getLogger(__name__)
 
-LAST, BEST = "last.ckpt", "best.ckpt"
 _IDENTITY = "config_hash"
+
 _OPTIMIZER = "optimizer"  # its class
+
 _METRIC = "val/acc"
-# What a state of a run has; Lightning's and ours
-_PARTS = (
-    *("state_dict", "pytorch-lightning_version", "callbacks", "plan", "stages"),
-    *(_IDENTITY, _OPTIMIZER),
-)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -85,7 +79,7 @@ class Checkpoints(Checkpoint):
             for left in (*self.folder.glob(UNFINISHED), *self.folder.parent.glob(UNFINISHED)):
                 left.unlink(missing_ok=True)  # of a process that was killed
         if self._random is not None:
-            _set_random_state(self._random)
+            set_random_state(self._random)
         for logger in trainer.loggers:
             if isinstance(logger, Curves):
                 logger.cut(trainer.global_step)
@@ -165,7 +159,7 @@ class Checkpoints(Checkpoint):
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "seconds": self.seconds,
-            "random": _random_state(),
+            "random": random_state(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -176,75 +170,3 @@ class Checkpoints(Checkpoint):
 def _name(trainer: Trainer) -> str:
     kind = type(trainer.optimizers[0])
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def begin_from(state: Path, folder: Path, optimizer: str) -> None:
-    """Make ready to go on from a state, with the best epoch up to then beside it.
-
-    Args:
-        state: the file.
-        folder: where the run keeps its own states.
-        optimizer: the name of the class of its optimizer, as configured.
-
-    Raises:
-        UserError: it is no state of a run, or of one that had another optimizer.
-    """
-    content = read_file(state)
-    if not isinstance(content, dict) or any(part not in content for part in _PARTS):
-        raise UserError(f"resume={state}: no state of a run of this version of kd")
-    theirs = content[_OPTIMIZER]
-    if theirs.rpartition(".")[2] != optimizer.rpartition(".")[2]:
-        raise UserError(
-            f"resume={state}: the run had {theirs}, and optimizer._target_={optimizer} has nothing "
-            "to go on from; name the same optimizer"
-        )
-    if content["callbacks"]["Checkpoints"]["best_score"] is None:
-        return
-    best = state.parent / BEST
-    if not best.is_file():
-        raise UserError(f"resume={state}: {best}, with the best epoch up to then, is missing")
-    if best.parent.resolve() != folder.resolve():
-        read_file(best)  # a damaged one is named here, and not copied
-        write_whole(folder / BEST, best.read_bytes())
-
-
-def find_own(folder: Path, identity: str) -> Path | None:
-    """The state that this very run left in its folder when it was interrupted, if it left one.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    path = folder / LAST
-    if not path.is_file():
-        return None
-    try:
-        found = read_file(path)
-    except UserError as error:
-        raise UserError(f"{error}; delete {folder} to begin anew") from error
-    return path if isinstance(found, dict) and found.get(_IDENTITY) == identity else None
-
-
-def _random_state() -> dict[str, Any]:
-    """The state of all generators as tensors and plain numbers, which are safe to load."""
-    version, numbers, gauss = random.getstate()
-    numpy: Any = np.random.get_state(legacy=True)
-    _, keys, position, has_gauss, cached = numpy
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "mps": [torch.mps.get_rng_state()] if torch.mps.is_available() else [],
-        "python": [version, list(numbers), gauss],
-        "numpy": [keys.tolist(), int(position), int(has_gauss), float(cached)],
-    }
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"].cpu())
-    if len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
-    if state.get("mps") and torch.mps.is_available():
-        torch.mps.set_rng_state(state["mps"][0].cpu())
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    keys, *rest = state["numpy"]
-    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), *rest))

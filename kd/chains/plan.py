@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from hydra import compose
 from omegaconf import DictConfig, ListConfig, open_dict
 
-from kd.build.parts import build_objectives, distiller_class
+from kd.build.method import build_objectives
+from kd.build.parts import distiller_class
 from kd.config.compose import model_config, plain
 from kd.errors import UserError
 from kd.validation.check import check_config

@@ -9,15 +9,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from kd.callbacks.checkpoint import LAST
 from kd.chains.plan import ChainStage, plan
-from kd.config.compose import hashed_part
-from kd.config.record import CONFIG
+from kd.config.identity import hashed_part
 from kd.errors import UserError
 from kd.io.atomic import write_whole
 from kd.io.locks import alone_in, clear
 from kd.io.result_file import read_result, write_result
-from kd.io.weights import WEIGHTS
+from kd.io.run_folder import CONFIG, LAST, WEIGHTS
 from kd.training.evaluate import Result
 from kd.training.run import run
 

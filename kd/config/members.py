@@ -1,10 +1,12 @@
 """The members of `teacher=ensemble`: each the one teacher of a config of its own."""
 
 import copy
+from collections import Counter
+from collections.abc import Iterable
 
 from omegaconf import DictConfig, open_dict
 
-from kd.config.compose import member_names, model_config, plain
+from kd.config.compose import model_config, plain
 
 
 def is_ensemble(cfg: DictConfig) -> bool:
@@ -35,3 +37,13 @@ def _alone(cfg: DictConfig, model: str, checkpoint: str | None, again: int) -> D
         other.teacher = {**net, **common, "checkpoint": checkpoint}
     other.teacher.training.seed += again
     return other
+
+
+def member_names(members: Iterable[str]) -> dict[str, str]:
+    """The members of an ensemble and their models; `resnet20` named again is `resnet20-2`."""
+    seen: Counter[str] = Counter()
+    names = {}
+    for model in members:
+        seen[model] += 1
+        names[model if seen[model] == 1 else f"{model}-{seen[model]}"] = model
+    return names

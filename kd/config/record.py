@@ -12,24 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd.errors import UserError
 from kd.io.atomic import write_whole
-
-# As Hydra names them
-_FOLDER = Path(".hydra")
-CONFIG, OVERRIDES = _FOLDER / "config.yaml", _FOLDER / "overrides.yaml"
-_HYDRA = _FOLDER / "hydra.yaml"
-
-# What a run's numbers do not depend on: runs that differ in these are the same experiment.
-NO_PART_OF_NUMBERS = (
-    "paths",
-    "logger",
-    "callbacks",
-    "checkpoint",
-    "resume",
-    "debug",
-    "doctor",
-    "figures",
-    "keep_epochs",
-)
+from kd.io.run_folder import _HYDRA, CONFIG, OVERRIDES
 
 
 def write_record(folder: Path, cfg: DictConfig, hydra: DictConfig | None = None) -> None:

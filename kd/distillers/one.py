@@ -18,7 +18,7 @@ from kd.distillers.cohort import Cohort
 from kd.distillers.pairing import Lesson, Peer
 from kd.distillers.tail import Rest, rest_of
 from kd.errors import UserError
-from kd.io.result_file import count_parameters
+from kd.models.sizing import count_parameters
 from kd.taps import Taps
 from kd.types import Batch, Trace
 

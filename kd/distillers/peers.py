@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from kd.distillers.cohort import Cohort
 from kd.distillers.pairing import Peer
 from kd.errors import UserError
-from kd.io.result_file import count_parameters
+from kd.models.sizing import count_parameters
 from kd.taps import Taps
 from kd.types import Trace
 

@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd.errors import UserError
+from kd.io.run_folder import EPOCHS, WEIGHTS, epoch_file
 from kd.io.tensors import is_intact
 
-WEIGHTS = "student.safetensors"
-EPOCHS = "epochs"
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+
 _PREFIXES = ("module.", "_orig_mod.", "student.", "model.", "net.", "network.", "backbone.")
+
 _LISTED = 8
 
 
@@ -42,11 +43,6 @@ def load_weights(net: nn.Module, path: Path) -> None:
     if problems:
         raise UserError(f"checkpoint {path} does not fit the net{_trained_as(path)}:\n{problems}")
     net.load_state_dict(weights)
-
-
-def epoch_file(folder: Path, epoch: int) -> Path:
-    """Where a run that keeps them has its weights after `epoch`, which counts from 1."""
-    return folder / EPOCHS / f"epoch_{epoch:04d}.safetensors"
 
 
 def kept_epoch(folder: Path, epoch: int) -> Path:

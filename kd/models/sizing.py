@@ -51,3 +51,8 @@ def _failure(net: nn.Module, in_channels: int, image_size: int) -> str | None:
     finally:
         net.train(training)
     return None
+
+
+def count_parameters(net: nn.Module) -> int:
+    """How many numbers the net is trained with, all parameters counted."""
+    return sum(parameter.numel() for parameter in net.parameters())

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from kd.config.record import CONFIG, OVERRIDES
 from kd.errors import UserError, nearest
 from kd.io.checksums import is_intact
+from kd.io.run_folder import CONFIG, OVERRIDES
 from kd.reports.settings import LOADER, ROLES, Settings, read_settings
 
 RESULT = "result.json"

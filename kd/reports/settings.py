@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from kd.config.record import NO_PART_OF_NUMBERS
+from kd.config.identity import NO_PART_OF_NUMBERS
 
 Settings = dict[str, Any]
 ROLES = ("method", "teacher", "student", "mode", "data")

@@ -7,7 +7,7 @@ from pathlib import Path
 from kd.errors import OutOfMemoryError, UserError
 from kd.io.locks import locked
 from kd.io.result_file import read_result
-from kd.io.weights import WEIGHTS
+from kd.io.run_folder import WEIGHTS
 
 
 class Registry:

@@ -11,15 +11,16 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kd.build.parts import distiller_class
-from kd.callbacks.checkpoint import BEST, Checkpoints
+from kd.callbacks.checkpoint import Checkpoints
 from kd.config.compose import plain
 from kd.data.datamodule import ImageDataModule
 from kd.distillers.base import Distiller
 from kd.io.atomic import write_whole
-from kd.io.result_file import count_parameters
+from kd.io.run_folder import BEST, WEIGHTS
 from kd.io.tensors import packed
-from kd.io.weights import WEIGHTS, read_file
+from kd.io.weights import read_file
 from kd.metrics import class_accuracies, confusion_matrix
+from kd.models.sizing import count_parameters
 from kd.training.figures import draw_figures
 from kd.training.teacher import Teaching
 

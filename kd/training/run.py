@@ -16,31 +16,28 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from kd.build.parts import (
-    build_data,
-    build_distiller,
-    build_net,
-    build_objectives,
-    build_peers,
-    build_trainer,
-    distiller_class,
-)
-from kd.callbacks.checkpoint import LAST, begin_from, find_own
-from kd.config.compose import config_hash, plain, settings
+from kd.build.method import build_objectives
+from kd.build.parts import build_data, build_distiller, build_net, build_peers, distiller_class
+from kd.build.trainer import build_trainer
+from kd.config.compose import plain
+from kd.config.identity import config_hash, settings
 from kd.config.members import is_ensemble
-from kd.config.record import CONFIG, write_record
+from kd.config.record import write_record
 from kd.data.datamodule import ImageDataModule
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Lesson, key
 from kd.errors import UserError
 from kd.io.locks import alone_in
-from kd.io.result_file import git_commit, library_versions, read_result, write_result
+from kd.io.provenance import git_commit, library_versions
+from kd.io.result_file import read_result, write_result
+from kd.io.run_folder import CONFIG, LAST
 from kd.io.weights import load_weights
 from kd.objectives.base import Objective
 from kd.training.ensemble import acquire_ensemble
 from kd.training.error_hints import advice
 from kd.training.evaluate import Ready, Result, finish
 from kd.training.figures import check_drawing
+from kd.training.resume import begin_from, find_own
 from kd.training.teacher import Teaching, acquire_teacher
 from kd.validation.check import check_config
 

@@ -14,13 +14,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from kd.build.parts import build_net
-from kd.callbacks.checkpoint import LAST
-from kd.config.compose import content_hash, plain
+from kd.config.compose import plain
+from kd.config.identity import content_hash
 from kd.data.datamodule import ImageDataModule
 from kd.data.loader import TensorLoader
 from kd.errors import UserError
-from kd.io.result_file import RESULT, read_result
-from kd.io.weights import WEIGHTS, kept_epoch, load_weights, read_file
+from kd.io.result_file import read_result
+from kd.io.run_folder import LAST, RESULT, WEIGHTS
+from kd.io.weights import kept_epoch, load_weights, read_file
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry

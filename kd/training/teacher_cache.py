@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from kd.config.compose import content_hash, plain
+from kd.config.compose import plain
+from kd.config.identity import content_hash
 from kd.data.arrays import digest
 from kd.data.datamodule import ImageDataModule
 from kd.data.views import Identity

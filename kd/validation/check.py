@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from kd.build.parts import build_optimizer, make, root_cause
+from kd.build.instantiate import make, root_cause
+from kd.build.trainer import build_optimizer
 from kd.config.compose import plain
 from kd.config.members import is_ensemble
 from kd.errors import UserError

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from kd.config.compose import member_names, model_config
+from kd.config.compose import model_config
+from kd.config.members import member_names
 from kd.errors import UserError, nearest
 from kd.teachers.weighting import BY_SAMPLE, COMBINATIONS, WEIGHTINGS
 from kd.validation.numbers import is_number

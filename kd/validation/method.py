@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from kd.build.parts import StageConfig, build_objectives, build_schedules, make, stage_configs
+from kd.build.instantiate import make
+from kd.build.method import StageConfig, build_objectives, build_schedules, stage_configs
 from kd.config.compose import plain
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective

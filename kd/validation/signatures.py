@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 
 from torch import Tensor
 
-from kd.build.parts import root_cause
+from kd.build.instantiate import root_cause
 from kd.config.targets import allowed_target
 from kd.errors import nearest
 

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalle
 from machine import describe, peak_mb, reset_peak
 from project import Project
 
-from kd.build.parts import build_objectives, build_optimizer
+from kd.build.method import build_objectives
+from kd.build.trainer import build_optimizer
 from kd.config.compose import CONF_DIR, plain
 from kd.objectives.base import Setting
 from kd.taps import Taps

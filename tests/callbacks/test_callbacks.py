@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from kd.callbacks.checkpoint import Checkpoints
-from kd.callbacks.progress import StopOnDivergence, TeacherUnchanged
+from kd.callbacks.divergence import StopOnDivergence
+from kd.callbacks.frozen_teacher import TeacherUnchanged
 from kd.errors import UserError
 from kd.io.atomic import write_whole
 from kd.teachers.base import Teacher

@@ -7,9 +7,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kd.build.parts import make
-from kd.config.command import written_out
-from kd.config.compose import CONF_DIR, config_hash, register_models, settings
+from kd.build.instantiate import make
+from kd.config.compose import CONF_DIR, register_models
+from kd.config.identity import config_hash, settings
+from kd.config.overrides import written_out
 from kd.errors import UserError
 from kd.validation.check import check_config
 

@@ -14,11 +14,13 @@ from omegaconf import OmegaConf
 from test_run import configured
 
 import kd.train
-from kd.config.command import continued, explained
-from kd.config.record import CONFIG, OVERRIDES, recorded_command, write_record
+from kd.config.messages import explained
+from kd.config.overrides import continued
+from kd.config.record import recorded_command, write_record
 from kd.errors import UserError
 from kd.io.locks import alone_in, clear, locked
 from kd.io.result_file import read_result
+from kd.io.run_folder import CONFIG, OVERRIDES
 from kd.training.run import run
 
 SMALL = ("teacher=resnet8", "student=resnet8", "student.net.width=0.5")

@@ -11,7 +11,7 @@ from conftest import make_batch, make_trace
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from kd.build.parts import build_objectives
+from kd.build.method import build_objectives
 from kd.config.compose import CONF_DIR, register_models
 from kd.distillers.base import Distiller
 from kd.distillers.offline import OfflineDistiller

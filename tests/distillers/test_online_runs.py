@@ -11,8 +11,8 @@ from test_run import Losses, _ctrl_c, configured  # noqa: F401
 
 from kd.data.digits import Digits
 from kd.errors import UserError
-from kd.io.result_file import print_summary
 from kd.training.run import run
+from kd.training.summary import print_summary
 from kd.validation.check import check_config
 
 # A term behind the others that any number of devices may compute

@@ -18,7 +18,7 @@ from test_data import mnist, mnist_root  # noqa: F401
 from test_fuzz import LIMIT, within
 from test_run import configured
 
-from kd.config.command import continued
+from kd.config.overrides import continued
 from kd.data.image_folder import ImageFolder
 from kd.errors import UserError
 from kd.io import tensors as tensor_file

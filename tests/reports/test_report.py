@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 from scipy import stats
 from test_record import hydra
 
-from kd.config.command import written_out
-from kd.config.record import OVERRIDES, write_record
+from kd.config.overrides import written_out
+from kd.config.record import write_record
 from kd.errors import UserError
+from kd.io.run_folder import OVERRIDES
 from kd.reports.about import About, missing, summary
 from kd.reports.leaderboard import build_leaderboard
 from kd.reports.runs import find_runs

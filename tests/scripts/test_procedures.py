@@ -14,7 +14,7 @@ from kd.build.parts import build_data
 from kd.config.compose import CONF_DIR, register_models
 from kd.errors import UserError
 from kd.io.checksums import seal
-from kd.io.weights import epoch_file
+from kd.io.run_folder import epoch_file
 from kd.training.run import run
 from kd.training.teacher import teacher_key
 from kd.validation.check import check_config

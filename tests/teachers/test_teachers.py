@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kd.errors import UserError
-from kd.io.weights import WEIGHTS, load_weights
+from kd.io.run_folder import WEIGHTS
+from kd.io.weights import load_weights
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
 

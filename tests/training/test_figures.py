@@ -11,7 +11,7 @@ from test_online_runs import accuracy
 from test_run import configured
 
 from kd.errors import UserError
-from kd.io.weights import epoch_file
+from kd.io.run_folder import epoch_file
 from kd.metrics import class_accuracies, confusion_matrix
 from kd.plots.predictions import confusion_difference, dark_knowledge, entropy, softened
 from kd.plots.style import rendered

@@ -21,11 +21,11 @@ from optuna.trial import TrialState
 
 from kd.config.compose import CONF_DIR, plain, register_models
 from kd.errors import UserError
-from kd.search import checked_space, default_values, merged, run_overrides
 from kd.tuning.pruning import ReportToTrial
 from kd.tuning.sampler import SeededByTrial, suggested
 from kd.tuning.space import Choices, Range, override, read_space
 from kd.tuning.study import Search
+from kd.tuning.trial_configs import checked_space, default_values, merged, run_overrides
 
 RATE = {"optimizer.lr": Range(0.001, 0.3, log=True)}
 SETTINGS = {"trials": 6, "seed": 0, "storage": None, "heartbeat": 1}

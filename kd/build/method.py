@@ -1,0 +1,95 @@
+"""A method's objectives, stages, weights and schedules from its config."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from kd.build.instantiate import make
+from kd.distillers.stages import Plan, Stage, Weight
+from kd.errors import UserError
+from kd.objectives.base import Objective
+from kd.schedules import Between, Schedule
+
+
+class StageConfig(NamedTuple):
+    """One stage of a method as configured: name, share, weights, and where these stand."""
+
+    name: str
+    share: float
+    weights: DictConfig
+    place: str
+
+    def without(self, cfg: DictConfig, knob: str) -> DictConfig:
+        """The stage's weights if the method's `knob` were 0."""
+        other = copy.deepcopy(cfg)
+        other.method[knob] = 0.0
+        weights: DictConfig = OmegaConf.select(other, self.place)
+        return weights
+
+
+def stage_configs(cfg: DictConfig) -> list[StageConfig]:
+    """The method's stages; one without a name where it has none, or is to train jointly."""
+    method = cfg.method
+    if not method.get("stages") or method.get("joint"):
+        return [StageConfig("", 1.0, method.weights, "method.weights")]
+    return [
+        StageConfig(stage.name, stage.share, stage.weights, f"method.stages[{n}].weights")
+        for n, stage in enumerate(method.stages)
+        if stage.share != 0
+    ]
+
+
+def build_objectives(cfg: DictConfig) -> tuple[dict[str, Objective], Plan]:
+    """Make the method's terms and the plan of their weights; a term of weight 0 is left out."""
+    schedules = build_schedules(cfg)
+    stages = []
+    for stage in stage_configs(cfg):
+        weights = {k: _weight(cfg, stage, k, schedules) for k in map(str, stage.weights)}
+        stages.append(Stage(stage.name, stage.share, {k: w for k, w in weights.items() if w != 0}))
+    used = {name: None for stage in stages for name in stage.weights}
+    objectives = {
+        name: make(cfg.method.objectives[name], f"method.objectives.{name}") for name in used
+    }
+    try:
+        return objectives, Plan(stages, schedules.get("temperature"))
+    except ValueError as error:
+        raise UserError(f"method.stages: {error}") from error
+
+
+def build_schedules(cfg: DictConfig) -> dict[str, Schedule]:
+    """Make what `method.schedules` says of the method's terms and knobs, by their names."""
+    configured = cfg.method.get("schedules") or {}
+    return {
+        str(name): _schedule(leaf, f"method.schedules.{name}") for name, leaf in configured.items()
+    }
+
+
+def _schedule(cfg: Any, place: str) -> Schedule:
+    schedule = make(cfg, place)
+    if not isinstance(schedule, Schedule):
+        raise UserError(f"{place}: {type(schedule).__name__} is no schedule of kd.schedules")
+    return schedule
+
+
+def _weight(
+    cfg: DictConfig, stage: StageConfig, name: str, schedules: Mapping[str, Schedule]
+) -> Weight:
+    """A term's weight, moved by the schedule of the term or of a knob that enters the weight."""
+    weight, place = stage.weights[name], f"{stage.place}.{name}"
+    ends = {name: 0.0} | {
+        knob: stage.without(cfg, knob)[name]
+        for knob in schedules
+        if knob in cfg.method and knob not in cfg.method.objectives
+    }
+    moving = [by for by in schedules if by in ends and ends[by] != weight]
+    if not isinstance(weight, int | float):
+        moving.append(place)
+    if len(moving) > 1:
+        raise UserError(f"{place} would follow {len(moving)} schedules: {', '.join(moving)}")
+    if not moving:
+        return float(weight)
+    if moving == [place]:
+        return _schedule(weight, place)
+    return Between(schedules[moving[0]], float(ends[moving[0]]), float(weight))

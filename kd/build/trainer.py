@@ -1,0 +1,79 @@
+"""The Trainer, its callbacks and loggers, and the optimizer."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from omegaconf import DictConfig
+from torch.optim.optimizer import ParamsT
+
+from kd.build.instantiate import make
+from kd.callbacks.checkpoint import Checkpoints, WholeCheckpoints
+from kd.callbacks.epoch_weights import KeepEpochs
+from kd.callbacks.gradient_norms import Doctor
+from kd.callbacks.hparams import LogHyperparameters
+from kd.config.identity import config_hash
+from kd.errors import UserError
+
+
+def build_optimizer(cfg: DictConfig, parameters: ParamsT) -> torch.optim.Optimizer:
+    """Make the optimizer for these parameters, or groups of them."""
+    optimizer: torch.optim.Optimizer = make(cfg, "optimizer", params=parameters)
+    return optimizer
+
+
+def build_trainer(
+    cfg: DictConfig, folder: Path, hparams: dict[str, Any], more: Sequence[Callback] = ()
+) -> Trainer:
+    """Make the Trainer with the configured loggers and callbacks, writing below `folder`.
+
+    Args:
+        cfg: the run's config.
+        folder: the run's folder.
+        hparams: flat plain settings for TensorBoard's HPARAMS tab.
+        more: callbacks beside the configured ones.
+    """
+    _check_accelerator(str(cfg.trainer.accelerator), cfg.trainer.devices)
+    loggers = [make(leaf, f"logger.{k}") for k, leaf in cfg.logger.items() if leaf]
+    # Lightning refuses these two where there is nothing for them to do.
+    idle = {"progress": not cfg.trainer.enable_progress_bar, "learning_rate": not loggers}
+    wanted = {k: leaf for k, leaf in cfg.callbacks.items() if leaf and not idle.get(k)}
+    callbacks = [make(leaf, f"callbacks.{k}") for k, leaf in wanted.items()]
+    if cfg.doctor:
+        callbacks.append(Doctor())
+    if cfg.keep_epochs:
+        callbacks.append(KeepEpochs(folder))
+    every, identity = cfg.checkpoint.every_minutes, config_hash(cfg)
+    checkpoints = Checkpoints(folder / "checkpoints", every, identity)
+    strict = {"deterministic": True} if cfg.deterministic == "strict" else {}
+    if strict:  # cuBLAS reads it when it starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    trainer: Trainer = make(
+        cfg.trainer,
+        "trainer",
+        callbacks=[LogHyperparameters(hparams), *callbacks, *more, checkpoints],
+        plugins=[WholeCheckpoints()],
+        logger=loggers,
+        default_root_dir=folder,
+        **strict,
+    )
+    return trainer
+
+
+def _check_accelerator(name: str, devices: Any) -> None:
+    """Refuse here what Lightning refuses in words of its own, and say what there is instead."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    here = {"auto": True, "cpu": True, "gpu": cuda or mps, "cuda": cuda, "mps": mps}
+    if not here.get(name, name == "tpu"):
+        available = ", ".join(sorted(k for k, v in here.items() if v))
+        raise UserError(
+            f"trainer.accelerator={name}: not on this machine; it has {available} "
+            "(trainer=auto takes the best)"
+        )
+    cores = max(os.cpu_count() or 1, 2)
+    on_cpu = name == "cpu" or (name == "auto" and not (cuda or mps))
+    if on_cpu and isinstance(devices, int) and devices > cores:  # each is a process
+        raise UserError(f"trainer.devices={devices}: this machine has {cores} cores")

@@ -1,0 +1,29 @@
+"""The student's weights after every epoch."""
+
+from pathlib import Path
+from typing import cast
+
+from lightning import Callback, LightningModule, Trainer
+
+from kd.distillers.base import Distiller
+from kd.io.atomic import write_whole
+from kd.io.run_folder import epoch_file
+from kd.io.tensors import packed
+
+
+class KeepEpochs(Callback):
+    """Write the weights after every epoch, for students of a teacher that is stopped early.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        file = epoch_file(self.folder, trainer.current_epoch + 1)
+        net = cast(Distiller, pl_module).deployed()
+        write_whole(file, packed(net.state_dict()))

@@ -1,0 +1,27 @@
+"""Settings and validation accuracy for TensorBoard's HPARAMS tab."""
+
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from kd.distillers.base import HPARAMS_METRIC
+
+
+class LogHyperparameters(Callback):
+    """Fill TensorBoard's HPARAMS tab with the run's settings and its validation accuracy.
+
+    Args:
+        hparams: flat plain settings.
+    """
+
+    def __init__(self, hparams: dict[str, Any]) -> None:
+        self.hparams = hparams
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                # The metric has to be announced with the settings, or the tab stays empty.
+                logger.log_hyperparams(self.hparams, {HPARAMS_METRIC: float("nan")})
+            else:
+                logger.log_hyperparams(self.hparams)

@@ -1,0 +1,85 @@
+"""One-line messages for mistakes in a config or on the command line."""
+
+import errno
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from kd.errors import UserError, nearest
+
+# What a method's YAML says beside its knobs.
+_NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
+
+
+# The extra that brings a launcher.
+_LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
+
+
+_CANNOT_WRITE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK),
+}
+
+
+def explained(error: Exception) -> str | None:
+    """What to tell the user; None where the program is at fault and should show its traceback."""
+    cause = error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.parent_node is not None:
+        return _unknown_key(cause)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _unknown_option(error, error.options)
+    if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+        return (
+            f"cannot write to {error.filename or 'the disk'}: {error.strerror}; choose another "
+            "folder with hydra.run.dir=… or paths.output=…"
+        )
+    if isinstance(error, ValueError) and "Config group override must be" in str(error):
+        return "a group needs an option, not null; --help lists them, among others logger=none"
+    if type(error).__name__ == "MisconfigurationException":  # Lightning is not imported up here
+        return f"trainer: {error}"
+    if type(error).__name__ in ("TerminatedWorkerError", "UncompletedJobError"):
+        return (
+            "the process of a job was killed, for want of memory perhaps; the same command with "
+            "the same hydra.sweep.dir runs what is missing"
+        )
+    if isinstance(error, RuntimeError) and "srun" in str(error):
+        return "hydra/launcher: this machine has no srun; start the sweep where SLURM takes jobs"
+    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
+        return str(error)
+    return None
+
+
+def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
+    parent: Any = error.parent_node
+    place = str(parent._get_full_key("")).rstrip(".")
+    key, keys = str(error.key), [str(key) for key in parent]
+    if place == "method":
+        knobs = [k for k in keys if k not in _NO_KNOBS]
+        listed = ", ".join(knobs) or "none"
+        return f"method.{key}: method={parent.get('name')} has no {key!r}; its knobs: {listed}"
+    elsewhere = [path for path in _paths(parent._get_root()) if path.split(".")[-1] == key]
+    also = f"; there is {', '.join(elsewhere[:4])}" if elsewhere else ""
+    full_key = f"{place}.{key}" if place else key
+    return f"there is no {full_key!r}{also}; {nearest(key, keys)}"
+
+
+def _paths(node: Any, prefix: str = "") -> list[str]:
+    """Every key path of a config, Hydra's own part left out."""
+    if not isinstance(node, DictConfig):
+        return []
+    found = []
+    for key in map(str, node):
+        if key != "hydra" or prefix:
+            child = node._get_node(key)
+            found += [f"{prefix}{key}", *_paths(child, f"{prefix}{key}.")]
+    return found
+
+
+def _unknown_option(error: MissingConfigException, options: Sequence[str]) -> str:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    if group == "hydra/launcher" and name in _LAUNCHERS:
+        return f"{group}={name} is not installed: pip install -e '.[{_LAUNCHERS[name]}]'"
+    return f"{group}={name}: there is no such option; {nearest(name, options)}"
