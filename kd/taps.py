@@ -1,4 +1,4 @@
-"""Named places in a net, read through forward hooks, so that models keep a plain `forward`."""
+"""Named tap_paths in a net, read through forward hooks, so that models keep a plain `forward`."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kd.errors import UserError, nearest
-from kd.types import Trace
+from kd.types import Outputs
 
 INPUT_SUFFIX = ":in"
 
@@ -18,7 +18,7 @@ class Taps:
 
     Args:
         net: the net; its `forward` returns logits [B, K].
-        places: canonical name -> module path. A path ending in `:in` records the module's first
+        tap_paths: canonical name -> module path. A path ending in `:in` records the module's first
             input instead of its output (`fc:in` is the pooled embedding in front of `fc`).
         wanted: the canonical names to record; the others cost nothing.
 
@@ -29,15 +29,15 @@ class Taps:
         UserError: a wanted name or its module does not exist; names the nearest that do.
     """
 
-    def __init__(self, net: nn.Module, places: Mapping[str, str], wanted: Iterable[str]) -> None:
-        self.net, self.places = net, places
-        self.head = _head(net, places)
+    def __init__(self, net: nn.Module, tap_paths: Mapping[str, str], wanted: Iterable[str]) -> None:
+        self.net, self.tap_paths = net, tap_paths
+        self.head = _head(net, tap_paths)
         self.wanted = tuple(dict.fromkeys(wanted))
         self._store: dict[str, Tensor] = {}
         self._versions: dict[str, int] | None = None  # tensor versions at the hook, while probing
         self._copied: set[str] = set()
         for name in self.wanted:
-            self._hook(name, _place(name, places))
+            self._hook(name, _place(name, tap_paths))
 
     def _hook(self, name: str, path: str) -> None:
         module = _module(self.net, path.removesuffix(INPUT_SUFFIX), name)
@@ -58,18 +58,18 @@ class Taps:
             self._versions[name] = tensor._version
         self._store[name] = tensor.clone() if name in self._copied else tensor
 
-    def trace(self, images: Tensor) -> Trace:
+    def outputs(self, images: Tensor) -> Outputs:
         """Run the net on images [B, C, H, W] and return its logits and taps; keep nothing."""
         logits = self.net(images)
         if unseen := set(self.wanted) - self._store.keys():
             raise UserError(f"taps {sorted(unseen)} name modules that a forward pass does not run")
         taps = {name: self._store[name] for name in self.wanted}
         self._store.clear()
-        return Trace(logits, taps)
+        return Outputs(logits, taps)
 
     @torch.no_grad()
-    def probe(self, images: Tensor) -> Trace:
-        """Trace in eval mode, leaving no mark on the net.
+    def probe(self, images: Tensor) -> Outputs:
+        """Outputs in eval mode, leaving no mark on the net.
 
         Call it once before training: a tap whose tensor a later in-place operation overwrites is
         found here, and recorded as a copy from then on.
@@ -77,25 +77,25 @@ class Taps:
         was_training = self.net.training
         self.net.eval()
         self._versions = {}
-        taps = self.trace(images).taps
+        taps = self.outputs(images).taps
         self._copied = {name for name in taps if taps[name]._version != self._versions[name]}
         self._versions = None
-        trace = self.trace(images)
+        outputs = self.outputs(images)
         self.net.train(was_training)
-        return trace
+        return outputs
 
 
-def _head(net: nn.Module, places: Mapping[str, str]) -> nn.Module | None:
-    place = places.get("embedding", "")
+def _head(net: nn.Module, tap_paths: Mapping[str, str]) -> nn.Module | None:
+    place = tap_paths.get("embedding", "")
     if not place.endswith(INPUT_SUFFIX):
         return None
     return _module(net, place.removesuffix(INPUT_SUFFIX), "embedding")
 
 
-def _place(name: str, places: Mapping[str, str]) -> str:
-    if name not in places:
-        raise UserError(f"no tap {name!r} in this net; {nearest(name, places)}")
-    return places[name]
+def _place(name: str, tap_paths: Mapping[str, str]) -> str:
+    if name not in tap_paths:
+        raise UserError(f"no tap {name!r} in this net; {nearest(name, tap_paths)}")
+    return tap_paths[name]
 
 
 def _module(net: nn.Module, path: str, name: str) -> nn.Module:

@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
 
 
-class Trace(NamedTuple):
+class Outputs(NamedTuple):
     """What one forward pass leaves: logits [B, K] and the tapped tensors by canonical name."""
 
     logits: Tensor

@@ -19,7 +19,7 @@ from pathlib import Path
 import comparison as compare
 from comparison import Result
 
-from kd.config.overrides import written_out
+from kd.config.overrides import expand_shorthand
 
 # What `python -m kd.train` is given for each row.
 PROCEDURES = {
@@ -100,7 +100,7 @@ def chain(options: argparse.Namespace, row: str, seed: int, folder: Path) -> Res
 
     nets = {"teacher": "resnet20", "student": "resnet8", "assistant": options.assistant}
     given = dict(o.split("=", 1) for o in options.overrides if o.split("=")[0] in nets)
-    rest = [written_out(o) for o in options.overrides if o.split("=")[0] not in nets]
+    rest = [expand_shorthand(o) for o in options.overrides if o.split("=")[0] not in nets]
     trained = compose("train", overrides=rest).teacher.training.trainer.max_epochs
     thirds = {f"epoch_{k}": max(k, trained * k // 3) for k in (1, 2, 3)}
     own = [word.format(**nets | given, **thirds) for word in CHAINS[row]]

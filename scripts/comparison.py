@@ -11,7 +11,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works uninstalled
 
 from kd.config.compose import CONF_DIR, register_models
-from kd.config.overrides import written_out
+from kd.config.overrides import expand_shorthand
 
 Result = dict[str, Any]
 FILES = ("chain.json", "result.json")  # a chain's own summary, or a single run's
@@ -56,7 +56,7 @@ def train(folder: Path, overrides: Sequence[str]) -> Result:
 
     from kd.training.run import run
 
-    cfg = compose("train", overrides=[f"paths.run={folder}", *map(written_out, overrides)])
+    cfg = compose("train", overrides=[f"paths.run={folder}", *map(expand_shorthand, overrides)])
     return run(cfg, folder)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from commands import Command
 
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 # Configs of these tests name callbacks that lie in their files.
 os.environ["KD_ALLOW_TARGETS"] = ",".join(path.stem for path in Path(__file__).parent.rglob("*.py"))
@@ -62,8 +62,8 @@ def train(output) -> Train:
     return call
 
 
-def make_trace(logits: torch.Tensor, **taps: torch.Tensor) -> Trace:
-    return Trace(logits, taps)
+def make_outputs(logits: torch.Tensor, **taps: torch.Tensor) -> Outputs:
+    return Outputs(logits, taps)
 
 
 def make_batch(target: torch.Tensor) -> Batch:

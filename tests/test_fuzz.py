@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 
 from kd.config.compose import CONF_DIR, register_models
-from kd.config.messages import explained
-from kd.config.overrides import written_out
+from kd.config.messages import user_message
+from kd.config.overrides import expand_shorthand
 from kd.training.run import run
 
 CASES = 500
@@ -76,12 +76,12 @@ def understood(overrides: list[str], folder: Path, output: Path) -> str:
     paths = [f"paths.run={folder}", f"paths.output={output}"]
     try:
         with within(LIMIT), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            cfg = compose("train", overrides=[*TINY, *paths, *map(written_out, overrides)])
+            cfg = compose("train", overrides=[*TINY, *paths, *map(expand_shorthand, overrides)])
             result = run(cfg, folder)
     except AssertionError:
         raise
     except Exception as error:
-        if (message := explained(error)) is None:
+        if (message := user_message(error)) is None:
             raise AssertionError(f"a traceback for {overrides}") from error
         return message
     assert result["status"] == "completed"

@@ -14,7 +14,7 @@ from lightning import Callback
 from omegaconf import OmegaConf
 
 from kd.config.compose import CONF_DIR, register_models
-from kd.config.messages import explained
+from kd.config.messages import user_message
 
 SMALL = ("method=ce", "student=resnet8", "student.net.width=0.5", "logger=none")
 SIDE_BY_SIDE = ("-m", *SMALL, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -160,7 +160,7 @@ def test_slurm_is_asked_for_what_is_configured(tmp_path, monkeypatch):
     ],
 )
 def test_launchers_that_are_not_there_are_named(error, message):
-    assert explained(error).startswith(message)
+    assert user_message(error).startswith(message)
 
 
 def test_the_sweep_over_methods_has_them_all():

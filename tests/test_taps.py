@@ -32,35 +32,35 @@ def images():
 
 def test_taps_are_what_the_modules_saw(images):
     net = Net()
-    trace = Taps(net, PLACES, PLACES).trace(images)
+    outputs = Taps(net, PLACES, PLACES).outputs(images)
     maps = net.conv(images)
-    torch.testing.assert_close(trace.taps["stage1"], maps)
-    torch.testing.assert_close(trace.taps["stage2"], maps.relu())
-    torch.testing.assert_close(trace.taps["embedding"], maps.relu().mean((2, 3)))
-    torch.testing.assert_close(trace.logits, net(images))
+    torch.testing.assert_close(outputs.taps["stage1"], maps)
+    torch.testing.assert_close(outputs.taps["stage2"], maps.relu())
+    torch.testing.assert_close(outputs.taps["embedding"], maps.relu().mean((2, 3)))
+    torch.testing.assert_close(outputs.logits, net(images))
 
 
 def test_only_what_is_wanted_is_recorded_and_nothing_is_kept(images):
     taps = Taps(Net(), PLACES, ["stage2", "stage2"])
-    assert list(taps.trace(images).taps) == ["stage2"]
+    assert list(taps.outputs(images).taps) == ["stage2"]
     assert not taps._store
 
 
 def test_a_tap_before_an_in_place_activation_is_copied(images):
     net = Net(inplace=True)
     taps = Taps(net, PLACES, ["stage1"])
-    assert (taps.trace(images).taps["stage1"] >= 0).all()  # overwritten
+    assert (taps.outputs(images).taps["stage1"] >= 0).all()  # overwritten
     probed = taps.probe(images).taps["stage1"]
     torch.testing.assert_close(probed, net.conv(images))
-    torch.testing.assert_close(taps.trace(images).taps["stage1"], net.conv(images))
+    torch.testing.assert_close(taps.outputs(images).taps["stage1"], net.conv(images))
 
 
 def test_probe_leaves_no_mark(images):
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(18, 3))
     before = copy.deepcopy(net.state_dict())
-    trace = Taps(net, {"stage1": "1"}, ["stage1"]).probe(images)
+    outputs = Taps(net, {"stage1": "1"}, ["stage1"]).probe(images)
     assert net.training
-    assert not trace.logits.requires_grad
+    assert not outputs.logits.requires_grad
     for key, value in net.state_dict().items():
         assert torch.equal(value, before[key]), key
 
@@ -68,21 +68,21 @@ def test_probe_leaves_no_mark(images):
 def test_a_tapped_net_can_be_pickled_and_copied(images):
     net = Net()
     taps = Taps(net, PLACES, ["stage1"])
-    expected = taps.trace(images).logits
+    expected = taps.outputs(images).logits
     for clone in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
         torch.testing.assert_close(clone(images), expected)
 
 
 @pytest.mark.parametrize(
-    ("places", "wanted", "message"),
+    ("tap_paths", "wanted", "message"),
     [
         (PLACES, "stage3", "no tap 'stage3' in this net; did you mean 'stage"),
         ({"stage1": "cnov"}, "stage1", "names the module 'cnov'.*did you mean 'conv'"),
     ],
 )
-def test_unknown_names_get_the_nearest(places, wanted, message):
+def test_unknown_names_get_the_nearest(tap_paths, wanted, message):
     with pytest.raises(UserError, match=message):
-        Taps(Net(), places, [wanted])
+        Taps(Net(), tap_paths, [wanted])
 
 
 def test_a_module_that_does_not_run_is_named(images):

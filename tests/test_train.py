@@ -16,7 +16,7 @@ from conftest import TINY
 from safetensors.torch import load_file
 
 from kd.config.compose import CONF_DIR
-from kd.io.checksums import seal
+from kd.io.checksums import with_checksum
 
 METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
 TEACHERLESS = ("ce", "tfkd")
@@ -130,7 +130,7 @@ def test_a_teacher_that_changed_since_is_refused(train, output, tmp_path):
         if json.loads(path.read_text())["seed"] == 5
     ]
     content = json.loads(record.read_text())
-    record.write_text(json.dumps(seal(content | {"test/acc": content["test/acc"] + 0.1})))
+    record.write_text(json.dumps(with_checksum(content | {"test/acc": content["test/acc"] + 0.1})))
     answer = train(*arguments, f"hydra.run.dir={tmp_path / 'b'}")
     assert answer.returncode == 1
     assert "was recorded when it was trained" in answer.stderr

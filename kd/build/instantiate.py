@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from kd.config.compose import plain
-from kd.config.targets import allowed_target, targets
+from kd.config.targets import resolve_target, targets
 from kd.errors import UserError
 
 
@@ -19,7 +19,7 @@ def make(cfg: Any, place: str, **extra: Any) -> Any:
     """
     try:
         for name in targets(plain(cfg)):  # also of nets that no check of the config has seen
-            allowed_target(name)
+            resolve_target(name)
         return instantiate(cfg, _convert_="all", _partial_=True)(**extra)
     except InstantiationException as error:
         raise UserError(f"{place}: {root_cause(error)}") from error

@@ -75,7 +75,7 @@ def build_distiller(cfg: DictConfig, **parts: Any) -> Distiller:
     distiller: Distiller = make(
         cfg.mode.distiller,
         f"mode={cfg.mode.name}",
-        places=plain(cfg.student.taps),
+        tap_paths=plain(cfg.student.taps),
         optimizer=partial(build_optimizer, cfg.optimizer),
         scheduler=make(cfg.scheduler, "scheduler"),
         **parts,

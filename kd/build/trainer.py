@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 from torch.optim.optimizer import ParamsT
 
 from kd.build.instantiate import make
-from kd.callbacks.checkpoint import Checkpoints, WholeCheckpoints
-from kd.callbacks.epoch_weights import KeepEpochs
-from kd.callbacks.gradient_norms import Doctor
+from kd.callbacks.checkpoint import AtomicCheckpointIO, Checkpoints
+from kd.callbacks.epoch_weights import SaveEpochWeights
+from kd.callbacks.gradient_norms import GradientNorms
 from kd.callbacks.hparams import LogHyperparameters
 from kd.config.identity import config_hash
 from kd.errors import UserError
@@ -43,9 +43,9 @@ def build_trainer(
     wanted = {k: leaf for k, leaf in cfg.callbacks.items() if leaf and not idle.get(k)}
     callbacks = [make(leaf, f"callbacks.{k}") for k, leaf in wanted.items()]
     if cfg.doctor:
-        callbacks.append(Doctor())
+        callbacks.append(GradientNorms())
     if cfg.keep_epochs:
-        callbacks.append(KeepEpochs(folder))
+        callbacks.append(SaveEpochWeights(folder))
     every, identity = cfg.checkpoint.every_minutes, config_hash(cfg)
     checkpoints = Checkpoints(folder / "checkpoints", every, identity)
     strict = {"deterministic": True} if cfg.deterministic == "strict" else {}
@@ -55,7 +55,7 @@ def build_trainer(
         cfg.trainer,
         "trainer",
         callbacks=[LogHyperparameters(hparams), *callbacks, *more, checkpoints],
-        plugins=[WholeCheckpoints()],
+        plugins=[AtomicCheckpointIO()],
         logger=loggers,
         default_root_dir=folder,
         **strict,

@@ -16,8 +16,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from kd.callbacks.csv_logger import Curves
-from kd.io.atomic import UNFINISHED, link_whole, write_whole
+from kd.callbacks.csv_logger import ResumableCSVLogger
+from kd.io.atomic import UNFINISHED, link_atomic, write_atomic
 from kd.io.random_state import random_state, set_random_state
 from kd.io.run_folder import BEST, LAST
 
@@ -30,13 +30,13 @@ _OPTIMIZER = "optimizer"  # its class
 _METRIC = "val/acc"
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's files, but flushed to the disk before they take the place of the ones before."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_whole(Path(path), buffer.getbuffer())
+        write_atomic(Path(path), buffer.getbuffer())
 
 
 class Checkpoints(Checkpoint):
@@ -81,7 +81,7 @@ class Checkpoints(Checkpoint):
         if self._random is not None:
             set_random_state(self._random)
         for logger in trainer.loggers:
-            if isinstance(logger, Curves):
+            if isinstance(logger, ResumableCSVLogger):
                 logger.cut(trainer.global_step)
         if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -120,7 +120,7 @@ class Checkpoints(Checkpoint):
             self.best_score, self.best_epoch = score, trainer.current_epoch + 1
         self._save(trainer, BEST if best else LAST)
         if best and trainer.is_global_zero:
-            link_whole(self.folder / BEST, self.folder / LAST)
+            link_atomic(self.folder / BEST, self.folder / LAST)
         self._stop_if_asked()
 
     def _save(self, trainer: Trainer, name: str) -> None:

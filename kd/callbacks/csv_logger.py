@@ -8,10 +8,10 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from kd.io.atomic import write_whole
+from kd.io.atomic import write_atomic
 
 
-class ContinuedWriter(ExperimentWriter):
+class ResumableWriter(ExperimentWriter):
     """Lightning's, which deletes the table that is in its folder; this one continues it."""
 
     def _check_log_dir_exists(self) -> None:
@@ -34,19 +34,19 @@ class ContinuedWriter(ExperimentWriter):
         table = csv.DictWriter(text, self.metrics_keys, extrasaction="ignore")
         table.writeheader()
         table.writerows(kept)
-        write_whole(Path(self.metrics_file_path), text.getvalue().encode())
+        write_atomic(Path(self.metrics_file_path), text.getvalue().encode())
 
 
-class Curves(CSVLogger):
+class ResumableCSVLogger(CSVLogger):
     """`metrics.csv` in the run's folder, one row for each time something was logged."""
 
-    _writer: ContinuedWriter | None = None
+    _writer: ResumableWriter | None = None
 
     @property
-    def experiment(self) -> ContinuedWriter:
+    def experiment(self) -> ResumableWriter:
         if self._writer is None:
             Path(self.root_dir).mkdir(parents=True, exist_ok=True)
-            self._writer = self._experiment = ContinuedWriter(log_dir=self.log_dir)
+            self._writer = self._experiment = ResumableWriter(log_dir=self.log_dir)
         return self._writer
 
     @rank_zero_only

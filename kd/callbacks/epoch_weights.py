@@ -6,12 +6,12 @@ from typing import cast
 from lightning import Callback, LightningModule, Trainer
 
 from kd.distillers.base import Distiller
-from kd.io.atomic import write_whole
+from kd.io.atomic import write_atomic
 from kd.io.run_folder import epoch_file
-from kd.io.tensors import packed
+from kd.io.tensors import safetensors_bytes
 
 
-class KeepEpochs(Callback):
+class SaveEpochWeights(Callback):
     """Write the weights after every epoch, for students of a teacher that is stopped early.
 
     Args:
@@ -26,4 +26,4 @@ class KeepEpochs(Callback):
             return
         file = epoch_file(self.folder, trainer.current_epoch + 1)
         net = cast(Distiller, pl_module).deployed()
-        write_whole(file, packed(net.state_dict()))
+        write_atomic(file, safetensors_bytes(net.state_dict()))

@@ -9,7 +9,7 @@ from torch import nn
 from kd.teachers.base import Teacher
 
 
-class TeacherUnchanged(Callback):
+class FrozenTeacherCheck(Callback):
     """End the run if the teacher is not what it was: in eval mode, without gradients, unchanged.
 
     Its buffers are compared after every epoch: a net in training mode moves its batch statistics.

@@ -13,10 +13,10 @@ from kd.distillers.base import Distiller
 
 log = logging.getLogger(__name__)
 
-DROWNED = 100.0  # one term's gradient over another's
+DOMINATED = 100.0  # one term's gradient over another's
 
 
-class Doctor(Callback):
+class GradientNorms(Callback):
     """Print each term's value, weight and gradient norm on the student over the first batches.
 
     A warning names the terms whose gradient is a hundredth of the strongest one's or less.
@@ -59,7 +59,7 @@ class Doctor(Callback):
         for name, (value, weight, norm) in means.items():
             table.add_row(name, f"{value:.4g}", f"{weight:.4g}", f"{norm:.4g}")
         Console().print(table)
-        for line in drowned({name: norm for name, (_, _, norm) in means.items()}):
+        for line in dominated({name: norm for name, (_, _, norm) in means.items()}):
             log.warning(line)
 
     def _mean(self, name: str) -> tuple[float, ...]:
@@ -77,12 +77,12 @@ def gradient_norm(term: Tensor, parameters: list[torch.nn.Parameter]) -> float |
     return float(sum(grad.double().square().sum() for grad in grads if grad is not None)) ** 0.5
 
 
-def drowned(norms: dict[str, float]) -> list[str]:
-    """One sentence for every term that is drowned by the strongest."""
+def dominated(norms: dict[str, float]) -> list[str]:
+    """One sentence for every term that is dominated by the strongest."""
     strongest = max(norms, key=lambda name: norms[name])
     return [
-        f"the term {name!r} is drowned by {strongest!r}: its gradient on the student is "
+        f"the term {name!r} is dominated by {strongest!r}: its gradient on the student is "
         f"{norm:.3g} against {norms[strongest]:.3g}; change their weights"
         for name, norm in norms.items()
-        if norm * DROWNED <= norms[strongest] and name != strongest
+        if norm * DOMINATED <= norms[strongest] and name != strongest
     ]

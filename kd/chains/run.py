@@ -12,8 +12,8 @@ from yaml import YAMLError
 from kd.chains.plan import ChainStage, plan
 from kd.config.identity import hashed_part
 from kd.errors import UserError
-from kd.io.atomic import write_whole
-from kd.io.locks import alone_in, clear
+from kd.io.atomic import write_atomic
+from kd.io.locks import clear, exclusive_folder
 from kd.io.result_file import read_result, write_result
 from kd.io.run_folder import CONFIG, LAST, WEIGHTS
 from kd.training.evaluate import Result
@@ -42,7 +42,7 @@ def run_chain(overrides: Sequence[str], folder: Path) -> Result:
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
     stages = plan(overrides, folder)
-    with alone_in(folder):
+    with exclusive_folder(folder):
         _refuse_other(stages, folder)
         try:
             _train_missing(stages)
@@ -130,7 +130,7 @@ def _train(stage: ChainStage, basis: bytes, go_on: bool) -> None:
     else:
         log.info("%s begins", stage)
         clear(stage.folder)
-        write_whole(stage.folder / _BASIS, basis)
+        write_atomic(stage.folder / _BASIS, basis)
     try:
         run(stage.cfg, stage.folder)
     except UserError as error:

@@ -12,8 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kd.config.compose import CONF_DIR, register_models
-from kd.config.messages import explained
-from kd.config.overrides import _config_dirs, continued, written_out
+from kd.config.messages import user_message
+from kd.config.overrides import _config_dirs, continued, expand_shorthand
 
 Task = Callable[[DictConfig], Any]
 
@@ -47,7 +47,7 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
             # With this set, Hydra hands exceptions on instead of printing them.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             try:
-                sys.argv[1:] = [written_out(argument, aliases) for argument in sys.argv[1:]]
+                sys.argv[1:] = [expand_shorthand(argument, aliases) for argument in sys.argv[1:]]
                 if config_name == "train":
                     sys.argv[1:] = continued(sys.argv[1:])
                 register_models(CONF_DIR, *_config_dirs(sys.argv[1:]))
@@ -65,5 +65,5 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
 
 def _end(error: Exception) -> None:
     """End with one message, if a user can do something about the error and wants no traceback."""
-    if os.environ.get(_FULL_ERROR) != "1" and (message := explained(error)) is not None:
+    if os.environ.get(_FULL_ERROR) != "1" and (message := user_message(error)) is not None:
         sys.exit(f"error: {message}")

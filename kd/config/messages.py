@@ -24,7 +24,7 @@ _CANNOT_WRITE = {
 }
 
 
-def explained(error: Exception) -> str | None:
+def user_message(error: Exception) -> str | None:
     """What to tell the user; None where the program is at fault and should show its traceback."""
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.parent_node is not None:

@@ -16,7 +16,7 @@ _SHORT = {"teacher.cache": "teacher.cache.mode"}
 _VALUED = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}
 
 
-def written_out(argument: str, aliases: Mapping[str, str] = MappingProxyType({})) -> str:
+def expand_shorthand(argument: str, aliases: Mapping[str, str] = MappingProxyType({})) -> str:
     """An argument as Hydra takes it."""
     if argument.startswith("schedule@"):
         return f"+{argument}"  # no method lists what might be scheduled

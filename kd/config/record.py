@@ -11,7 +11,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from kd.errors import UserError
-from kd.io.atomic import write_whole
+from kd.io.atomic import write_atomic
 from kd.io.run_folder import _HYDRA, CONFIG, OVERRIDES
 
 
@@ -29,7 +29,7 @@ def write_record(folder: Path, cfg: DictConfig, hydra: DictConfig | None = None)
     if hydra is not None:
         files |= {OVERRIDES: hydra.overrides.task, _HYDRA: OmegaConf.create({"hydra": hydra})}
     for name, content in files.items():
-        write_whole(folder / name, OmegaConf.to_yaml(content).encode())
+        write_atomic(folder / name, OmegaConf.to_yaml(content).encode())
 
 
 def recorded_command(folder: Path) -> list[str]:

@@ -20,7 +20,7 @@ _FUNCTIONS = ("kd", "torchvision.models", "timm")
 _LOADERS = ("torch.hub", "torch.jit", "torch.package", "torch.utils.cpp_extension", "torch.classes")
 
 
-def allowed_target(name: str) -> Any:
+def resolve_target(name: str) -> Any:
     """Import what `name` names, if it may be called.
 
     Raises:

@@ -8,7 +8,7 @@ from kd.data.counter_rng import hashed
 PARTNER = 4  # what the random numbers are for; kd.data.loader and kd.data.splits use others
 
 
-class Partners:
+class SameClass:
     """Draws each sample's partner from the other samples of its class, uniformly.
 
     Args:

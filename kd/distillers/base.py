@@ -1,4 +1,4 @@
-"""The step that every mode shares: lessons in, weighted sum of objectives out."""
+"""The step that every mode pairing_weights: pairings in, weighted sum of objectives out."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -14,37 +14,37 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import ParamsT
 
 from kd.distillers.deployed import ChangedStudent
-from kd.distillers.pairing import Lesson, key
+from kd.distillers.pairing import Pairing, key
 from kd.distillers.stages import Plan, Stage
 from kd.errors import UserError
 from kd.metrics import Evaluation, Means
 from kd.objectives.base import Objective, Setting
 from kd.schedules import Schedule
 from kd.taps import Taps
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 # TensorBoard's HPARAMS tab ranks by it; callbacks.LogHyperparameters announces it.
 HPARAMS_METRIC = "hp/val_acc"
-NO_TRACE = Trace(torch.empty(0), {})
+NO_OUTPUTS = Outputs(torch.empty(0), {})
 
 
 class Distiller(LightningModule, ABC):
     """Trains a student on Σ weight · objective; a mode says who teaches it.
 
-    A mode turns a batch into lessons: who learns, and from whom. Every lesson has the method's
-    terms, with adapters of its own; most modes have one lesson, whose name is empty.
+    A mode turns a batch into pairings: who learns, and from whom. Every pairing has the method's
+    terms, with adapters of its own; most modes have one pairing, whose name is empty.
 
     Args:
         student: the net to train; its weights are `student.*` in checkpoints.
-        places: the student's taps, canonical name -> module path.
+        tap_paths: the student's taps, canonical name -> module path.
         objectives: the terms by name; their adapters are `objectives.*` in checkpoints.
         plan: the stages of the run with the terms' weights.
         optimizer: makes the optimizer from parameters.
         scheduler: factor of the learning rate as a function of a stage's progress, applied every
             step.
         num_classes: K.
-        lessons: the names of the mode's lessons that have a teacher.
-        labels_only: those of lessons without one.
+        pairings: the names of the mode's pairings that have a teacher.
+        labels_only: those of pairings without one.
         reads: the student's taps that the mode itself reads, beside those of the objectives.
 
     Attributes:
@@ -63,13 +63,13 @@ class Distiller(LightningModule, ABC):
     def __init__(
         self,
         student: nn.Module,
-        places: Mapping[str, str],
+        tap_paths: Mapping[str, str],
         objectives: Mapping[str, Objective],
         plan: Plan,
         optimizer: Callable[[ParamsT], Optimizer],
         scheduler: Schedule,
         num_classes: int,
-        lessons: Sequence[str] = ("",),
+        pairings: Sequence[str] = ("",),
         labels_only: Sequence[str] = (),
         reads: Sequence[str] = (),
     ) -> None:
@@ -79,9 +79,9 @@ class Distiller(LightningModule, ABC):
         wanted = [tap for objective in objectives.values() for tap in objective.student_taps]
         if self.taught_by == "peers":  # among peers the student teaches as well
             wanted += [tap for term in objectives.values() for tap in term.teacher_taps]
-        self.student_taps = Taps(student, places, [*wanted, *reads])
+        self.student_taps = Taps(student, tap_paths, [*wanted, *reads])
         self.needing_teacher = {name for name, term in objectives.items() if term.needs_teacher}
-        self.objectives = nn.ModuleDict(_terms(objectives, lessons, labels_only))
+        self.objectives = nn.ModuleDict(_terms(objectives, pairings, labels_only))
         self.plan = plan
         self.optimizer_factory = optimizer
         self.scheduler = scheduler
@@ -96,37 +96,37 @@ class Distiller(LightningModule, ABC):
         self.test_figures = Evaluation(num_classes, closely=True)
 
     @abstractmethod
-    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
-        """Return the step's lessons by name.
+    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+        """Return the step's pairings by name.
 
         Args:
             batch: what the loader yields.
             taught: whether any term that counts now reads a teacher; nobody is asked otherwise,
-                and the lessons have none.
+                and the pairings have none.
         """
 
     @abstractmethod
-    def probe(self, images: Tensor) -> dict[str, Lesson]:
-        """Return the lessons of a small batch in eval mode, leaving no mark on the nets."""
+    def probe(self, images: Tensor) -> dict[str, Pairing]:
+        """Return the pairings of a small batch in eval mode, leaving no mark on the nets."""
 
-    def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Lesson]:
+    def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Pairing]:
         """Let every objective make its adapters from real shapes; before the optimizer exists.
 
         Args:
             images: a small normalised batch [b, C, H, W].
             targets: labels [N] of the training pool.
         """
-        lessons = self.probe(images)
-        for name, lesson in lessons.items():
-            heads = lesson.student_head, lesson.teacher_head
+        pairings = self.probe(images)
+        for name, pairing in pairings.items():
+            heads = pairing.student_head, pairing.teacher_head
             setting = Setting(self.num_classes, targets, *heads)
             for objective in self.terms_of(name).values():
-                objective.build(lesson.student, lesson.teacher or NO_TRACE, setting)
-        return lessons
+                objective.build(pairing.student, pairing.teacher or NO_OUTPUTS, setting)
+        return pairings
 
-    def terms_of(self, lesson: str) -> dict[str, Objective]:
-        """The objectives of one lesson, by the method's names for them."""
-        start = key(lesson, "")
+    def terms_of(self, pairing: str) -> dict[str, Objective]:
+        """The objectives of one pairing, by the method's names for them."""
+        start = key(pairing, "")
         return {
             name.removeprefix(start): term
             for name, term in self.terms.items()
@@ -149,7 +149,7 @@ class Distiller(LightningModule, ABC):
 
     @property
     def progress(self) -> float:
-        """The share of all steps that is done, in [0, 1]."""
+        """The weight of all steps that is done, in [0, 1]."""
         return min(self.global_step / self.total_steps, 1.0)
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
@@ -173,11 +173,11 @@ class Distiller(LightningModule, ABC):
         """Return the loss, and the raw terms by name; a term whose weight is 0 is not computed."""
         weights = self.plan.weights(self.progress)
         self.weighted = {}
-        for name, lesson in self.lessons(batch, self.taught).items():
+        for name, pairing in self.pairings(batch, self.taught).items():
             for term, objective in self.terms_of(name).items():
                 if term in weights:
-                    value = objective(lesson.student, lesson.teacher or NO_TRACE, batch)
-                    self.weighted[key(name, term)] = (lesson.share * weights[term], value)
+                    value = objective(pairing.student, pairing.teacher or NO_OUTPUTS, batch)
+                    self.weighted[key(name, term)] = (pairing.weight * weights[term], value)
         loss = torch.stack([weight * value for weight, value in self.weighted.values()]).sum()
         raw = {name: value.detach() for name, (_, value) in self.weighted.items()}
         self._means.add({"loss": loss.detach(), **raw})
@@ -287,10 +287,10 @@ class Distiller(LightningModule, ABC):
 def _terms(
     objectives: Mapping[str, Objective], taught: Sequence[str], labels_only: Sequence[str]
 ) -> dict[str, Objective]:
-    """Every lesson's terms: the first lesson has the given ones, the others copies."""
+    """Every pairing's terms: the first pairing has the given ones, the others copies."""
     found: dict[str, Objective] = {}
-    for lesson in (*taught, *labels_only):
-        used = {k: o for k, o in objectives.items() if lesson in taught or not o.needs_teacher}
-        fresh = used if lesson == taught[0] else copy.deepcopy(used)
-        found |= {key(lesson, name): objective for name, objective in fresh.items()}
+    for pairing in (*taught, *labels_only):
+        used = {k: o for k, o in objectives.items() if pairing in taught or not o.needs_teacher}
+        fresh = used if pairing == taught[0] else copy.deepcopy(used)
+        found |= {key(pairing, name): objective for name, objective in fresh.items()}
     return found

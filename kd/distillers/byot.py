@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from kd.distillers.base import Distiller
-from kd.distillers.pairing import Lesson
+from kd.distillers.pairing import Pairing
 from kd.errors import UserError, nearest
 from kd.metrics import Evaluation
 from kd.models.layers import conv_bn_relu
 from kd.objectives.base import Objective
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 DEEPEST = "deepest"
 
@@ -48,20 +48,20 @@ class Exit(nn.Module):
             self.bottleneck.extend(conv_bn_relu(narrow, wide, stride=stride))
         self.head = nn.Linear(deepest.shape[1], num_classes)
 
-    def forward(self, maps: Tensor) -> Trace:
+    def forward(self, maps: Tensor) -> Outputs:
         embedding = self.bottleneck(maps).mean((2, 3))
-        return Trace(self.head(embedding), {"embedding": embedding})
+        return Outputs(self.head(embedding), {"embedding": embedding})
 
 
-class EarlyExitDistiller(Distiller):
-    """Lessons `exit1`, `exit2` … under the detached deepest answer; `deepest` under labels alone.
+class BYOTDistiller(Distiller):
+    """Pairings `exit1`, `exit2` … under the detached deepest answer; `deepest` under labels alone.
 
-    The labels count in full for the deepest exit, whatever share of them the method leaves to the
+    The labels count in full for the deepest exit, whatever weight of them the method leaves to the
     others: it has nobody else to learn from. Exits are in the checkpoint, and no part of the net
     that is saved; their accuracies are logged as `test/exit1/acc` and so on.
 
     Args:
-        places: as `Distiller`.
+        tap_paths: as `Distiller`.
         objectives: as `Distiller`; one that needs no teacher must be among them.
         exits: the taps that have an exit; None: all stages but the deepest.
         **student: as `Distiller`.
@@ -72,7 +72,7 @@ class EarlyExitDistiller(Distiller):
 
     def __init__(
         self,
-        places: Mapping[str, str],
+        tap_paths: Mapping[str, str],
         objectives: Mapping[str, Objective],
         exits: Sequence[str] | None = None,
         **student: Any,
@@ -82,12 +82,12 @@ class EarlyExitDistiller(Distiller):
                 "the deepest exit learns from labels alone, and none of the method's terms "
                 f"({', '.join(objectives)}) is for them; alpha must be below 1"
             )
-        *early, self.deepest = exit_taps(places, exits)
+        *early, self.deepest = exit_taps(tap_paths, exits)
         self.sources = {f"exit{number}": tap for number, tap in enumerate(early, 1)}
         super().__init__(
-            places=places,
+            tap_paths=tap_paths,
             objectives=objectives,
-            lessons=tuple(self.sources),
+            pairings=tuple(self.sources),
             labels_only=(DEEPEST,),
             reads=(*early, self.deepest, "embedding"),
             **student,
@@ -96,7 +96,7 @@ class EarlyExitDistiller(Distiller):
         figures = {name: Evaluation(self.num_classes) for name in self.sources}
         self.exit_figures = nn.ModuleDict(figures)
 
-    def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Lesson]:
+    def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Pairing]:
         taps = self.student_taps.probe(images).taps
         for tap in (*self.sources.values(), self.deepest):
             if taps[tap].dim() != 4:
@@ -107,18 +107,18 @@ class EarlyExitDistiller(Distiller):
             self.exits[name] = Exit(taps[tap], deep, self.num_classes)
         return super().build_adapters(images, targets)
 
-    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
-        return self._lessons(self.student_taps.trace(batch.input), taught)
+    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+        return self._pairings(self.student_taps.outputs(batch.input), taught)
 
-    def _lessons(self, student: Trace, taught: bool) -> dict[str, Lesson]:
+    def _pairings(self, student: Outputs, taught: bool) -> dict[str, Pairing]:
         embedding = student.taps["embedding"].detach()
-        teacher = Trace(student.logits.detach(), {"embedding": embedding}) if taught else None
+        teacher = Outputs(student.logits.detach(), {"embedding": embedding}) if taught else None
         # No teacher's head: it learns, and methods that read one copy it once.
         found = {
-            name: Lesson(exit(student.taps[tap]), teacher, student_head=exit.head)
+            name: Pairing(exit(student.taps[tap]), teacher, student_head=exit.head)
             for (name, tap), exit in zip(self.sources.items(), self._exits, strict=True)
         }
-        return found | {DEEPEST: Lesson(student, share=self._share_of_deepest())}
+        return found | {DEEPEST: Pairing(student, weight=self._share_of_deepest())}
 
     @property
     def _exits(self) -> list[Exit]:
@@ -131,16 +131,16 @@ class EarlyExitDistiller(Distiller):
         return 1 / total if total else 1.0
 
     @torch.no_grad()
-    def probe(self, images: Tensor) -> dict[str, Lesson]:
+    def probe(self, images: Tensor) -> dict[str, Pairing]:
         was_training = self.exits.training
         self.exits.eval()
-        lessons = self._lessons(self.student_taps.probe(images), taught=True)
+        pairings = self._pairings(self.student_taps.probe(images), taught=True)
         self.exits.train(was_training)
-        return lessons
+        return pairings
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         super().test_step(batch, batch_index)
-        taps = self.student_taps.trace(batch.input).taps
+        taps = self.student_taps.outputs(batch.input).taps
         for (name, tap), exit in zip(self.sources.items(), self._exits, strict=True):
             cast(Evaluation, self.exit_figures[name]).update(exit(taps[tap]).logits, batch.target)
 
@@ -150,26 +150,26 @@ class EarlyExitDistiller(Distiller):
             self.log_test({f"test/{name}/acc": cast(Evaluation, figures).compute()["acc"]})
 
 
-def exit_taps(places: Mapping[str, str], exits: Sequence[str] | None) -> list[str]:
+def exit_taps(tap_paths: Mapping[str, str], exits: Sequence[str] | None) -> list[str]:
     """The taps with an exit and, behind them, the deepest stage.
 
     Args:
-        places: the student's taps.
+        tap_paths: the student's taps.
         exits: those with an exit; None: all stages but the deepest.
 
     Raises:
         UserError: there are none, or no such taps.
     """
-    stages = sorted((tap for tap in places if re.fullmatch(r"stage\d+", tap)), key=_number)
+    stages = sorted((tap for tap in tap_paths if re.fullmatch(r"stage\d+", tap)), key=_number)
     early = stages[:-1] if exits is None else list(dict.fromkeys(exits))
     if not early or not stages:
         raise UserError(
             "an exit needs an early stage, with maps, and a deeper one; the student's taps are "
-            f"{', '.join(places) or 'none'}, mode.distiller.exits={exits}"
+            f"{', '.join(tap_paths) or 'none'}, mode.distiller.exits={exits}"
         )
     for tap in early:
-        if tap not in places:
-            raise UserError(f"mode.distiller.exits: no tap {tap!r}; {nearest(tap, places)}")
+        if tap not in tap_paths:
+            raise UserError(f"mode.distiller.exits: no tap {tap!r}; {nearest(tap, tap_paths)}")
     return [*early, stages[-1]]
 
 

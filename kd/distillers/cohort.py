@@ -1,4 +1,4 @@
-"""What every mode shares in which several nets learn at the same time."""
+"""What every mode pairing_weights in which several nets learn at the same time."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kd.distillers.base import Distiller
 from kd.metrics import Evaluation
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 class Cohort(Distiller):
@@ -82,6 +82,8 @@ def _by_name(members: nn.ModuleDict) -> list[tuple[str, Evaluation]]:
     return cast(list[tuple[str, Evaluation]], list(members.items()))
 
 
-def detached(trace: Trace) -> Trace:
-    """The trace as a teacher's: no gradient goes back through it."""
-    return Trace(trace.logits.detach(), {name: tap.detach() for name, tap in trace.taps.items()})
+def detached(outputs: Outputs) -> Outputs:
+    """The outputs as a teacher's: no gradient goes back through it."""
+    return Outputs(
+        outputs.logits.detach(), {name: tap.detach() for name, tap in outputs.taps.items()}
+    )

@@ -31,7 +31,7 @@ def min_loss(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: of M nets.
-        target: class numbers [B], or shares of the classes [B, K].
+        target: class numbers [B], or pairing_weights of the classes [B, K].
     """
     losses = [F.cross_entropy(z, target, reduction="none") for z in logits]
     best = torch.stack(losses).argmin(0)

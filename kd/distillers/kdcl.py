@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from kd.distillers.ensemble_logits import ENSEMBLES
-from kd.distillers.pairing import Lesson, Peer
+from kd.distillers.pairing import Pairing, Peer
 from kd.distillers.peers import Peers, peer_names
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
-class CollaborativeDistiller(Peers):
-    """M ≥ 2 nets under the logits of their ensemble; the lessons are `student`, `peer1`, …
+class KDCLDistiller(Peers):
+    """M ≥ 2 nets under the logits of their ensemble; the pairings are `student`, `peer1`, …
 
     Args:
         peers: the nets beside the student.
@@ -32,22 +32,26 @@ class CollaborativeDistiller(Peers):
     def __init__(self, peers: Sequence[Peer], ensemble: str = "min_logit", **student: Any) -> None:
         if ensemble not in ENSEMBLES:
             raise ValueError(f"ensemble must be one of {sorted(ENSEMBLES)}, got {ensemble!r}")
-        super().__init__(peers, **student, lessons=("student", *peer_names(peers)))
+        super().__init__(peers, **student, pairings=("student", *peer_names(peers)))
         self.ensemble = ENSEMBLES[ensemble]
 
-    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
-        return self._joined(self.trace(batch.input), batch.target if taught else None)
+    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+        return self._joined(self.outputs(batch.input), batch.target if taught else None)
 
-    def probe(self, images: Tensor) -> dict[str, Lesson]:
-        traces = {name: taps.probe(images) for name, taps in self.taps.items()}
-        return self._joined(traces, torch.zeros(len(images), dtype=torch.int64))
+    def probe(self, images: Tensor) -> dict[str, Pairing]:
+        all_outputs = {name: taps.probe(images) for name, taps in self.taps.items()}
+        return self._joined(all_outputs, torch.zeros(len(images), dtype=torch.int64))
 
-    def _joined(self, traces: Mapping[str, Trace], target: Tensor | None) -> dict[str, Lesson]:
+    def _joined(
+        self, all_outputs: Mapping[str, Outputs], target: Tensor | None
+    ) -> dict[str, Pairing]:
         teacher = None
         if target is not None:
-            logits = torch.stack([trace.logits.detach().float() for trace in traces.values()])
-            teacher = Trace(self.ensemble(logits, target), {})
+            logits = torch.stack(
+                [outputs.logits.detach().float() for outputs in all_outputs.values()]
+            )
+            teacher = Outputs(self.ensemble(logits, target), {})
         return {
-            name: Lesson(trace, teacher, student_head=self.taps[name].head)
-            for name, trace in traces.items()
+            name: Pairing(outputs, teacher, student_head=self.taps[name].head)
+            for name, outputs in all_outputs.items()
         }

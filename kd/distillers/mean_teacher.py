@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kd.distillers.base import Distiller
-from kd.distillers.pairing import Lesson
+from kd.distillers.pairing import Pairing
 from kd.metrics import Evaluation
 from kd.objectives.base import Objective
 from kd.taps import Taps
@@ -63,7 +63,7 @@ class MeanTeacherDistiller(Distiller):
 
     Args:
         student: as `Distiller`.
-        places: as `Distiller`.
+        tap_paths: as `Distiller`.
         objectives: as `Distiller`.
         decay: of the average, in [0, 1).
         noisy: the teacher answers in training mode, as in the paper, with dropout and the batch's
@@ -76,31 +76,31 @@ class MeanTeacherDistiller(Distiller):
     def __init__(
         self,
         student: nn.Module,
-        places: Mapping[str, str],
+        tap_paths: Mapping[str, str],
         objectives: Mapping[str, Objective],
         decay: float = 0.999,
         noisy: bool = False,
         **options: Any,
     ) -> None:
         average = Average(student, decay, noisy)  # before the student has hooks
-        super().__init__(student=student, places=places, objectives=objectives, **options)
+        super().__init__(student=student, tap_paths=tap_paths, objectives=objectives, **options)
         self.average = average
         wanted = [tap for objective in objectives.values() for tap in objective.teacher_taps]
-        self.average_taps = Taps(average.net, places, wanted)
+        self.average_taps = Taps(average.net, tap_paths, wanted)
         self.average_val = Evaluation(self.num_classes)
         self.average_test = Evaluation(self.num_classes)
 
-    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
-        student = self.student_taps.trace(batch.input)
+    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+        student = self.student_taps.outputs(batch.input)
         if not taught:
-            return {"": Lesson(student)}
+            return {"": Pairing(student)}
         with torch.no_grad():
-            return {"": Lesson(student, self.average_taps.trace(batch.input))}
+            return {"": Pairing(student, self.average_taps.outputs(batch.input))}
 
-    def probe(self, images: Tensor) -> dict[str, Lesson]:
+    def probe(self, images: Tensor) -> dict[str, Pairing]:
         student, teacher = self.student_taps.probe(images), self.average_taps.probe(images)
         # No teacher's head: it changes, and methods that read one copy it once.
-        return {"": Lesson(student, teacher, student_head=self.student_taps.head)}
+        return {"": Pairing(student, teacher, student_head=self.student_taps.head)}
 
     def compile_nets(self, mode: str) -> None:
         super().compile_nets(mode)

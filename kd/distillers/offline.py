@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kd.data.loader import TensorLoader
 from kd.distillers.base import Distiller
-from kd.distillers.pairing import Lesson
+from kd.distillers.pairing import Pairing
 from kd.teachers.base import Teacher
 from kd.types import Batch
 
@@ -27,26 +27,26 @@ class OfflineDistiller(Distiller):
         test_logits: Tensor | None = None,
         **student: Any,
     ) -> None:
-        self._shares = {"": 1.0} if teacher is None else dict(teacher.shares)
-        super().__init__(**student, lessons=tuple(self._shares))
+        self._shares = {"": 1.0} if teacher is None else dict(teacher.pairing_weights)
+        super().__init__(**student, pairings=tuple(self._shares))
         self.teacher = teacher
         self.test_logits = test_logits
         self._prepared = -1  # the epoch the teacher is ready for
 
-    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
-        student = self.student_taps.trace(batch.input)
+    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+        student = self.student_taps.outputs(batch.input)
         if self.teacher is None or not taught:
-            return {name: Lesson(student, share=share) for name, share in self._shares.items()}
-        traces = self.teacher.traces(batch)
-        return {k: Lesson(student, traces[k], share) for k, share in self._shares.items()}
+            return {name: Pairing(student, weight=weight) for name, weight in self._shares.items()}
+        all_outputs = self.teacher.pairing_outputs(batch)
+        return {k: Pairing(student, all_outputs[k], weight) for k, weight in self._shares.items()}
 
-    def probe(self, images: Tensor) -> dict[str, Lesson]:
+    def probe(self, images: Tensor) -> dict[str, Pairing]:
         student, head = self.student_taps.probe(images), self.student_taps.head
         if self.teacher is None:
-            return {"": Lesson(student, student_head=head)}
+            return {"": Pairing(student, student_head=head)}
         return {
-            name: Lesson(student, trace, self._shares[name], head, self.teacher.head)
-            for name, trace in self.teacher.probe(images).items()
+            name: Pairing(student, outputs, self._shares[name], head, self.teacher.head)
+            for name, outputs in self.teacher.probe(images).items()
         }
 
     def compile_nets(self, mode: str) -> None:

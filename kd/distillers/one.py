@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from kd.distillers.cohort import Cohort
-from kd.distillers.pairing import Lesson, Peer
-from kd.distillers.tail import Rest, rest_of
+from kd.distillers.pairing import Pairing, Peer
+from kd.distillers.tail import Tail, tail_of
 from kd.errors import UserError
 from kd.models.sizing import count_parameters
 from kd.taps import Taps
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 class Gate(nn.Module):
@@ -59,11 +59,11 @@ def gated(weights: Tensor, logits: Tensor) -> Tensor:
     return torch.einsum("bm,mbk->bk", weights.float(), logits.float())
 
 
-class NativeEnsembleDistiller(Cohort):
+class ONEDistiller(Cohort):
     """A student whose part behind a tap exists M times, under the branches' ensemble.
 
     Branch 0 is the plain student, which is what is deployed; the others are `branch1`, … The
-    lessons are `student`, `branch1`, … and, with labels only, `ensemble`.
+    pairings are `student`, `branch1`, … and, with labels only, `ensemble`.
 
     Args:
         peers: nets like the student, in other initialisations; of each the part behind the tap is
@@ -82,16 +82,16 @@ class NativeEnsembleDistiller(Cohort):
         super().__init__(
             {**members, "ensemble": f"{len(peers) + 1} branches"},
             **student,
-            lessons=("student", *branches),
+            pairings=("student", *branches),
             labels_only=("ensemble",),
         )
         self._whole = branches  # until they are cut; no submodules
         self.branch_at = branch_at
-        self.trunk = Taps(self.student, student["places"], [branch_at])
+        self.trunk = Taps(self.student, student["tap_paths"], [branch_at])
         self.branches = nn.ModuleDict()
         self.gate: nn.Module = nn.Identity()
 
-    def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Lesson]:
+    def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Pairing]:
         # not the given zeros, on which most wrong cuts answer alike
         self._branch_off(torch.randn(images.shape, generator=torch.Generator().manual_seed(0)))
         return super().build_adapters(images, targets)
@@ -104,30 +104,30 @@ class NativeEnsembleDistiller(Cohort):
                     f"mode.peers: a branch is a further copy of the student's own last layers, and "
                     f"{peer.name} is another net; use mode.peers=[student,student]"
                 )
-            self.branches[name] = rest_of(peer.net, peer.places, self.branch_at, images)
+            self.branches[name] = tail_of(peer.net, peer.tap_paths, self.branch_at, images)
         feature = self.trunk.probe(images).taps[self.branch_at]
         self.gate = Gate(feature, len(self.branches) + 1)
         self._whole = {}
 
-    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
-        answers = self._join(self.trunk.trace(batch.input))
+    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+        answers = self._join(self.trunk.outputs(batch.input))
         ensemble = answers.pop("ensemble")
-        teacher = Trace(ensemble.detach(), {}) if taught else None
-        lessons = {name: Lesson(Trace(z, {}), teacher) for name, z in answers.items()}
-        return lessons | {"ensemble": Lesson(Trace(ensemble, {}))}
+        teacher = Outputs(ensemble.detach(), {}) if taught else None
+        pairings = {name: Pairing(Outputs(z, {}), teacher) for name, z in answers.items()}
+        return pairings | {"ensemble": Pairing(Outputs(ensemble, {}))}
 
     @torch.no_grad()
-    def probe(self, images: Tensor) -> dict[str, Lesson]:
+    def probe(self, images: Tensor) -> dict[str, Pairing]:
         was_training = self.training
         self.eval()
-        lessons = self.lessons(Batch(images, images, images), True)
+        pairings = self.pairings(Batch(images, images, images), True)
         self.train(was_training)
-        return lessons
+        return pairings
 
     def answers(self, images: Tensor) -> dict[str, Tensor]:
-        return self._join(self.trunk.trace(images))
+        return self._join(self.trunk.outputs(images))
 
-    def _join(self, trunk: Trace) -> dict[str, Tensor]:
+    def _join(self, trunk: Outputs) -> dict[str, Tensor]:
         """Logits [B, K] of the student, of every branch, and of their ensemble."""
         feature = trunk.taps[self.branch_at]
         answers = {"student": trunk.logits}
@@ -145,7 +145,7 @@ class NativeEnsembleDistiller(Cohort):
         """The student's, and every branch's together with the trunk, as of plain nets."""
         student, found = self.student.state_dict(), super().weights()
         for name, branch in self.branches.items():
-            assert isinstance(branch, Rest)
+            assert isinstance(branch, Tail)
             found[name] = student | branch.net.state_dict()
         return found
 

@@ -17,15 +17,15 @@ from typing import Any
 from torch import Tensor
 
 from kd.distillers.cohort import detached
-from kd.distillers.pairing import Lesson, Peer
+from kd.distillers.pairing import Pairing, Peer
 from kd.distillers.peers import Peers, peer_names
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 class OnlineDistiller(Peers):
-    """M ≥ 2 nets, each taught by every other with a share of 1 / (M − 1).
+    """M ≥ 2 nets, each taught by every other with a weight of 1 / (M − 1).
 
-    The lessons of two nets are `student` and `peer1`; of more `student_by_peer1`,
+    The pairings of two nets are `student` and `peer1`; of more `student_by_peer1`,
     `student_by_peer2`, `peer1_by_student`, …
 
     Args:
@@ -38,21 +38,21 @@ class OnlineDistiller(Peers):
         pairs = [(ours, theirs) for ours in names for theirs in names if ours != theirs]
         alone = len(names) == 2
         self._pairs = {a if alone else f"{a}_by_{b}": (a, b) for a, b in pairs}
-        super().__init__(peers, **student, lessons=tuple(self._pairs))
+        super().__init__(peers, **student, pairings=tuple(self._pairs))
 
-    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
-        return self._paired(self.trace(batch.input), taught)
+    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+        return self._paired(self.outputs(batch.input), taught)
 
-    def probe(self, images: Tensor) -> dict[str, Lesson]:
+    def probe(self, images: Tensor) -> dict[str, Pairing]:
         return self._paired({k: taps.probe(images) for k, taps in self.taps.items()}, True)
 
-    def _paired(self, traces: Mapping[str, Trace], taught: bool) -> dict[str, Lesson]:
-        share = 1 / (len(traces) - 1)
+    def _paired(self, all_outputs: Mapping[str, Outputs], taught: bool) -> dict[str, Pairing]:
+        weight = 1 / (len(all_outputs) - 1)
         heads = {name: taps.head for name, taps in self.taps.items()}
         return {
-            lesson: Lesson(
-                traces[ours], detached(traces[theirs]) if taught else None, share,
+            pairing: Pairing(
+                all_outputs[ours], detached(all_outputs[theirs]) if taught else None, weight,
                 heads[ours], heads[theirs],
             )
-            for lesson, (ours, theirs) in self._pairs.items()
+            for pairing, (ours, theirs) in self._pairs.items()
         }  # fmt: skip

@@ -5,22 +5,22 @@ from typing import NamedTuple
 
 from torch import nn
 
-from kd.types import Trace
+from kd.types import Outputs
 
 
-class Lesson(NamedTuple):
+class Pairing(NamedTuple):
     """One learner, who teaches it, and how much that counts.
 
-    student: the learner's trace of the batch, with gradients.
-    teacher: its teacher's trace, without; None: it learns from labels alone.
-    share: of the loss; the terms of a lesson are weighted by it.
+    student: the learner's outputs of the batch, with gradients.
+    teacher: its teacher's outputs, without; None: it learns from labels alone.
+    weight: of the loss; the terms of a pairing are weighted by it.
     student_head, teacher_head: the modules that turn the tap `embedding` into logits, where there
         are such; asked for when adapters are built.
     """
 
-    student: Trace
-    teacher: Trace | None = None
-    share: float = 1.0
+    student: Outputs
+    teacher: Outputs | None = None
+    weight: float = 1.0
     student_head: nn.Module | None = None
     teacher_head: nn.Module | None = None
 
@@ -28,14 +28,14 @@ class Lesson(NamedTuple):
 class Peer(NamedTuple):
     """A net that learns beside the student.
 
-    name: of its architecture. net: itself. places: its taps, canonical name -> module path.
+    name: of its architecture. net: itself. tap_paths: its taps, canonical name -> module path.
     """
 
     name: str
     net: nn.Module
-    places: Mapping[str, str]
+    tap_paths: Mapping[str, str]
 
 
-def key(lesson: str, term: str) -> str:
-    """A term's name in logs and checkpoints: that of its lesson in front, where it has one."""
-    return f"{lesson}/{term}" if lesson else term
+def key(pairing: str, term: str) -> str:
+    """A term's name in logs and checkpoints: that of its pairing in front, where it has one."""
+    return f"{pairing}/{term}" if pairing else term

@@ -11,7 +11,7 @@ from kd.distillers.pairing import Peer
 from kd.errors import UserError
 from kd.models.sizing import count_parameters
 from kd.taps import Taps
-from kd.types import Trace
+from kd.types import Outputs
 
 
 class Peers(Cohort):
@@ -34,11 +34,11 @@ class Peers(Cohort):
         self.peers = nn.ModuleDict({name: peer.net for name, peer in named.items()})
         self.taps = {"student": self.student_taps}
         for name, peer in named.items():
-            self.taps[name] = Taps(peer.net, peer.places, self.student_taps.wanted)
+            self.taps[name] = Taps(peer.net, peer.tap_paths, self.student_taps.wanted)
 
-    def trace(self, images: Tensor) -> dict[str, Trace]:
-        """Every net's trace of the images [B, C, H, W], with gradients."""
-        return {name: taps.trace(images) for name, taps in self.taps.items()}
+    def outputs(self, images: Tensor) -> dict[str, Outputs]:
+        """Every net's outputs of the images [B, C, H, W], with gradients."""
+        return {name: taps.outputs(images) for name, taps in self.taps.items()}
 
     def answers(self, images: Tensor) -> dict[str, Tensor]:
         return {name: taps.net(images) for name, taps in self.taps.items()}

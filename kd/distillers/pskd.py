@@ -10,15 +10,15 @@ from torch import Tensor
 
 from kd.data.loader import TensorLoader
 from kd.distillers.base import Distiller
-from kd.distillers.pairing import Lesson
-from kd.types import Batch, Trace
+from kd.distillers.pairing import Pairing
+from kd.types import Batch, Outputs
 
 # Log-odds of the label in the first epoch: exp(−100) leaves nothing of the other classes in
 # float32, and exp(−25) at T = 4 as good as nothing.
 CERTAIN = 100.0
 
 
-class PastSelfDistiller(Distiller):
+class PSKDDistiller(Distiller):
     """The teacher's logits are the student's log-probabilities for the sample in the last epoch.
 
     They were given in training mode, to the view that epoch showed; in the first epoch the label
@@ -40,21 +40,21 @@ class PastSelfDistiller(Distiller):
         super().__init__(**student)
         self._epoch = 0  # the one that `present` is of
 
-    def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Lesson]:
+    def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Pairing]:
         labels = CERTAIN * (F.one_hot(targets, self.num_classes).float() - 1)
         self.register_buffer("past", labels)
         self.register_buffer("present", labels.clone())
         return super().build_adapters(images, targets)
 
-    def lessons(self, batch: Batch, taught: bool) -> dict[str, Lesson]:
-        student = self.student_taps.trace(batch.input)
+    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+        student = self.student_taps.outputs(batch.input)
         # Also while nobody is taught: alpha may grow from 0.
         self.present[batch.index] = student.logits.detach().float().log_softmax(1)
-        return {"": Lesson(student, Trace(self.past[batch.index], {}) if taught else None)}
+        return {"": Pairing(student, Outputs(self.past[batch.index], {}) if taught else None)}
 
-    def probe(self, images: Tensor) -> dict[str, Lesson]:
+    def probe(self, images: Tensor) -> dict[str, Pairing]:
         student = self.student_taps.probe(images)
-        return {"": Lesson(student, Trace(student.logits.log_softmax(1), {}))}
+        return {"": Pairing(student, Outputs(student.logits.log_softmax(1), {}))}
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         super().on_train_batch_start(batch, batch_index)

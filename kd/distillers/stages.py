@@ -14,12 +14,12 @@ class Stage(NamedTuple):
     """A part of a run with terms of its own.
 
     name: told to the objectives (`Objective.enter`); empty where a method has one stage only.
-    share: of the run's steps, in (0, 1].
+    weight: of the run's steps, in (0, 1].
     weights: of the terms that count in it; a schedule runs over the stage, not over the run.
     """
 
     name: str
-    share: float
+    weight: float
     weights: Mapping[str, Weight]
 
 
@@ -27,15 +27,17 @@ class Plan:
     """The stages of a run, one behind the other.
 
     Args:
-        stages: at least one; their shares make 1.
+        stages: at least one; their pairing_weights make 1.
         temperature: factor of every objective's temperature over the run; None: 1.
     """
 
     def __init__(self, stages: Sequence[Stage], temperature: Schedule | None = None) -> None:
-        total = sum(stage.share for stage in stages)
-        if abs(total - 1) > 1e-6 or any(stage.share <= 0 for stage in stages):
-            shares = {stage.name: stage.share for stage in stages}
-            raise ValueError(f"the stages' shares must be > 0 and make 1, got {shares}")
+        total = sum(stage.weight for stage in stages)
+        if abs(total - 1) > 1e-6 or any(stage.weight <= 0 for stage in stages):
+            pairing_weights = {stage.name: stage.weight for stage in stages}
+            raise ValueError(
+                f"the stages' pairing_weights must be > 0 and make 1, got {pairing_weights}"
+            )
         self.stages = list(stages)
         self.temperature = temperature
         self._base: dict[nn.Module, float] = {}  # temperatures as configured
@@ -44,11 +46,11 @@ class Plan:
         """The stage at a run's progress in [0, 1], and how much of it is done, in [0, 1]."""
         begin = 0.0
         for stage in self.stages[:-1]:
-            if progress < begin + stage.share:
-                return stage, (progress - begin) / stage.share
-            begin += stage.share
+            if progress < begin + stage.weight:
+                return stage, (progress - begin) / stage.weight
+            begin += stage.weight
         last = self.stages[-1]
-        return last, min((progress - begin) / last.share, 1.0)
+        return last, min((progress - begin) / last.weight, 1.0)
 
     def weights(self, progress: float) -> dict[str, float]:
         """The terms that count at a run's progress; a weight of 0 leaves a term out.

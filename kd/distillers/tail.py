@@ -1,4 +1,4 @@
-"""What comes after a tap, as a net of its own, for nets that share what comes before."""
+"""What comes after a tap, as a net of its own, for nets that weight what comes before."""
 
 import copy
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from kd.errors import UserError
 from kd.taps import INPUT_SUFFIX, Taps
 
 
-class Rest(nn.Module):
+class Tail(nn.Module):
     """The part of a net behind a tap: feature of the tap [B, …] -> logits [B, K].
 
     In a copy of the net, all modules that have run before the tap become identities, and the
@@ -50,11 +50,11 @@ class Rest(nn.Module):
         return logits
 
 
-def rest_of(net: nn.Module, places: Mapping[str, str], tap: str, images: Tensor) -> Rest:
+def tail_of(net: nn.Module, tap_paths: Mapping[str, str], tap: str, images: Tensor) -> Tail:
     """The part of `net` behind a tap, once it has been seen to answer as the whole net does.
 
     Args:
-        net: the whole net. places: its taps, canonical name -> module path.
+        net: the whole net. tap_paths: its taps, canonical name -> module path.
         tap: the canonical name.
         images: a few images [b, C, H, W] that differ.
 
@@ -62,9 +62,11 @@ def rest_of(net: nn.Module, places: Mapping[str, str], tap: str, images: Tensor)
         UserError: the rest of the net reads more than the tap, or there is none; names the taps
             that will do.
     """
-    rest = _replayed(net, places, tap, images)
+    rest = _replayed(net, tap_paths, tap, images)
     if rest is None:
-        working = [other for other in places if _replayed(net, places, other, images) is not None]
+        working = [
+            other for other in tap_paths if _replayed(net, tap_paths, other, images) is not None
+        ]
         raise UserError(
             f"distiller.branch_at={tap}: what comes after this tap cannot be run from it alone; "
             f"taps of this net that will do: {', '.join(working) or 'none'}"
@@ -73,11 +75,13 @@ def rest_of(net: nn.Module, places: Mapping[str, str], tap: str, images: Tensor)
 
 
 @torch.no_grad()
-def _replayed(net: nn.Module, places: Mapping[str, str], tap: str, images: Tensor) -> Rest | None:
+def _replayed(
+    net: nn.Module, tap_paths: Mapping[str, str], tap: str, images: Tensor
+) -> Tail | None:
     """The rest behind a tap if it has weights and answers as the whole net; else None."""
-    whole = Taps(copy.deepcopy(net), places, [tap]).probe(images)
+    whole = Taps(copy.deepcopy(net), tap_paths, [tap]).probe(images)
     try:
-        rest = Rest(net, places[tap], images)
+        rest = Tail(net, tap_paths[tap], images)
         answer = rest.eval()(whole.taps[tap])
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError):
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 UNFINISHED = ".*.tmp"  # what files are called until they are whole
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write beside the place, flush to the disk, then rename; what was there stays until then.
 
     Raises:
@@ -28,7 +28,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def link_whole(source: Path, path: Path) -> None:
+def link_atomic(source: Path, path: Path) -> None:
     """Give a whole file a second name, in place of what was there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -36,6 +36,6 @@ def link_whole(source: Path, path: Path) -> None:
         os.link(source, temporary)
         temporary.replace(path)
     except OSError:  # a file system without hard links
-        write_whole(path, source.read_bytes())
+        write_atomic(path, source.read_bytes())
     finally:
         temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 _SEAL = "checksum"
 
 
-def seal(content: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content with its checksum."""
     rest = {key: value for key, value in content.items() if key != _SEAL}
     return rest | {_SEAL: _checksum(rest)}

@@ -41,7 +41,7 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def exclusive_folder(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder, which is made, as far as they ask as well.
 
     On a file system without locks nobody is kept out.
@@ -73,7 +73,7 @@ def clear(folder: Path) -> None:
     Raises:
         UserError: another process is at work there.
     """
-    with alone_in(folder):
+    with exclusive_folder(folder):
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

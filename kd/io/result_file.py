@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kd.io.atomic import write_whole
-from kd.io.checksums import is_intact, seal
+from kd.io.atomic import write_atomic
+from kd.io.checksums import is_intact, with_checksum
 from kd.io.run_folder import RESULT
 
 
 def write_result(folder: Path, result: Mapping[str, Any], name: str = RESULT) -> Path:
     """Write `folder/result.json`, or another `name`, whole or not at all."""
     path = folder / name
-    write_whole(path, (json.dumps(seal(result), indent=2) + "\n").encode())
+    write_atomic(path, (json.dumps(with_checksum(result), indent=2) + "\n").encode())
     return path
 
 

@@ -76,7 +76,7 @@ def write(path: Path, key: str, stored: Stored) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def packed(tensors: Mapping[str, Tensor]) -> bytes:
+def safetensors_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """A plain safetensors file whose metadata have checksums, which `is_intact` compares."""
     from safetensors.torch import save
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import as_map, connectors, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def later_weighs_more(terms: Sequence[Tensor]) -> Tensor:
@@ -59,10 +59,10 @@ class ActivationBoundary(Objective):
         self.margin = margin
         self.connectors = nn.ModuleDict()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         self.connectors = connectors("ab", self.student_taps, student, teacher)
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         terms = []
         for tap, connector in self.connectors.items():
             ours, theirs = as_map(student.taps[tap]), as_map(teacher.taps[tap])

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import paired_maps, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "sigmoid")
 
@@ -64,7 +64,7 @@ class AttentiveFeatures(Objective):
         self.aligns = nn.ModuleDict()
         self.attentions = nn.ModuleDict()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         for tap in self.student_taps:
             ours, theirs = paired_maps("afd", student, teacher, tap, tap)
             narrow, wide = ours.shape[1], theirs.shape[1]
@@ -75,7 +75,7 @@ class AttentiveFeatures(Objective):
                 nn.Linear(wide, wide), nn.ReLU(), nn.Linear(wide, wide)
             )
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         distances = [
             self._distance(tap, student.taps[tap], teacher.taps[tap]) for tap in self.student_taps
         ]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import check_maps, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "mean_square")
 
@@ -62,10 +62,10 @@ class AttentionTransfer(Objective):
         self.variant = variant
         self.power = power
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         check_maps("attention transfer", self.student_taps, student, teacher)
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         distances = [
             self._distance(student.taps[tap], teacher.taps[tap]) for tap in self.student_taps
         ]

@@ -5,11 +5,11 @@ from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 class Setting(NamedTuple):
-    """What adapters may depend on beside the traces' shapes.
+    """What adapters may depend on beside the all_outputs' shapes.
 
     num_classes: K.
     targets: labels [N] of the whole training pool, int64, in the order of `Batch.index`.
@@ -49,7 +49,7 @@ class Objective(nn.Module, ABC):
     progress: float = 0.0
     stage: str = ""
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         """Make adapters from the shapes of one probed batch, before the optimizer exists.
 
         Raises:
@@ -65,18 +65,18 @@ class Objective(nn.Module, ABC):
         """Whether the method changes the student at inference."""
         return type(self).answer is not Objective.answer
 
-    def answer(self, student: Trace) -> Tensor:
+    def answer(self, student: Outputs) -> Tensor:
         """Return the logits [B, K] at inference; other than the student's own only where the method
         changes the student, which `student_taps` then has to feed.
         """
         return student.logits
 
     @abstractmethod
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Return the term's scalar."""
 
 
-HOTTEST = 1e6  # its square is still a number in float32
+MAX_TEMPERATURE = 1e6  # its square is still a number in float32
 
 
 def check_temperature(temperature: float) -> float:
@@ -88,8 +88,8 @@ def check_temperature(temperature: float) -> float:
     number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if not number or not temperature > 0:
         raise ValueError(f"temperature must be a number > 0, got {temperature!r}")
-    if temperature > HOTTEST:
-        raise ValueError(f"temperature must be ≤ {HOTTEST:g}, got {temperature!r}")
+    if temperature > MAX_TEMPERATURE:
+        raise ValueError(f"temperature must be ≤ {MAX_TEMPERATURE:g}, got {temperature!r}")
     return float(temperature)
 
 
@@ -109,7 +109,7 @@ class LogitObjective(Objective):
         super().__init__()
         self.standardise = standardise
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         taught_by = teacher if self.needs_teacher else student  # there may be no teacher to read
         ours, theirs = student.logits.float(), taught_by.logits.float()
         if self.standardise:

@@ -20,7 +20,7 @@ from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.heads import frozen_head
 from kd.objectives.maps import paired_maps, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def class_maps(maps: Tensor, weight: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -62,7 +62,7 @@ class ClassAttention(Objective):
         # in a tuple, so that the student's head is no submodule
         self.student_head: tuple[nn.Linear, ...] = ()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = paired_maps("catkd", student, teacher, self.student_tap, self.teacher_tap)
         place = f"the average of tap {self.teacher_tap!r}, a map {list(theirs.shape)}"
         copy = frozen_head(setting.teacher_head, theirs.mean((2, 3)), teacher.logits, place)
@@ -74,7 +74,7 @@ class ClassAttention(Objective):
         sides = (ours.shape[2], ours.shape[3], theirs.shape[2], theirs.shape[3])
         self.cells = (min(self.grid, *sides[::2]), min(self.grid, *sides[1::2]))
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours = self.align(student.taps[self.student_tap])
         return class_map_distance(
             class_maps(ours, self.student_head[0].weight, self.cells),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, full_precision, gram
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 VARIANTS = ("kernel", "mean_difference")
 
@@ -75,13 +75,13 @@ class CorrelationCongruence(Objective):
         self.student_embedding: nn.Module = nn.Identity()
         self.teacher_embedding: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         if self.variant == "mean_difference":
-            widths = [flat(trace.taps[self.tap]).shape[1] for trace in (student, teacher)]
+            widths = [flat(outputs.taps[self.tap]).shape[1] for outputs in (student, teacher)]
             self.student_embedding = nn.Linear(widths[0], self.dim)
             self.teacher_embedding = nn.Linear(widths[1], self.dim)
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = flat(student.taps[self.tap]), flat(teacher.taps[self.tap])
         check_images(ours, 2, "correlation congruence")
         if self.variant == "mean_difference":

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import Objective
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 class CrossEntropy(Objective):
@@ -24,7 +24,7 @@ class CrossEntropy(Objective):
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing!r}")
         self.label_smoothing = label_smoothing
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         return F.cross_entropy(
             student.logits.float(), batch.target, label_smoothing=self.label_smoothing
         )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -31,10 +31,10 @@ class Cosine(Objective):
         self.student_taps = self.teacher_taps = () if tap == "logits" else (tap,)
         self.projector: nn.Module = nn.Identity()
 
-    def _vectors(self, trace: Trace) -> Tensor:
-        return trace.logits if self.tap == "logits" else trace.taps[self.tap]
+    def _vectors(self, outputs: Outputs) -> Tensor:
+        return outputs.logits if self.tap == "logits" else outputs.taps[self.tap]
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = self._vectors(student), self._vectors(teacher)
         if ours.dim() != 2 or theirs.dim() != 2:
             raise UserError(
@@ -44,5 +44,5 @@ class Cosine(Objective):
         if ours.shape[1] != theirs.shape[1]:
             self.projector = nn.Linear(ours.shape[1], theirs.shape[1], bias=False)
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         return cosine_distance(self.projector(self._vectors(student)), self._vectors(teacher))

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting, check_temperature
 from kd.objectives.pairs import flat, full_precision
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 VARIANTS = ("nce", "paper")
 ESTIMATED = 10  # batches over which Z is averaged
@@ -108,10 +108,10 @@ class Contrastive(Objective):
         self.student_embedding: nn.Module = nn.Identity()
         self.teacher_embedding: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         pool = len(setting.targets)
         self.count = self.negatives or max(1, min(16_384, pool // 3))
-        widths = [flat(trace.taps[self.tap]).shape[1] for trace in (student, teacher)]
+        widths = [flat(outputs.taps[self.tap]).shape[1] for outputs in (student, teacher)]
         self.student_embedding = nn.Linear(widths[0], self.dim)
         self.teacher_embedding = nn.Linear(widths[1], self.dim)
         self.register_buffer("labels", setting.targets.clone(), persistent=False)
@@ -120,7 +120,7 @@ class Contrastive(Objective):
         self.register_buffer("log_z", torch.zeros(2))
         self.register_buffer("estimates", torch.zeros(()))
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = flat(student.taps[self.tap]), flat(teacher.taps[self.tap])
         with full_precision(ours):
             ours = F.normalize(self.student_embedding(ours), dim=1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting, check_temperature
 from kd.objectives.maps import paired_maps, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def channel_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -47,7 +47,7 @@ class ChannelWise(Objective):
         self.temperature = check_temperature(temperature)
         self.align: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = paired_maps("cwd", student, teacher, self.tap, self.tap)
         if theirs.shape[2] * theirs.shape[3] == 1:
             raise UserError(
@@ -57,7 +57,7 @@ class ChannelWise(Objective):
         if ours.shape[1] != theirs.shape[1]:
             self.align = nn.Conv2d(ours.shape[1], theirs.shape[1], 1, bias=False)
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = student.taps[self.tap], teacher.taps[self.tap]
         ours = self.align(resample(ours, (theirs.shape[2], theirs.shape[3])))
         return channel_divergence(ours, theirs, self.temperature)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 class Hint(Objective):
@@ -36,7 +36,7 @@ class Hint(Objective):
         self.student_taps, self.teacher_taps = (student_tap,), (teacher_tap,)
         self.regressor: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = student.taps[self.student_tap], teacher.taps[self.teacher_tap]
         if ours.dim() not in (2, 4) or theirs.dim() not in (2, 4):
             raise UserError(
@@ -51,7 +51,7 @@ class Hint(Objective):
             layers = [nn.Linear(narrow, wide, bias=False), nn.BatchNorm1d(wide)]
         self.regressor = nn.Sequential(*layers)
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = student.taps[self.student_tap], teacher.taps[self.teacher_tap]
         if ours.dim() == theirs.dim() == 4:
             ours = resample(ours, (theirs.shape[2], theirs.shape[3]))

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import check_maps
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "project")
 
@@ -59,11 +59,11 @@ class FSP(Objective):
         self.variant = variant
         self.projectors = nn.ModuleDict()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         check_maps("fsp", self.student_taps, student, teacher)
         self.projectors = nn.ModuleDict()
         for tap in self.student_taps:
-            ours, theirs = (trace.taps[tap].shape for trace in (student, teacher))
+            ours, theirs = (outputs.taps[tap].shape for outputs in (student, teacher))
             same = ours[1] == theirs[1]
             if not same and self.variant == "paper":
                 raise UserError(
@@ -74,7 +74,7 @@ class FSP(Objective):
             conv = nn.Conv2d(ours[1], theirs[1], 1, bias=False)
             self.projectors[tap] = nn.Identity() if same else conv
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours = [project(student.taps[tap]) for tap, project in self.projectors.items()]
         theirs = [teacher.taps[tap] for tap in self.teacher_taps]
         distances = [

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import check_maps, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "attention")
 STAGES = ("", "paraphraser", "transfer")
@@ -76,7 +76,7 @@ class FactorTransfer(Objective):
         self.decoder: nn.Module = nn.Identity()
         self.translator: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         check_maps("ft", self.student_taps, student, teacher)
         narrow, wide = student.taps[self.tap].shape[1], teacher.taps[self.tap].shape[1]
         factor = max(1, round(self.rate * wide))
@@ -101,7 +101,7 @@ class FactorTransfer(Objective):
             self.decoder.eval()
         return self
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = student.taps[self.tap], teacher.taps[self.tap]
         factor = self.encoder(theirs)
         if self.stage == "transfer":

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import paired_maps
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def channel_correlation(maps: Tensor) -> Tensor:
@@ -48,13 +48,13 @@ class InterChannelCorrelation(Objective):
         self.student_taps = self.teacher_taps = (tap,)
         self.projector: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = paired_maps("ickd", student, teacher, self.tap, self.tap)
         width = theirs.shape[1]
         self.projector = nn.Sequential(
             nn.Conv2d(ours.shape[1], width, 1, bias=False), nn.BatchNorm2d(width)
         )
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours = self.projector(student.taps[self.tap])
         return correlation_distance(ours, teacher.taps[self.tap])

@@ -23,7 +23,7 @@ from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import resample
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram, off_diagonal
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def relative(distances: Tensor) -> Tensor:
@@ -84,16 +84,16 @@ class InstanceGraph(Objective):
             raise ValueError("vertex, edge or transition must be > 0, got 0 for all three")
         self.student_taps = self.teacher_taps = (*self.stages, embedding)
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         for tap in self.stages:
-            shapes = [list(trace.taps[tap].shape) for trace in (student, teacher)]
+            shapes = [list(outputs.taps[tap].shape) for outputs in (student, teacher)]
             if any(len(shape) != 4 for shape in shapes):
                 raise UserError(
                     f"an instance graph needs maps [B, C, H, W] at tap {tap!r}; the student has "
                     f"{shapes[0]}, the teacher {shapes[1]}"
                 )
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         check_images(student.logits, 2, "the instance graph")
         terms = {
             "vertex": F.mse_loss(student.logits.float(), teacher.logits.float()),
@@ -102,10 +102,10 @@ class InstanceGraph(Objective):
         }
         return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
 
-    def _edges(self, net: Trace) -> Tensor:
+    def _edges(self, net: Outputs) -> Tensor:
         return torch.stack([edges(flat(net.taps[tap])) for tap in self.student_taps])
 
-    def _transitions(self, net: Trace) -> Tensor:
+    def _transitions(self, net: Outputs) -> Tensor:
         return torch.stack(
             [transition(net.taps[early], net.taps[late]) for early, late in pairwise(self.stages)]
         )

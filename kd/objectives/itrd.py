@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, full_precision, gram
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 VARIANTS = ("entropy", "difference")
 
@@ -86,11 +86,11 @@ class Information(Objective):
         self.student_taps = self.teacher_taps = (tap,)
         self.embedding: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
-        widths = [flat(trace.taps[self.tap]).shape[1] for trace in (student, teacher)]
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
+        widths = [flat(outputs.taps[self.tap]).shape[1] for outputs in (student, teacher)]
         self.embedding = nn.Linear(widths[0], widths[1])
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = flat(student.taps[self.tap]), flat(teacher.taps[self.tap])
         check_images(ours, 2, "information-theoretic distillation")
         with full_precision(ours):

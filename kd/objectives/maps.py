@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.types import Trace
+from kd.types import Outputs
 
 
 def resample(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -18,14 +18,14 @@ def resample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
-def check_maps(method: str, taps: Sequence[str], student: Trace, teacher: Trace) -> None:
+def check_maps(method: str, taps: Sequence[str], student: Outputs, teacher: Outputs) -> None:
     """Refuse taps that are no maps [B, C, H, W] in one of the nets.
 
     Raises:
         UserError: names the tap and both shapes.
     """
     for tap in taps:
-        shapes = [list(trace.taps[tap].shape) for trace in (student, teacher)]
+        shapes = [list(outputs.taps[tap].shape) for outputs in (student, teacher)]
         if any(len(shape) != 4 for shape in shapes):
             raise UserError(
                 f"{method} needs maps [B, C, H, W] at tap {tap!r}; the student has {shapes[0]}, "
@@ -34,7 +34,7 @@ def check_maps(method: str, taps: Sequence[str], student: Trace, teacher: Trace)
 
 
 def paired_maps(
-    method: str, student: Trace, teacher: Trace, student_tap: str, teacher_tap: str
+    method: str, student: Outputs, teacher: Outputs, student_tap: str, teacher_tap: str
 ) -> tuple[Tensor, Tensor]:
     """Return both nets' maps [B, C, H, W] at their taps.
 
@@ -60,7 +60,9 @@ def as_map(tensor: Tensor) -> Tensor:
     return tensor[:, :, None, None] if tensor.dim() == 2 else tensor
 
 
-def connectors(method: str, taps: Sequence[str], student: Trace, teacher: Trace) -> nn.ModuleDict:
+def connectors(
+    method: str, taps: Sequence[str], student: Outputs, teacher: Outputs
+) -> nn.ModuleDict:
     """Make a 1×1 convolution with batch norm for every tap, to the teacher's channels.
 
     Raises:
@@ -68,7 +70,7 @@ def connectors(method: str, taps: Sequence[str], student: Trace, teacher: Trace)
     """
     found = nn.ModuleDict()
     for tap in taps:
-        ours, theirs = (trace.taps[tap].shape for trace in (student, teacher))
+        ours, theirs = (outputs.taps[tap].shape for outputs in (student, teacher))
         if not {len(ours), len(theirs)} <= {2, 4}:
             raise UserError(
                 f"{method} needs maps [B, C, H, W] or vectors [B, D] at tap {tap!r}; the student "

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import paired_maps, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "channels")
 
@@ -60,7 +60,7 @@ class MaskedGenerative(Objective):
         self.align: nn.Module = nn.Identity()
         self.generator: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = paired_maps("mgd", student, teacher, self.tap, self.tap)
         narrow, wide = ours.shape[1], theirs.shape[1]
         if narrow != wide:
@@ -69,7 +69,7 @@ class MaskedGenerative(Objective):
             nn.Conv2d(wide, wide, 3, padding=1), nn.ReLU(), nn.Conv2d(wide, wide, 3, padding=1)
         )
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         theirs = teacher.taps[self.tap]
         ours = self.align(resample(student.taps[self.tap], (theirs.shape[2], theirs.shape[3])))
         generated = self.generator(ours * random_mask(ours, self.masked, self.variant))

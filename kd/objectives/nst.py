@@ -23,7 +23,7 @@ from torch import Tensor
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import check_maps, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def selectivity(maps: Tensor) -> Tensor:
@@ -67,10 +67,10 @@ class NeuronSelectivity(Objective):
             raise ValueError("taps is empty: the two nets have no stage in common; name some")
         self.student_taps = self.teacher_taps = tuple(taps)
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         check_maps("nst", self.student_taps, student, teacher)
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         distances = [
             self._distance(student.taps[tap], teacher.taps[tap]) for tap in self.student_taps
         ]

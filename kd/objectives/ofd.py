@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from kd.objectives.ab import later_weighs_more
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import as_map, connectors, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 MEMORY = 0.99  # what a batch keeps of the weight of those before it
 
@@ -65,7 +65,7 @@ class Overhaul(Objective):
         self.student_taps = self.teacher_taps = tuple(taps)
         self.connectors = nn.ModuleDict()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         self.connectors = connectors("ofd", self.student_taps, student, teacher)
         for tap in self.teacher_taps:
             self.register_buffer(f"negative_{tap}", torch.zeros(2, teacher.taps[tap].shape[1]))
@@ -78,7 +78,7 @@ class Overhaul(Objective):
         total, count = seen
         return (total / count.clamp_min(1e-6))[:, None, None]
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         terms = []
         for tap, connector in self.connectors.items():
             ours, theirs = as_map(student.taps[tap]), as_map(teacher.taps[tap])

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kd.objectives.base import Objective
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram, off_diagonal
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "with_self")
 
@@ -48,7 +48,7 @@ class ProbabilisticTransfer(Objective):
         self.tap, self.variant = tap, variant
         self.student_taps = self.teacher_taps = (tap,)
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = flat(student.taps[self.tap]), flat(teacher.taps[self.tap])
         check_images(ours, 3 if self.variant == "paper" else 2, "probabilistic transfer")
         log_ours, log_theirs = (log_neighbours(rows, self.variant) for rows in (ours, theirs))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import as_map, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 LEVELS = (4, 2, 1)
 WIDEST = 512
@@ -69,10 +69,10 @@ class KnowledgeReview(Objective):
         self.student_taps = self.teacher_taps = (*taps, *last)
         self.reduce, self.gates, self.expand = (nn.ModuleDict() for _ in range(3))
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         width = min(WIDEST, student.taps[self.student_taps[-1]].shape[1])
         for tap in self.student_taps:
-            ours, theirs = (trace.taps[tap].shape for trace in (student, teacher))
+            ours, theirs = (outputs.taps[tap].shape for outputs in (student, teacher))
             if not {len(ours), len(theirs)} <= {2, 4}:
                 raise UserError(
                     f"reviewkd needs maps [B, C, H, W] or vectors [B, D] at tap {tap!r}; the "
@@ -83,7 +83,7 @@ class KnowledgeReview(Objective):
             if tap != self.student_taps[-1]:
                 self.gates[tap] = nn.Sequential(nn.Conv2d(2 * width, 2, 1), nn.Sigmoid())
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         terms: list[Tensor] = []
         fused: Tensor | None = None
         for tap in reversed(self.student_taps):

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kd.objectives.base import Objective
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram, off_diagonal
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 ANGLES = 2**19  # at a time in memory: all of 64 images and more, one in 32 of 256
 
@@ -98,7 +98,7 @@ class Relational(Objective):
         self.distance, self.angle = distance, angle
         self.student_taps = self.teacher_taps = (tap,)
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = flat(student.taps[self.tap]), flat(teacher.taps[self.tap])
         check_images(ours, 3 if self.angle else 2, "relational distillation")
         student_geometry, teacher_geometry = geometry(ours), geometry(theirs)

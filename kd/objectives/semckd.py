@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import paired_maps, resample, smaller_size
 from kd.objectives.pairs import ONE_BATCH
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def similarity_rows(maps: Tensor, width: int) -> Tensor:
@@ -87,7 +87,7 @@ class SemanticCalibration(Objective):
         self.queries, self.keys = nn.ModuleDict(), nn.ModuleDict()
         self.projections = nn.ModuleDict()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         self.queries.update({tap: embedder(self.batch_size) for tap in self.student_taps})
         self.keys.update({tap: embedder(self.batch_size) for tap in self.teacher_taps})
         for s, t in self._pairs():
@@ -97,27 +97,27 @@ class SemanticCalibration(Objective):
     def _pairs(self) -> list[tuple[str, str]]:
         return [(s, t) for s in self.student_taps for t in self.teacher_taps]
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         distances = [self._distance(s, t, student, teacher) for s, t in self._pairs()]
         attention = self.attention(student, teacher)
         table = torch.stack(distances, 1).unflatten(1, attention.shape[1:])
         return (attention * table).sum(2).mean()
 
-    def attention(self, student: Trace, teacher: Trace) -> Tensor:
+    def attention(self, student: Outputs, teacher: Outputs) -> Tensor:
         """α [B, S, T]."""
         with torch.autocast(student.logits.device.type, enabled=False):
             return stage_attention(
                 self._embed(self.queries, student), self._embed(self.keys, teacher)
             )
 
-    def _embed(self, embedders: nn.ModuleDict, trace: Trace) -> Tensor:
+    def _embed(self, embedders: nn.ModuleDict, outputs: Outputs) -> Tensor:
         rows = [
-            mlp(similarity_rows(trace.taps[tap].float(), self.batch_size))
+            mlp(similarity_rows(outputs.taps[tap].float(), self.batch_size))
             for tap, mlp in embedders.items()
         ]
         return torch.stack(rows, 1)
 
-    def _distance(self, s: str, t: str, student: Trace, teacher: Trace) -> Tensor:
+    def _distance(self, s: str, t: str, student: Outputs, teacher: Outputs) -> Tensor:
         ours, theirs = student.taps[s], teacher.taps[t]
         size = smaller_size(ours, theirs)
         projected = self.projections[f"{s}-{t}"](resample(ours, size)).float()

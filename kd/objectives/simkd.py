@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from kd.objectives.base import Objective, Setting
 from kd.objectives.heads import frozen_head
 from kd.objectives.maps import paired_maps, resample, smaller_size
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def projector(narrow: int, wide: int, reduction: int) -> nn.Sequential:
@@ -58,7 +58,7 @@ class ReusedClassifier(Objective):
         self.projector: nn.Module = nn.Identity()
         self.head: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = paired_maps("simkd", student, teacher, self.student_tap, self.teacher_tap)
         place = f"the average of tap {self.teacher_tap!r}, a map {list(theirs.shape)}"
         pooled = theirs.mean((2, 3))
@@ -72,17 +72,17 @@ class ReusedClassifier(Objective):
         self.head.eval()
         return self
 
-    def project(self, student: Trace) -> Tensor:
+    def project(self, student: Outputs) -> Tensor:
         """P(F_s) [B, C_t, H, W], in float32."""
         maps: Tensor = self.projector(resample(student.taps[self.student_tap], self.size))
         return maps.float()
 
-    def answer(self, student: Trace) -> Tensor:
+    def answer(self, student: Outputs) -> Tensor:
         pooled = self.project(student).mean((2, 3))
         with torch.autocast(pooled.device.type, enabled=False):
             logits: Tensor = self.head(pooled)
         return logits
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         theirs = resample(teacher.taps[self.teacher_tap], self.size)
         return F.mse_loss(self.project(student), theirs.float())

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kd.objectives.base import Objective
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def similarity_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class Similarity(Objective):
         self.tap = tap
         self.student_taps = self.teacher_taps = (tap,)
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = flat(student.taps[self.tap]), flat(teacher.taps[self.tap])
         check_images(ours, 2, "similarity-preserving distillation")
         return similarity_distance(ours, theirs)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.pairs import ONE_BATCH
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def standardise_dimensions(vectors: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class SimpleRecipe(Objective):
         self.power = power
         self.projector: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = student.taps[self.tap], teacher.taps[self.tap]
         if ours.dim() not in (2, 4) or theirs.dim() not in (2, 4):
             raise UserError(
@@ -62,7 +62,7 @@ class SimpleRecipe(Objective):
             )
         self.projector = nn.Linear(ours.shape[1], theirs.shape[1])
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = _vector(student.taps[self.tap]), _vector(teacher.taps[self.tap])
         if len(ours) < 2:
             raise UserError(

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.heads import frozen_head
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "soft")
 
@@ -62,7 +62,7 @@ class SoftmaxRegression(Objective):
         self.connector: nn.Module = nn.Identity()
         self.head: nn.Module = nn.Identity()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = student.taps["embedding"], teacher.taps["embedding"]
         if ours.dim() != 2 or theirs.dim() != 2:
             raise UserError(
@@ -79,7 +79,7 @@ class SoftmaxRegression(Objective):
         self.head.eval()
         return self
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         theirs = teacher.taps["embedding"].float()
         with torch.autocast(theirs.device.type, enabled=False):
             ours = self.connector(student.taps["embedding"].float())

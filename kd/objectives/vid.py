@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import as_map, resample
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 FLOOR = 1e-5  # ε
 
@@ -64,11 +64,11 @@ class VariationalInformation(Objective):
         self.regressors = nn.ModuleDict()
         self.alphas = nn.ParameterDict()
 
-    def build(self, student: Trace, teacher: Trace, setting: Setting) -> None:
+    def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         start = self.variance - FLOOR
         start += math.log(-math.expm1(-start))  # the inverse of softplus, without overflow
         for tap in self.student_taps:
-            ours, theirs = (trace.taps[tap].shape for trace in (student, teacher))
+            ours, theirs = (outputs.taps[tap].shape for outputs in (student, teacher))
             if not {len(ours), len(theirs)} <= {2, 4}:
                 raise UserError(
                     f"vid needs maps [B, C, H, W] or vectors [B, D] at tap {tap!r}; the student "
@@ -77,7 +77,7 @@ class VariationalInformation(Objective):
             self.regressors[tap] = _regressor(ours[1], theirs[1])
             self.alphas[tap] = nn.Parameter(torch.full((theirs[1],), start))
 
-    def forward(self, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         terms = []
         for tap, regressor in self.regressors.items():
             ours, theirs = as_map(student.taps[tap]), as_map(teacher.taps[tap])

@@ -63,7 +63,7 @@ def build_leaderboard(found: Found, baseline: str | None, samples: int, seed: in
     for row, title in zip(rows, labels([row.settings for row in rows]), strict=True):
         row.title = title
     groups = [_group(title, own, baseline) for title, own in by_student(rows)]
-    if baseline is not None and not any(is_asked(row, baseline) for row in rows):
+    if baseline is not None and not any(has_scheduled_need(row, baseline) for row in rows):
         there = "; ".join(sorted({row.title for row in rows})) or "none"
         raise UserError(f"baseline={baseline}: no row is that; there are: {there}")
     _judge(groups, samples, seed)
@@ -78,7 +78,7 @@ def _group(title: str, rows: list[Row], baseline: str | None) -> Group:
 
 def _baseline(rows: Sequence[Row], asked: str | None) -> Row:
     """The row that was asked for, else labels alone, else the first; of several, most seeds."""
-    fitting = [row for row in rows if asked is not None and is_asked(row, asked)]
+    fitting = [row for row in rows if asked is not None and has_scheduled_need(row, asked)]
     if len(fitting) > 1:
         several = "; ".join(row.label for row in fitting)
         raise UserError(f"baseline={asked}: several rows are that, say more: {several}")
@@ -88,7 +88,7 @@ def _baseline(rows: Sequence[Row], asked: str | None) -> Row:
     return max(labels_alone, key=lambda row: len(row.runs)) if labels_alone else rows[0]
 
 
-def is_asked(row: Row, asked: str) -> bool:
+def has_scheduled_need(row: Row, asked: str) -> bool:
     """Whether a row is `ce`, or all of `method=kd,temperature=4`; the last words of a key do."""
     words = [word.strip() for word in asked.split(",")]
     return all(_has(row.settings, word) for word in words)

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from kd.data.loader import TensorLoader
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 class Teacher(nn.Module, ABC):
     """Trained nets that answer, never change, and leave no weights in a student's checkpoint.
 
     Attributes:
-        shares: the lessons it gives by name, and the share of each in the loss; almost always one,
-            whose name is empty.
+        pairing_weights: weight in the loss of each pairing that it serves, by name; almost always
+            one, whose name is empty.
     """
 
-    shares: Mapping[str, float] = {"": 1.0}
+    pairing_weights: Mapping[str, float] = {"": 1.0}
 
     def train(self, mode: bool = True) -> "Teacher":
         """Stay in eval mode, whatever the module around says."""
@@ -32,7 +32,7 @@ class Teacher(nn.Module, ABC):
     @property
     @abstractmethod
     def answers(self) -> Literal["live", "cached"]:
-        """How its traces come about, for result.json."""
+        """How its all_outputs come about, for result.json."""
 
     @property
     @abstractmethod
@@ -59,16 +59,16 @@ class Teacher(nn.Module, ABC):
         return next(self.nets[0].parameters()).device
 
     @abstractmethod
-    def trace(self, batch: Batch) -> Trace:
+    def outputs(self, batch: Batch) -> Outputs:
         """Answer a batch: logits [B, K] and the wanted taps, without gradients."""
 
-    def traces(self, batch: Batch) -> dict[str, Trace]:
-        """Answer a batch for every lesson."""
-        return {"": self.trace(batch)}
+    def pairing_outputs(self, batch: Batch) -> dict[str, Outputs]:
+        """Answer a batch for every pairing."""
+        return {"": self.outputs(batch)}
 
     @abstractmethod
-    def probe(self, images: Tensor) -> dict[str, Trace]:
-        """Answer a small batch [b, C, H, W] live for every lesson, leaving no mark."""
+    def probe(self, images: Tensor) -> dict[str, Outputs]:
+        """Answer a small batch [b, C, H, W] live for every pairing, leaving no mark."""
 
     def saw(self, batch: Batch, loader: TensorLoader) -> bool:
         """Whether its answers are to the very images of a batch; a live teacher is shown these."""

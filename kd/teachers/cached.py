@@ -12,8 +12,8 @@ from kd.data.loader import TensorLoader
 from kd.errors import UserError
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
-from kd.teachers.output_cache import AnswerCache
-from kd.types import Batch, Trace
+from kd.teachers.output_cache import OutputCache
+from kd.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -38,7 +38,7 @@ class CachedTeacher(Teacher):
     """
 
     def __init__(
-        self, teacher: FrozenTeacher, cache: AnswerCache, dtype: torch.dtype, batch_size: int
+        self, teacher: FrozenTeacher, cache: OutputCache, dtype: torch.dtype, batch_size: int
     ) -> None:
         super().__init__()
         self.teacher = teacher
@@ -69,7 +69,7 @@ class CachedTeacher(Teacher):
     def head(self) -> nn.Module | None:
         return self.teacher.head
 
-    def probe(self, images: Tensor) -> dict[str, Trace]:
+    def probe(self, images: Tensor) -> dict[str, Outputs]:
         return self.teacher.probe(images)
 
     def prepare(
@@ -106,12 +106,12 @@ class CachedTeacher(Teacher):
         images = loader.normalise(shown.input).to(batch.input)
         return bool((at >= 0).all() and images.equal(batch.input))
 
-    def trace(self, batch: Batch) -> Trace:
+    def outputs(self, batch: Batch) -> Outputs:
         if self._live:
-            return self.teacher.trace(batch)
+            return self.teacher.outputs(batch)
         at = self._position.index_select(0, batch.index)
         kept = {name: self._look_up(name, at) for name in self.cache.tables}
-        return Trace(kept.pop("logits"), kept)
+        return Outputs(kept.pop("logits"), kept)
 
     def _look_up(self, name: str, at: Tensor) -> Tensor:
         if name in self._resident:
@@ -144,8 +144,8 @@ class CachedTeacher(Teacher):
         for block in ids.to(loader.images.device).split(self.batch_size):
             shown = loader.show(block // views, block % views)
             images = loader.normalise(shown.input).to(self.teacher.device)
-            trace = self.teacher.trace(shown._replace(input=images))
-            for name, value in self._kept({"logits": trace.logits, **trace.taps}).items():
+            outputs = self.teacher.outputs(shown._replace(input=images))
+            for name, value in self._kept({"logits": outputs.logits, **outputs.taps}).items():
                 if done == 0:
                     answers[name] = torch.empty(len(ids), *value.shape[1:], dtype=self.dtype)
                 answers[name][done : done + len(block)] = value

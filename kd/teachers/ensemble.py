@@ -18,7 +18,7 @@ from kd.teachers.weighting import (
     mean_of_logits,
     mean_of_probabilities,
 )
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 class EnsembleTeacher(Teacher):
@@ -28,7 +28,7 @@ class EnsembleTeacher(Teacher):
 
     Args:
         members: M ≥ 2 teachers by name.
-        combine: one of `COMBINATIONS`; with `losses` every member gives a lesson of its own.
+        combine: one of `COMBINATIONS`; with `losses` every member gives a pairing of its own.
         weighting: one of `WEIGHTINGS`.
         weights: with `fixed`, M numbers ≥ 0; they are brought to the sum 1.
         temperature: T of the probabilities that are averaged.
@@ -55,7 +55,7 @@ class EnsembleTeacher(Teacher):
         self.temperature, self.features = temperature, features
         fixed = _shares(weights if weighting == "fixed" else [1.0] * len(members), len(members))
         if combine == "losses":
-            self.shares = dict(zip(members, fixed, strict=True))
+            self.pairing_weights = dict(zip(members, fixed, strict=True))
         self._fixed: Tensor
         self.register_buffer("_fixed", torch.tensor(fixed), persistent=False)
 
@@ -108,29 +108,33 @@ class EnsembleTeacher(Teacher):
             return confidence_weights(logits, target)
         return self._fixed.to(logits).unsqueeze(1).expand(-1, logits.shape[1])
 
-    def trace(self, batch: Batch) -> Trace:
+    def outputs(self, batch: Batch) -> Outputs:
         return self._together(self._each(batch), batch.target)
 
-    def traces(self, batch: Batch) -> dict[str, Trace]:
-        traces = self._each(batch)
-        return traces if self.combine == "losses" else {"": self._together(traces, batch.target)}
+    def pairing_outputs(self, batch: Batch) -> dict[str, Outputs]:
+        all_outputs = self._each(batch)
+        return (
+            all_outputs
+            if self.combine == "losses"
+            else {"": self._together(all_outputs, batch.target)}
+        )
 
-    def _each(self, batch: Batch) -> dict[str, Trace]:
-        return {name: member.trace(batch) for name, member in self.members.items()}
+    def _each(self, batch: Batch) -> dict[str, Outputs]:
+        return {name: member.outputs(batch) for name, member in self.members.items()}
 
-    def _together(self, traces: Mapping[str, Trace], target: Tensor | None) -> Trace:
-        logits = torch.stack([trace.logits for trace in traces.values()])
-        taps = {} if self.features is None else traces[self.features].taps
-        return Trace(self.combined(logits, target), taps)
+    def _together(self, all_outputs: Mapping[str, Outputs], target: Tensor | None) -> Outputs:
+        logits = torch.stack([outputs.logits for outputs in all_outputs.values()])
+        taps = {} if self.features is None else all_outputs[self.features].taps
+        return Outputs(self.combined(logits, target), taps)
 
-    def probe(self, images: Tensor) -> dict[str, Trace]:
+    def probe(self, images: Tensor) -> dict[str, Outputs]:
         """As the base class; where there are taps, with the logits that their net's head makes."""
-        traces = {name: member.probe(images)[""] for name, member in self.members.items()}
+        all_outputs = {name: member.probe(images)[""] for name, member in self.members.items()}
         if self.combine == "losses":
-            return traces
+            return all_outputs
         if self.features is not None:
-            return {"": traces[self.features]}
-        return {"": self._together(traces, None)}
+            return {"": all_outputs[self.features]}
+        return {"": self._together(all_outputs, None)}
 
     def saw(self, batch: Batch, loader: TensorLoader) -> bool:
         return all(member.saw(batch, loader) for member in self.members.values())

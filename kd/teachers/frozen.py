@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kd.data.loader import TensorLoader
 from kd.taps import Taps
 from kd.teachers.base import Teacher
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 class FrozenTeacher(Teacher):
@@ -17,14 +17,14 @@ class FrozenTeacher(Teacher):
 
     Args:
         net: the trained net; its parameters are frozen in place.
-        places: canonical tap name -> module path.
+        tap_paths: canonical tap name -> module path.
         wanted: the taps to record.
     """
 
-    def __init__(self, net: nn.Module, places: Mapping[str, str], wanted: Iterable[str]) -> None:
+    def __init__(self, net: nn.Module, tap_paths: Mapping[str, str], wanted: Iterable[str]) -> None:
         super().__init__()
         self.net = net.requires_grad_(False)
-        self.taps = Taps(net, places, wanted)
+        self.taps = Taps(net, tap_paths, wanted)
         self._forwards = 0
         self.train(False)
 
@@ -49,11 +49,11 @@ class FrozenTeacher(Teacher):
         return self.taps.head
 
     @torch.no_grad()
-    def trace(self, batch: Batch) -> Trace:
+    def outputs(self, batch: Batch) -> Outputs:
         self._forwards += len(batch.input)
-        return self.taps.trace(batch.input)
+        return self.taps.outputs(batch.input)
 
-    def probe(self, images: Tensor) -> dict[str, Trace]:
+    def probe(self, images: Tensor) -> dict[str, Outputs]:
         return {"": self.taps.probe(images)}
 
     def prepare(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kd.io.locks import locked
-from kd.teachers.row_store import Table
+from kd.teachers.row_store import RowStore
 
 ABOUT = "about.json"
 # One file's worth of answers is lost at most when the process that computes them dies.
@@ -20,15 +20,15 @@ _FILE_ROWS, _FILE_BYTES = 1 << 14, 1 << 26
 Compute = Callable[[Tensor], Mapping[str, Tensor]]
 
 
-class AnswerCache:
-    """A folder with one `Table` for every tensor of a teacher's trace, shared by all processes.
+class OutputCache:
+    """A folder with one `RowStore` for every tensor of a teacher's outputs.
 
     Args:
         folder: made, with its parents, by the first filling.
         key: identity of all that the answers depend on.
         row_bytes: for every tensor by its name, the size of one image's answer.
         about: plain facts for whoever lists the caches.
-        places: the modules that taps name; the same tap elsewhere in the net is another tensor.
+        tap_paths: the modules that taps name; the same tap elsewhere in the net is another tensor.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class AnswerCache:
         key: str,
         row_bytes: Mapping[str, int],
         about: Mapping[str, Any],
-        places: Mapping[str, str] | None = None,
+        tap_paths: Mapping[str, str] | None = None,
     ) -> None:
-        tables = {name: f"{name}@{(places or {}).get(name, '')}".rstrip("@") for name in row_bytes}
+        tables = {
+            name: f"{name}@{(tap_paths or {}).get(name, '')}".rstrip("@") for name in row_bytes
+        }
         self.folder, self.about = folder, about
         self.tables = {
-            name: Table(folder / tables[name], f"{key} {tables[name]}", size)
+            name: RowStore(folder / tables[name], f"{key} {tables[name]}", size)
             for name, size in row_bytes.items()
         }
         self._rows_a_file = max(min(_FILE_ROWS, _FILE_BYTES // sum(row_bytes.values())), 1)

@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 ROW = 32  # a place is file << ROW | row
 
 
-class Table:
+class RowStore:
     """Rows [...] of one shape and type, found by a whole number each, in memory-mapped files.
 
     A file is written under another name and renamed, so that a reader sees all of it or nothing;
     one whose checksum differs is thrown away, and its rows are missing again. Reading needs no
-    lock; writers take turns (`AnswerCache`).
+    lock; writers take turns (`OutputCache`).
 
     Args:
         folder: where the files lie; made by the first `append`.
@@ -49,16 +49,16 @@ class Table:
     def missing(self, ids: Tensor) -> Tensor:
         """Which of the ids [M] have no row -> bool [M]; checks the files of those that have."""
         while True:
-            places, found = self._locate(ids)
-            unchecked = [n for n in _files_of(places[found]) if n not in self._checked]
+            tap_paths, found = self._locate(ids)
+            unchecked = [n for n in _files_of(tap_paths[found]) if n not in self._checked]
             if all(self._check(number) for number in unchecked):
                 return ~found
 
     def gather(self, ids: Tensor) -> Tensor:
         """The rows [M, ...] of ids [M] that `missing` found to be there, in the type kept."""
-        places, _ = self._locate(ids)
-        numbers, rows = places >> ROW, places & ((1 << ROW) - 1)
-        parts = [(number, self._checked[number]) for number in _files_of(places)]
+        tap_paths, _ = self._locate(ids)
+        numbers, rows = tap_paths >> ROW, tap_paths & ((1 << ROW) - 1)
+        parts = [(number, self._checked[number]) for number in _files_of(tap_paths)]
         if len(parts) == 1:
             return parts[0][1].index_select(0, rows)
         gathered = parts[0][1].new_empty(len(ids), *parts[0][1].shape[1:])
@@ -80,12 +80,12 @@ class Table:
     def _add(self, path: Path, ids: Tensor) -> None:
         number = len(self._files)
         self._files.append(path)
-        places = torch.arange(len(ids)) + (number << ROW)
-        self._index(torch.cat([self._ids, ids]), torch.cat([self._places, places]))
+        tap_paths = torch.arange(len(ids)) + (number << ROW)
+        self._index(torch.cat([self._ids, ids]), torch.cat([self._places, tap_paths]))
 
-    def _index(self, ids: Tensor, places: Tensor) -> None:
+    def _index(self, ids: Tensor, tap_paths: Tensor) -> None:
         self._ids, order = ids.sort(stable=True)
-        self._places = places[order]
+        self._places = tap_paths[order]
 
     def _locate(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Places [M] of the ids, and whether they are there at all, bool [M]."""
@@ -107,5 +107,5 @@ class Table:
         return False
 
 
-def _files_of(places: Tensor) -> list[int]:
-    return (places >> ROW).unique().tolist()
+def _files_of(tap_paths: Tensor) -> list[int]:
+    return (tap_paths >> ROW).unique().tolist()

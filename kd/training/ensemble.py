@@ -10,7 +10,7 @@ from kd.config.compose import plain
 from kd.config.members import member_configs
 from kd.data.datamodule import ImageDataModule
 from kd.teachers.ensemble import EnsembleTeacher
-from kd.training.teacher import Teaching, Train, acquire_teacher
+from kd.training.teacher import AcquiredTeacher, Train, acquire_teacher
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def acquire_ensemble(
     wanted: Iterable[str],
     device: torch.device,
     train: Train,
-) -> Teaching:
+) -> AcquiredTeacher:
     """Acquire every member as a teacher of its own, and test what they say together.
 
     Only the member `teacher.features` records taps. Arguments and errors are those of
@@ -39,7 +39,7 @@ def acquire_ensemble(
     logits = teacher.combined(torch.stack([m.test_logits for m in members.values()]))
     accuracy = (logits.argmax(1) == data.arrays.test_targets.cpu()).float().mean().item()
     log.info("teachers %s together: test accuracy %.4f", " + ".join(members), accuracy)
-    return Teaching(
+    return AcquiredTeacher(
         teacher,
         logits,
         accuracy,

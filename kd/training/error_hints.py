@@ -5,7 +5,7 @@ import torch
 from kd.errors import OutOfMemoryError, UserError
 
 
-def advice(error: Exception, batch_size: int) -> UserError | None:
+def error_hint(error: Exception, batch_size: int) -> UserError | None:
     """What to tell of an error that comes from the config or the machine; None of others."""
     said = str(error)
     if "Expected more than 1 value per channel" in said:

@@ -15,14 +15,14 @@ from kd.callbacks.checkpoint import Checkpoints
 from kd.config.compose import plain
 from kd.data.datamodule import ImageDataModule
 from kd.distillers.base import Distiller
-from kd.io.atomic import write_whole
+from kd.io.atomic import write_atomic
 from kd.io.run_folder import BEST, WEIGHTS
-from kd.io.tensors import packed
+from kd.io.tensors import safetensors_bytes
 from kd.io.weights import read_file
 from kd.metrics import class_accuracies, confusion_matrix
 from kd.models.sizing import count_parameters
 from kd.training.figures import draw_figures
-from kd.training.teacher import Teaching
+from kd.training.teacher import AcquiredTeacher
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,12 @@ class Ready(NamedTuple):
     data: ImageDataModule
     trainer: Trainer
     distiller: Distiller
-    teaching: Teaching | None
+    acquired: AcquiredTeacher | None
 
 
 def finish(cfg: DictConfig, folder: Path, ready: Ready, test: bool) -> Result:
     """Write the weights that were best on validation, and what they and the last score."""
-    data, trainer, distiller, teaching = ready
+    data, trainer, distiller, acquired = ready
     selected, seconds = _selected(trainer), _kept(trainer).seconds
     tested = _test(trainer, distiller, data, selected, test)
     rank_zero_only(_save_weights)(distiller, folder)
@@ -55,21 +55,21 @@ def finish(cfg: DictConfig, folder: Path, ready: Ready, test: bool) -> Result:
     }
     if test and cfg.figures:
         rank_zero_only(_draw)(folder / "figures", plain(cfg.figures), ready)
-    return result | _teacher_result(cfg, data, teaching, parameters)
+    return result | _teacher_result(cfg, data, acquired, parameters)
 
 
 def _save_weights(distiller: Distiller, folder: Path) -> None:
     for name, weights in distiller.weights().items():
-        write_whole((folder / WEIGHTS).with_stem(name), packed(weights))
+        write_atomic((folder / WEIGHTS).with_stem(name), safetensors_bytes(weights))
 
 
 def _draw(folder: Path, figures: bool | list[int], ready: Ready) -> None:
     """A figure that fails does not cost a run that is finished."""
-    student, teaching = ready.distiller.test_figures.confusion, ready.teaching
-    if student is None or teaching is None:
+    student, acquired = ready.distiller.test_figures.confusion, ready.acquired
+    if student is None or acquired is None:
         log.warning("figures show a teacher beside its student, and this run has no teacher: none")
         return
-    answers = (teaching.test_logits, student, figures)
+    answers = (acquired.test_logits, student, figures)
     try:
         draw_figures(folder, ready.trainer, ready.data, *answers)
     except OSError as error:
@@ -127,30 +127,30 @@ def _figures(trainer: Trainer, distiller: Distiller, data: ImageDataModule) -> R
 
 
 def _teacher_result(
-    cfg: DictConfig, data: ImageDataModule, teaching: Teaching | None, parameters: int
+    cfg: DictConfig, data: ImageDataModule, acquired: AcquiredTeacher | None, parameters: int
 ) -> Result:
     keys = ("teacher/test/acc", "teacher/params", "teacher/source", "teacher/seconds")
     others = ("teacher/test/acc_per_class", "teacher/answers", "teacher/cache_seconds")
-    if teaching is None:
+    if acquired is None:
         nothing = dict.fromkeys((*keys, "compression", *others))
         # Which of the student's peers or of its own past taught it is the mode's to say.
         who = "none" if distiller_class(cfg).taught_by == "teacher" else cfg.teacher.name
         return {"teacher": who, **nothing, "teacher_forwards": 0}
-    theirs = count_parameters(teaching.teacher)
-    values = (teaching.test_acc, theirs, teaching.source, round(teaching.seconds, 3))
+    theirs = count_parameters(acquired.teacher)
+    values = (acquired.test_acc, theirs, acquired.source, round(acquired.seconds, 3))
     by_class = class_accuracies(
-        confusion_matrix(teaching.test_logits, data.arrays.test_targets.cpu())
+        confusion_matrix(acquired.test_logits, data.arrays.test_targets.cpu())
     )
     members: Result = {}
-    if teaching.members:
-        accuracies = list(teaching.members.values())
-        members = {"teacher/members": [*teaching.members], "teacher/members/test/acc": accuracies}
+    if acquired.members:
+        accuracies = list(acquired.members.values())
+        members = {"teacher/members": [*acquired.members], "teacher/members/test/acc": accuracies}
     return {
         **dict(zip(keys, values, strict=True)),
         "teacher/test/acc_per_class": by_class,
         **members,
         "compression": round(theirs / parameters, 3),
-        "teacher/answers": teaching.teacher.answers,
-        "teacher/cache_seconds": round(teaching.teacher.seconds, 3),
-        "teacher_forwards": teaching.teacher.forwards,
+        "teacher/answers": acquired.teacher.answers,
+        "teacher/cache_seconds": round(acquired.teacher.seconds, 3),
+        "teacher_forwards": acquired.teacher.forwards,
     }

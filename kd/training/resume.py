@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kd.callbacks.checkpoint import _IDENTITY, _OPTIMIZER
 from kd.errors import UserError
-from kd.io.atomic import write_whole
+from kd.io.atomic import write_atomic
 from kd.io.run_folder import BEST, LAST
 from kd.io.weights import read_file
 
@@ -42,7 +42,7 @@ def begin_from(state: Path, folder: Path, optimizer: str) -> None:
         raise UserError(f"resume={state}: {best}, with the best epoch up to then, is missing")
     if best.parent.resolve() != folder.resolve():
         read_file(best)  # a damaged one is named here, and not copied
-        write_whole(folder / BEST, best.read_bytes())
+        write_atomic(folder / BEST, best.read_bytes())
 
 
 def find_own(folder: Path, identity: str) -> Path | None:

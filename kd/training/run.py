@@ -25,20 +25,20 @@ from kd.config.members import is_ensemble
 from kd.config.record import write_record
 from kd.data.datamodule import ImageDataModule
 from kd.distillers.base import Distiller
-from kd.distillers.pairing import Lesson, key
+from kd.distillers.pairing import Pairing, key
 from kd.errors import UserError
-from kd.io.locks import alone_in
+from kd.io.locks import exclusive_folder
 from kd.io.provenance import git_commit, library_versions
 from kd.io.result_file import read_result, write_result
 from kd.io.run_folder import CONFIG, LAST
 from kd.io.weights import load_weights
 from kd.objectives.base import Objective
 from kd.training.ensemble import acquire_ensemble
-from kd.training.error_hints import advice
+from kd.training.error_hints import error_hint
 from kd.training.evaluate import Ready, Result, finish
 from kd.training.figures import check_drawing
 from kd.training.resume import begin_from, find_own
-from kd.training.teacher import Teaching, acquire_teacher
+from kd.training.teacher import AcquiredTeacher, acquire_teacher
 from kd.validation.check import check_config
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def run(
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
     # The other processes of several devices share the folder with the first.
-    with nullcontext() if _rank() else alone_in(folder):
+    with nullcontext() if _rank() else exclusive_folder(folder):
         return _run(cfg, folder, data, callbacks, test, hydra)
 
 
@@ -153,7 +153,7 @@ def _prepare(
     check_drawing(plain(cfg.figures), data)
     objectives, plan = build_objectives(cfg)
     _refuse_several_devices(cfg, trainer, objectives)
-    teaching = _acquire(cfg, data, objectives, trainer)
+    acquired = _acquire(cfg, data, objectives, trainer)
     seed_everything(cfg.seed, verbose=False)
     distiller = build_distiller(
         cfg,
@@ -161,15 +161,15 @@ def _prepare(
         objectives=objectives,
         plan=plan,
         num_classes=data.num_classes,
-        **_teachers(cfg, data, teaching),
+        **_teachers(cfg, data, acquired),
     )
-    lessons = distiller.build_adapters(_zero_batch(data), data.arrays.train_targets)
-    rank_zero_only(_print_taps)(cfg, distiller, lessons)
+    pairings = distiller.build_adapters(_zero_batch(data), data.arrays.train_targets)
+    rank_zero_only(_print_taps)(cfg, distiller, pairings)
     if cfg.compile is not None:
         distiller.compile_nets(cfg.compile)
     # Adapters drew random numbers; from here on every method starts from the same state.
     seed_everything(cfg.seed, verbose=False)
-    return Ready(data, trainer, distiller, teaching)
+    return Ready(data, trainer, distiller, acquired)
 
 
 def _fit(
@@ -178,14 +178,14 @@ def _fit(
     try:
         trainer.fit(distiller, datamodule=data, ckpt_path=resume, weights_only=True)
     except (ValueError, MemoryError, OverflowError, RuntimeError) as error:
-        if (told := advice(error, data.batch_size)) is None:
+        if (told := error_hint(error, data.batch_size)) is None:
             raise
         raise told from error
 
 
 def _acquire(
     cfg: DictConfig, data: ImageDataModule, objectives: dict[str, Objective], trainer: Trainer
-) -> Teaching | None:
+) -> AcquiredTeacher | None:
     needed = any(objective.needs_teacher for objective in objectives.values())
     if not needed or distiller_class(cfg).taught_by != "teacher":
         return None
@@ -194,13 +194,15 @@ def _acquire(
     return acquire(cfg, data, wanted, trainer.strategy.root_device, run)
 
 
-def _teachers(cfg: DictConfig, data: ImageDataModule, teaching: Teaching | None) -> dict[str, Any]:
+def _teachers(
+    cfg: DictConfig, data: ImageDataModule, acquired: AcquiredTeacher | None
+) -> dict[str, Any]:
     """Whoever teaches the student, as the mode's class takes it; itself needs no mention."""
     taught_by = distiller_class(cfg).taught_by
     if taught_by == "peers":
         return {"peers": build_peers(cfg, data)}
-    if taught_by == "teacher" and teaching is not None:
-        return {"teacher": teaching.teacher, "test_logits": teaching.test_logits}
+    if taught_by == "teacher" and acquired is not None:
+        return {"teacher": acquired.teacher, "test_logits": acquired.test_logits}
     return {}
 
 
@@ -274,18 +276,18 @@ def _zero_batch(data: ImageDataModule) -> torch.Tensor:
     return torch.zeros(2, data.in_channels, data.image_size, data.image_size)
 
 
-def _print_taps(cfg: DictConfig, distiller: Distiller, lessons: dict[str, Lesson]) -> None:
+def _print_taps(cfg: DictConfig, distiller: Distiller, pairings: dict[str, Pairing]) -> None:
     table = Table(title="matched taps, shapes without the batch")
     for column in ("objective", f"student {cfg.student.name}", f"teacher {cfg.teacher.name}"):
         table.add_column(column)
-    for lesson, (student, teacher, *_) in lessons.items():
+    for pairing, (student, teacher, *_) in pairings.items():
         if teacher is None:
             continue
-        for name, term in distiller.terms_of(lesson).items():
+        for name, term in distiller.terms_of(pairing).items():
             for ours, theirs in zip(term.student_taps, term.teacher_taps, strict=False):
                 pairs = (student, ours), (teacher, theirs)
-                shapes = [list(trace.taps[tap].shape[1:]) for trace, tap in pairs]
-                named = key(lesson, name), f"{ours} {shapes[0]}", f"{theirs} {shapes[1]}"
+                shapes = [list(outputs.taps[tap].shape[1:]) for outputs, tap in pairs]
+                named = key(pairing, name), f"{ours} {shapes[0]}", f"{theirs} {shapes[1]}"
                 table.add_row(*named)
     if table.row_count:
         Console().print(table)

@@ -38,7 +38,7 @@ _NOT_IN_KEY = ("accelerator", "devices", "enable_progress_bar")
 Train = Callable[[DictConfig, Path, ImageDataModule], Any]
 
 
-class Teaching(NamedTuple):
+class AcquiredTeacher(NamedTuple):
     """A teacher that is ready: it, its test logits [N, K] and accuracy, and its cost.
 
     members: the test accuracy of each by name, where the teacher is several nets.
@@ -58,7 +58,7 @@ def acquire_teacher(
     wanted: Iterable[str],
     device: torch.device,
     train: Train,
-) -> Teaching:
+) -> AcquiredTeacher:
     """Make the teacher net, give it its weights, and test it once.
 
     Args:
@@ -90,13 +90,13 @@ def acquire_teacher(
         _compare_with_record(path, accuracy, epoch)
     teacher = caching.of_training()
     live.cpu()  # beside the student, while adapters are made; Lightning moves both
-    return Teaching(teacher, logits, accuracy, source, seconds)
+    return AcquiredTeacher(teacher, logits, accuracy, source, seconds)
 
 
 def _answers(teacher: Teacher, loader: TensorLoader, device: torch.device) -> Tensor:
     """Logits [N, K] of a whole split in its order, float32 on the CPU."""
     teacher.prepare(loader, torch.arange(len(loader.targets)), lambda done, wanted: None)
-    answers = (teacher.trace(Batch(*(tensor.to(device) for tensor in batch))) for batch in loader)
+    answers = (teacher.outputs(Batch(*(tensor.to(device) for tensor in batch))) for batch in loader)
     return torch.cat([answer.logits.float().cpu() for answer in answers])
 
 

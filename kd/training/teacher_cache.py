@@ -16,7 +16,7 @@ from kd.errors import UserError
 from kd.teachers.base import Teacher
 from kd.teachers.cached import DTYPES, CachedTeacher
 from kd.teachers.frozen import FrozenTeacher
-from kd.teachers.output_cache import AnswerCache, Entry
+from kd.teachers.output_cache import Entry, OutputCache
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ class Caching:
     def _sizes(self) -> dict[str, int]:
         """Numbers in one image's answer, by tensor."""
         images = torch.zeros(1, self.data.in_channels, self.data.image_size, self.data.image_size)
-        trace = self.teacher.taps.probe(images.to(self.teacher.device))
-        return {k: v.numel() for k, v in {"logits": trace.logits, **trace.taps}.items()}
+        outputs = self.teacher.taps.probe(images.to(self.teacher.device))
+        return {k: v.numel() for k, v in {"logits": outputs.logits, **outputs.taps}.items()}
 
     def _obstacle(self, row_bytes: int) -> str | None:
         """Why the answers cannot be kept, and what would help; None: they can."""
@@ -116,8 +116,8 @@ class Caching:
             Entry(folder).clear()
         row_bytes = {name: size * dtype.itemsize for name, size in sizes.items()}
         # Not in the key: methods that read other taps share the logits.
-        places = {tap: taps.places[tap] for tap in taps.wanted if tap in sizes}
-        cache = AnswerCache(folder, key, row_bytes, about, places)
+        tap_paths = {tap: taps.tap_paths[tap] for tap in taps.wanted if tap in sizes}
+        cache = OutputCache(folder, key, row_bytes, about, tap_paths)
         return CachedTeacher(self.teacher, cache, dtype, self.data.eval_batch_size)
 
     def _probe(self) -> list[list[float]]:

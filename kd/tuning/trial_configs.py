@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from kd.config.messages import explained
+from kd.config.messages import user_message
 from kd.errors import UserError
 from kd.tuning.space import Choices, Range, Space, override
 
@@ -71,7 +71,7 @@ def checked_space(space: Space, base: list[str]) -> DictConfig:
         try:
             check_config(composed(base, overrides))
         except Exception as error:
-            said = explained(error)
+            said = user_message(error)
             if said is None:
                 raise
             raise UserError(f"search.space, {' '.join(overrides)}: {said}") from error

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 from torch import Tensor
 
 from kd.build.instantiate import root_cause
-from kd.config.targets import allowed_target
+from kd.config.targets import resolve_target
 from kd.errors import nearest
 
 ANY = "**"
@@ -29,7 +29,7 @@ def target_problems(node: Any, place: str) -> Iterator[str]:
 def _target(node: dict[str, Any], place: str) -> Iterator[str]:
     name = str(node["_target_"])
     try:
-        parameters = _parameters(allowed_target(name))
+        parameters = _parameters(resolve_target(name))
     except Exception as error:  # an import can fail in any way
         yield f"{place}._target_={name}: {root_cause(error)}"
         return

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from kd.config.compose import plain
 from kd.config.members import is_ensemble
 from kd.errors import nearest
-from kd.objectives.base import HOTTEST
+from kd.objectives.base import MAX_TEMPERATURE
 from kd.teachers.cached import DTYPES
 from kd.validation.ensemble import settings_problems
 from kd.validation.numbers import is_integer, is_number
@@ -86,8 +86,8 @@ def _knobs(cfg: DictConfig) -> Iterator[str]:
     for place, part in places.items():
         if "temperature" in part and not _is_temperature(part.temperature):
             yield (
-                f"{place}.temperature={part.temperature}: must be a number > 0 and ≤ {HOTTEST:g}, "
-                "such as 4"
+                f"{place}.temperature={part.temperature}: must be a number > 0 and "
+                f"≤ {MAX_TEMPERATURE:g}, such as 4"
             )
     if "alpha" in method and not (is_number(method.alpha) and 0 <= method.alpha <= 1):
         yield (
@@ -99,7 +99,7 @@ def _knobs(cfg: DictConfig) -> Iterator[str]:
 
 
 def _is_temperature(value: Any) -> bool:
-    return is_number(value) and 0 < value <= HOTTEST
+    return is_number(value) and 0 < value <= MAX_TEMPERATURE
 
 
 def _are_numbers(value: Any) -> bool:

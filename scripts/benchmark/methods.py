@@ -88,7 +88,7 @@ def step(project: Project, method: str, size: int) -> Callable[[], None]:
     shown = project.data.train_dataloader().show(index, torch.zeros_like(index))
     batch = shown._replace(input=torch.randn(size, 3, 32, 32))
     with torch.no_grad():
-        answer = teacher.trace(batch.input)
+        answer = teacher.outputs(batch.input)
     setting = Setting(10, project.data.arrays.train_targets, student.head, teacher.head)
     probes = [taps.probe(batch.input[:2]) for taps in (student, teacher)]
     for objective in objectives.values():
@@ -99,8 +99,8 @@ def step(project: Project, method: str, size: int) -> Callable[[], None]:
 
     def run() -> None:
         optimizer.zero_grad()
-        trace = student.trace(batch.input)
-        terms = [w * objectives[name](trace, answer, batch) for name, w in weights.items()]
+        outputs = student.outputs(batch.input)
+        terms = [w * objectives[name](outputs, answer, batch) for name, w in weights.items()]
         torch.stack(terms).sum().backward()
         optimizer.step()
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from kd.callbacks.checkpoint import Checkpoints
 from kd.callbacks.divergence import StopOnDivergence
-from kd.callbacks.frozen_teacher import TeacherUnchanged
+from kd.callbacks.frozen_teacher import FrozenTeacherCheck
 from kd.errors import UserError
-from kd.io.atomic import write_whole
+from kd.io.atomic import write_atomic
 from kd.teachers.base import Teacher
 
 
@@ -52,7 +52,7 @@ def test_of_equal_scores_the_later_is_kept(scores, best, tmp_path):
 
     def save(path):
         saved.append(path.name)
-        write_whole(path, str(len(saved)).encode())  # as Lightning does, through our plugin
+        write_atomic(path, str(len(saved)).encode())  # as Lightning does, through our plugin
 
     for epoch, score in enumerate(scores):
         trainer = SimpleNamespace(
@@ -85,7 +85,7 @@ class Nets(Teacher):
     def nets(self):
         return [self.net]
 
-    def trace(self, batch): ...
+    def outputs(self, batch): ...
     def probe(self, images): ...
     def prepare(self, loader, index, report): ...
 
@@ -99,7 +99,7 @@ class Nets(Teacher):
     ],
 )
 def test_a_teacher_that_moved_is_noticed(spoil, message):
-    module, guard = SimpleNamespace(teacher=Nets()), TeacherUnchanged()
+    module, guard = SimpleNamespace(teacher=Nets()), FrozenTeacherCheck()
     guard.on_train_start(None, module)
     guard.on_train_epoch_end(None, module)
     spoil(module.teacher.net)

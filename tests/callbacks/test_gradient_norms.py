@@ -6,7 +6,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from kd.callbacks.gradient_norms import Doctor, drowned, gradient_norm
+from kd.callbacks.gradient_norms import GradientNorms, dominated, gradient_norm
 from kd.config.compose import CONF_DIR, register_models
 from kd.training.run import run
 
@@ -21,15 +21,15 @@ def test_the_norm_is_that_of_the_gradient_on_all_parameters():
 
 
 def test_a_hundredth_is_drowned():
-    assert drowned({"a": 100.0, "b": 1.01}) == []
-    (line,) = drowned({"a": 100.0, "b": 1.0})
-    assert "'b' is drowned by 'a': its gradient on the student is 1 against 100" in line
-    assert len(drowned({"a": 5.0, "b": 0.0, "c": 0.01})) == 2
+    assert dominated({"a": 100.0, "b": 1.01}) == []
+    (line,) = dominated({"a": 100.0, "b": 1.0})
+    assert "'b' is dominated by 'a': its gradient on the student is 1 against 100" in line
+    assert len(dominated({"a": 5.0, "b": 0.0, "c": 0.01})) == 2
 
 
 def test_no_batches_are_refused():
     with pytest.raises(ValueError, match="batches must be ≥ 1, got 0"):
-        Doctor(0)
+        GradientNorms(0)
 
 
 @pytest.mark.parametrize(("alpha", "warns"), [(0.5, False), (0.9999, True)])
@@ -52,4 +52,4 @@ def test_a_run_with_the_doctor_trains_the_same(alpha, warns, output, tmp_path, c
     shown = capsys.readouterr().out
     assert shown.count("mean of the first 5 batches") == 1
     assert "soft" in shown
-    assert ("'hard' is drowned by 'soft'" in caplog.text) == warns
+    assert ("'hard' is dominated by 'soft'" in caplog.text) == warns

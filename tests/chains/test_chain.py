@@ -17,8 +17,8 @@ from kd.chains.plan import plan
 from kd.chains.run import run_chain
 from kd.config.compose import CONF_DIR, plain, register_models
 from kd.errors import UserError
-from kd.io.locks import alone_in
-from kd.io.tensors import packed
+from kd.io.locks import exclusive_folder
+from kd.io.tensors import safetensors_bytes
 from kd.training.teacher import teacher_run
 
 TINY = [
@@ -96,11 +96,11 @@ class Watched:
         patch.setattr(kd.training.run, "acquire_teacher", self)
 
     def __call__(self, *arguments):
-        teaching = self.acquire(*arguments)
-        (net,) = teaching.teacher.nets
+        acquired = self.acquire(*arguments)
+        (net,) = acquired.teacher.nets
         weights = {key: value.detach().clone() for key, value in net.state_dict().items()}
-        self.seen.append((teaching.source, weights))
-        return teaching
+        self.seen.append((acquired.source, weights))
+        return acquired
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def finished(output, tmp_path_factory):
     return folder, overrides, watched.seen
 
 
-# Teaching
+# AcquiredTeacher
 
 
 def test_every_student_teaches_the_next(finished, output):
@@ -228,7 +228,7 @@ def test_a_stage_that_is_gone_is_trained_anew(chain, copied):
 
 def test_a_student_of_an_outdated_teacher_is_trained_anew(chain, copied):
     file = copied[0] / "1_mlp800" / "student.safetensors"
-    file.write_bytes(packed({key: 2 * value for key, value in load_file(file).items()}))
+    file.write_bytes(safetensors_bytes({key: 2 * value for key, value in load_file(file).items()}))
     assert again(chain, copied) == ["2_resnet8"]
     # and then the first comes back as it was
     shutil.rmtree(copied[0] / "1_mlp800")
@@ -388,6 +388,9 @@ def test_a_route_passes_the_teachers_epochs(chain, output, tmp_path, monkeypatch
 
 
 def test_a_chain_of_another_process_is_not_disturbed(chain, finished, tmp_path):
-    with alone_in(tmp_path), pytest.raises(UserError, match="another process is at work in"):
+    with (
+        exclusive_folder(tmp_path),
+        pytest.raises(UserError, match="another process is at work in"),
+    ):
         chain(tmp_path, *finished[1])
     assert not (tmp_path / "chain.json").exists()

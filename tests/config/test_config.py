@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from kd.build.instantiate import make
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.identity import config_hash, settings
-from kd.config.overrides import written_out
+from kd.config.overrides import expand_shorthand
 from kd.errors import UserError
 from kd.validation.check import check_config
 
@@ -96,7 +96,9 @@ def test_commands_in_comments_are_true(path: Path):
             pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
         missing = ["data.root=x"] if "data=image_folder" in overrides else []
         if "=…" not in arguments and "..." not in arguments:
-            check_config(composed(*[written_out(o.split(",")[0]) for o in overrides], *missing))
+            check_config(
+                composed(*[expand_shorthand(o.split(",")[0]) for o in overrides], *missing)
+            )
 
 
 @pytest.mark.parametrize("method", options("method"))

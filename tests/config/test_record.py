@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from test_run import configured
 
 import kd.train
-from kd.config.messages import explained
+from kd.config.messages import user_message
 from kd.config.overrides import continued
 from kd.config.record import recorded_command, write_record
 from kd.errors import UserError
-from kd.io.locks import alone_in, clear, locked
+from kd.io.locks import clear, exclusive_folder, locked
 from kd.io.result_file import read_result
 from kd.io.run_folder import CONFIG, OVERRIDES
 from kd.training.run import run
@@ -180,7 +180,10 @@ def test_a_process_that_takes_itself_for_a_helper_is_refused(output, tmp_path, m
 
 
 def test_a_folder_in_which_another_process_is_at_work(output, tmp_path):
-    with alone_in(tmp_path), pytest.raises(UserError, match="another process is at work in"):
+    with (
+        exclusive_folder(tmp_path),
+        pytest.raises(UserError, match="another process is at work in"),
+    ):
         run(configured(tmp_path, output, "method=ce"), tmp_path)
     assert read_result(tmp_path) is None
     assert not (tmp_path / ".hydra").exists()
@@ -195,21 +198,23 @@ def test_a_file_system_without_locks(number, tmp_path, monkeypatch):
 
     monkeypatch.setattr("fcntl.flock", unknown)
     if number == errno.EIO:
-        with pytest.raises(OSError, match="Input/output"), alone_in(tmp_path):
+        with pytest.raises(OSError, match="Input/output"), exclusive_folder(tmp_path):
             pass
         return
-    with alone_in(tmp_path / "new"):
+    with exclusive_folder(tmp_path / "new"):
         assert (tmp_path / "new").is_dir()
     with pytest.raises(OSError, match="knows no locks") as refused, locked(tmp_path / "lock", ""):
         pass
-    assert f"cannot write to {tmp_path}/lock: the file system knows no" in explained(refused.value)
+    assert f"cannot write to {tmp_path}/lock: the file system knows no" in user_message(
+        refused.value
+    )
 
 
 def test_clearing_a_folder_asks_whether_somebody_is_there(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
-    with alone_in(tmp_path), pytest.raises(UserError, match="another process"):
+    with exclusive_folder(tmp_path), pytest.raises(UserError, match="another process"):
         clear(tmp_path)
     assert (tmp_path / "folder" / "file").exists()
     clear(tmp_path)

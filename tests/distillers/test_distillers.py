@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from conftest import make_batch, make_trace
+from conftest import make_batch, make_outputs
 from hydra import compose, initialize_config_dir
 from torch import nn
 
@@ -37,11 +37,11 @@ def batch():
     return make_batch(target)._replace(input=torch.randn(6, 1, 8, 8, generator=generator))
 
 
-def make_distiller(weights, teacher=None, objectives=None, places=(), **options):
+def make_distiller(weights, teacher=None, objectives=None, tap_paths=(), **options):
     distiller = OfflineDistiller(
         teacher,
         student=make_net(),
-        places=dict(places),
+        tap_paths=dict(tap_paths),
         objectives=objectives or {"hard": CrossEntropy(), "soft": SoftTargets(4.0)},
         plan=Plan([Stage("", 1.0, weights)]),
         optimizer=partial(torch.optim.SGD, lr=0.1),
@@ -64,7 +64,7 @@ def test_the_loss_is_the_weighted_sum_of_the_raw_terms(batch):
     soft = SoftTargets(4.0)
     torch.testing.assert_close(
         soft_term,
-        soft(make_trace(student), make_trace(teacher), batch).detach(),
+        soft(make_outputs(student), make_outputs(teacher), batch).detach(),
     )
 
 
@@ -109,10 +109,10 @@ def test_a_lone_term_stays_at_the_foot_of_its_warm_up():
     assert Plan([Stage("", 1.0, {"soft": Constant(1.0, warmup=0.1)})]).weights(0.0) == {"soft": 0.0}
 
 
-@pytest.mark.parametrize("shares", [(0.5, 0.4), (1.5, -0.5), (0.7, 0.7)])
-def test_shares_that_do_not_make_a_run_are_refused(shares):
-    with pytest.raises(ValueError, match="shares must be > 0 and make 1"):
-        Plan([Stage(str(n), share, {"hard": 1.0}) for n, share in enumerate(shares)])
+@pytest.mark.parametrize("pairing_weights", [(0.5, 0.4), (1.5, -0.5), (0.7, 0.7)])
+def test_shares_that_do_not_make_a_run_are_refused(pairing_weights):
+    with pytest.raises(ValueError, match="pairing_weights must be > 0 and make 1"):
+        Plan([Stage(str(n), weight, {"hard": 1.0}) for n, weight in enumerate(pairing_weights)])
 
 
 def test_a_new_stage_tells_the_objectives_and_starts_with_a_fresh_optimizer(batch):
@@ -147,9 +147,9 @@ def test_only_student_and_adapters_are_trained_and_saved():
 
 def test_adapters_are_trained_with_the_student():
     hint = Hint("stage1", "stage1")
-    distiller = make_distiller({"hint": 1.0}, objectives={"hint": hint}, places={"stage1": "1"})
-    trace = make_trace(torch.zeros(2, 3), stage1=torch.zeros(2, 3))
-    hint.build(trace, trace, Setting(3, torch.zeros(9)))
+    distiller = make_distiller({"hint": 1.0}, objectives={"hint": hint}, tap_paths={"stage1": "1"})
+    outputs = make_outputs(torch.zeros(2, 3), stage1=torch.zeros(2, 3))
+    hint.build(outputs, outputs, Setting(3, torch.zeros(9)))
     distiller.total_steps = 10
     groups = distiller.configure_optimizers()["optimizer"].param_groups
     trained = {id(p) for group in groups for p in group["params"]}

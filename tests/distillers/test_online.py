@@ -12,12 +12,12 @@ from torch import nn
 
 from kd.config.compose import model_config, plain
 from kd.distillers.ensemble_logits import mean_logits, min_logit, min_loss
-from kd.distillers.kdcl import CollaborativeDistiller
-from kd.distillers.one import NativeEnsembleDistiller
+from kd.distillers.kdcl import KDCLDistiller
+from kd.distillers.one import ONEDistiller
 from kd.distillers.online import OnlineDistiller
 from kd.distillers.pairing import Peer
 from kd.distillers.stages import Plan, Stage
-from kd.distillers.tail import rest_of
+from kd.distillers.tail import tail_of
 from kd.errors import UserError
 from kd.objectives.ce import CrossEntropy
 from kd.objectives.kd import SoftTargets
@@ -46,12 +46,12 @@ def batch():
     return make_batch(target)._replace(input=torch.randn(6, 1, 8, 8, generator=generator))
 
 
-def make(kind, nets, places=(), weights=None, temperature=1.0, **options):
-    places = dict(places)
+def make(kind, nets, tap_paths=(), weights=None, temperature=1.0, **options):
+    tap_paths = dict(tap_paths)
     distiller = kind(
-        peers=[Peer("linear", net, places) for net in nets[1:]],
+        peers=[Peer("linear", net, tap_paths) for net in nets[1:]],
         student=nets[0],
-        places=places,
+        tap_paths=tap_paths,
         objectives={"hard": CrossEntropy(), "soft": SoftTargets(temperature)},
         plan=Plan([Stage("", 1.0, weights or {"hard": 1.0, "soft": 1.0})]),
         optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
@@ -102,7 +102,7 @@ def test_two_steps_of_mutual_learning_by_hand(batch):
         np.testing.assert_allclose(net[1].bias.detach(), bias, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [OnlineDistiller, CollaborativeDistiller])
+@pytest.mark.parametrize("kind", [OnlineDistiller, KDCLDistiller])
 def test_no_net_is_moved_by_another_ones_loss(kind, batch):
     nets = [linear_net(1), linear_net(2)]
     distiller = make(kind, nets)
@@ -119,10 +119,10 @@ def test_no_net_is_moved_by_another_ones_loss(kind, batch):
 def test_three_nets_teach_each_other_by_halves(batch):
     nets = [linear_net(seed) for seed in (1, 2, 3)]
     distiller = make(OnlineDistiller, nets, weights={"hard": 0.3, "soft": 0.7}, temperature=2.0)
-    lessons = distiller.lessons(batch, taught=True)
+    pairings = distiller.pairings(batch, taught=True)
     names = ("student", "peer1", "peer2")
-    assert set(lessons) == {f"{a}_by_{b}" for a in names for b in names if a != b}
-    assert {lesson.share for lesson in lessons.values()} == {0.5}
+    assert set(pairings) == {f"{a}_by_{b}" for a in names for b in names if a != b}
+    assert {pairing.weight for pairing in pairings.values()} == {0.5}
     out = distiller.training_step(batch, 0)
     with torch.no_grad():
         logits = [net(batch.input).double().numpy() for net in nets]
@@ -139,7 +139,7 @@ def test_where_nothing_reads_a_teacher_nobody_is_asked(batch):
     distiller = make(OnlineDistiller, [linear_net(1), linear_net(2)])
     distiller.plan = Plan([Stage("", 1.0, {"hard": 1.0})])
     assert set(distiller.training_step(batch, 0)["terms"]) == {"student/hard", "peer1/hard"}
-    assert {lesson.teacher for lesson in distiller.lessons(batch, False).values()} == {None}
+    assert {pairing.teacher for pairing in distiller.pairings(batch, False).values()} == {None}
 
 
 def test_ensembles_by_hand():
@@ -153,10 +153,10 @@ def test_ensembles_by_hand():
     # losses 0.17 and 1.32 for the first; 0.41 and 0.48 for the second sample
     torch.testing.assert_close(min_loss(logits, target), logits[0])
     torch.testing.assert_close(min_loss(logits, torch.tensor([1, 1])), logits[[1, 0], [0, 1]])
-    shares = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])  # losses 0.91 and 0.73
-    torch.testing.assert_close(min_loss(logits, shares), logits[[0, 1], [0, 1]])
+    pairing_weights = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])  # losses 0.91 and 0.73
+    torch.testing.assert_close(min_loss(logits, pairing_weights), logits[[0, 1], [0, 1]])
     with pytest.raises(UserError, match="min_logit reads labels, and data/augment mixes them"):
-        min_logit(logits, shares)
+        min_logit(logits, pairing_weights)
 
 
 @pytest.mark.parametrize(
@@ -164,15 +164,15 @@ def test_ensembles_by_hand():
 )
 def test_collaborative_learning_is_under_the_ensemble(name, join, batch):
     nets = [linear_net(seed) for seed in (1, 2, 3)]
-    distiller = make(CollaborativeDistiller, nets, temperature=2.0, ensemble=name)
+    distiller = make(KDCLDistiller, nets, temperature=2.0, ensemble=name)
     terms = distiller.training_step(batch, 0)["terms"]
     logits = torch.stack([net(batch.input).detach() for net in nets])
     teacher = softmax(join(logits, batch.target).numpy() / 2)
-    for lesson, ours in zip(("student", "peer1", "peer2"), logits, strict=True):
+    for pairing, ours in zip(("student", "peer1", "peer2"), logits, strict=True):
         kl = 4 * divergence(teacher, softmax(ours.numpy() / 2))
-        assert terms[f"{lesson}/soft"].item() == pytest.approx(kl, rel=1e-4)
+        assert terms[f"{pairing}/soft"].item() == pytest.approx(kl, rel=1e-4)
         hard = F.cross_entropy(ours, batch.target).item()
-        assert terms[f"{lesson}/hard"].item() == pytest.approx(hard, rel=1e-5)
+        assert terms[f"{pairing}/hard"].item() == pytest.approx(hard, rel=1e-5)
 
 
 def test_each_net_has_a_group_and_is_clipped_by_its_own_norm(batch):
@@ -201,10 +201,10 @@ def built(name, **arguments):
 
 @pytest.mark.parametrize("name", NETS)
 def test_a_replay_answers_as_the_whole_net(name):
-    net, places = built(name, **NETS[name])
+    net, tap_paths = built(name, **NETS[name])
     images, others = torch.randn(3, 1, 8, 8), torch.randn(4, 1, 8, 8)
     features = {}
-    for tap, place in places.items():
+    for tap, place in tap_paths.items():
         module = net.get_submodule(place.removesuffix(":in"))
         if place.endswith(":in"):
             module.register_forward_pre_hook(
@@ -218,8 +218,8 @@ def test_a_replay_answers_as_the_whole_net(name):
         expected = net(others)
     kept = dict(features)
     sizes = []
-    for tap in places:
-        rest = rest_of(net, places, tap, images).eval()
+    for tap in tap_paths:
+        rest = tail_of(net, tap_paths, tap, images).eval()
         with torch.no_grad():
             assert rest(kept[tap]).equal(expected), tap
         assert rest.net.state_dict().keys() < net.state_dict().keys()
@@ -241,27 +241,27 @@ class Skipping(nn.Module):
 
 
 def test_a_tap_that_is_not_all_that_is_read_is_refused():
-    places = {"one": "first", "two": "second", "three": "last:in", "four": "last"}
+    tap_paths = {"one": "first", "two": "second", "three": "last:in", "four": "last"}
     net, images = Skipping(), torch.randn(2, 1, 8, 8)
     for tap in ("two", "four"):
         with pytest.raises(UserError, match=f"branch_at={tap}: .*that will do: one, three"):
-            rest_of(net, places, tap, images)
-    assert [name for name, _ in rest_of(net, places, "one", images).net.named_parameters()] == [
+            tail_of(net, tap_paths, tap, images)
+    assert [name for name, _ in tail_of(net, tap_paths, "one", images).net.named_parameters()] == [
         *("second.weight", "second.bias", "last.weight", "last.bias")
     ]
 
 
 def test_a_shortcut_around_a_tap_is_noticed():
     """A pre-activation block that keeps its width adds what lies before its first ReLU."""
-    net, places = built("wrn_16_1")
+    net, tap_paths = built("wrn_16_1")
     with pytest.raises(UserError, match="that will do: stage1, stage2, stage3, embedding"):
-        rest_of(net, places, "stem", torch.randn(2, 1, 8, 8))
+        tail_of(net, tap_paths, "stem", torch.randn(2, 1, 8, 8))
 
 
 def branched(weights=None, temperature=3.0, branches=3):
     nets = [branched_net(seed) for seed in range(branches)]
-    places = {"trunk": "2"}
-    distiller = make(NativeEnsembleDistiller, nets, places, weights, temperature, branch_at="trunk")
+    tap_paths = {"trunk": "2"}
+    distiller = make(ONEDistiller, nets, tap_paths, weights, temperature, branch_at="trunk")
     distiller.build_adapters(torch.zeros(2, 1, 8, 8), torch.zeros(9, dtype=torch.int64))
     return distiller, nets
 
@@ -324,7 +324,7 @@ def test_branches_share_the_trunk_and_nothing_else():
 
 def test_branches_are_of_the_students_kind():
     distiller = make(
-        NativeEnsembleDistiller, [branched_net(0), linear_net(1)], {"trunk": "2"},
+        ONEDistiller, [branched_net(0), linear_net(1)], {"trunk": "2"},
         branch_at="trunk",
     )  # fmt: skip
     with pytest.raises(UserError, match=r"linear is another net; use mode.peers=\[student,student"):

@@ -12,11 +12,11 @@ from conftest import make_batch
 from torch import nn
 
 from kd.data.digits import Digits
-from kd.data.same_class import Partners
-from kd.distillers.byot import EarlyExitDistiller, Exit, exit_taps
-from kd.distillers.cskd import ClassPairDistiller
+from kd.data.same_class import SameClass
+from kd.distillers.byot import BYOTDistiller, Exit, exit_taps
+from kd.distillers.cskd import CSKDDistiller
 from kd.distillers.mean_teacher import Average, MeanTeacherDistiller
-from kd.distillers.pskd import PastSelfDistiller
+from kd.distillers.pskd import PSKDDistiller
 from kd.distillers.stages import Plan, Stage
 from kd.errors import UserError
 from kd.objectives.ce import CrossEntropy
@@ -46,7 +46,7 @@ def make(cls, weights=None, objectives=None, net=None, **options):
     objectives = objectives or {"hard": CrossEntropy(), "soft": SoftTargets(3.0)}
     distiller = cls(
         student=net or Net(),
-        places=PLACES,
+        tap_paths=PLACES,
         objectives=objectives,
         plan=Plan([Stage("", 1.0, weights or dict.fromkeys(objectives, 1.0))]),
         optimizer=partial(torch.optim.SGD, lr=0.1),
@@ -84,18 +84,18 @@ def epoch_of(order, images):
 
 
 def test_the_past_is_the_last_epochs_answer_by_index():
-    distiller, images = make(PastSelfDistiller), torch.randn(9, 1, 8, 8)
+    distiller, images = make(PSKDDistiller), torch.randn(9, 1, 8, 8)
     orders = [torch.randperm(9) for _ in range(3)]
     expected = torch.eye(3)[torch.arange(9) % 3]  # the label, until there is an answer
     for epoch, order in enumerate(orders):
         distiller.turn_to(epoch)
         said = expected.clone()
         for batch in epoch_of(order, images):
-            (lesson,) = distiller.lessons(batch, taught=True).values()
-            taught = lesson.teacher.logits.softmax(1)
+            (pairing,) = distiller.pairings(batch, taught=True).values()
+            taught = pairing.teacher.logits.softmax(1)
             torch.testing.assert_close(taught, expected[batch.index], rtol=1e-6, atol=1e-7)
-            assert not lesson.teacher.logits.requires_grad
-            said[batch.index] = lesson.student.logits.detach().softmax(1)
+            assert not pairing.teacher.logits.requires_grad
+            said[batch.index] = pairing.student.logits.detach().softmax(1)
             with torch.no_grad():  # the student goes on learning, and the answers stay
                 distiller.student.fc.weight.normal_()
         expected = said
@@ -104,18 +104,18 @@ def test_the_past_is_the_last_epochs_answer_by_index():
 
 
 def test_answers_are_kept_while_nobody_is_taught(batch):
-    distiller = make(PastSelfDistiller)
-    (lesson,) = distiller.lessons(batch, taught=False).values()
-    assert lesson.teacher is None
+    distiller = make(PSKDDistiller)
+    (pairing,) = distiller.pairings(batch, taught=False).values()
+    assert pairing.teacher is None
     distiller.turn_to(1)
-    now = lesson.student.logits.softmax(1)
+    now = pairing.student.logits.softmax(1)
     torch.testing.assert_close(distiller.past[batch.index].softmax(1), now.detach())
 
 
 def test_past_answers_are_in_the_checkpoint(batch):
-    distiller, other = make(PastSelfDistiller), make(PastSelfDistiller)
+    distiller, other = make(PSKDDistiller), make(PSKDDistiller)
     distiller.turn_to(4)
-    distiller.lessons(batch, taught=True)
+    distiller.pairings(batch, taught=True)
     checkpoint = {"state_dict": distiller.state_dict()}
     distiller.on_save_checkpoint(checkpoint)
     other.on_load_checkpoint(checkpoint)
@@ -134,7 +134,7 @@ def test_partners_are_other_training_samples_of_the_class():
     targets[:3] = torch.tensor([5, 6, 6])  # a class of one and a class of two
     rows = torch.randperm(400)[:300]
     rows = torch.cat([rows[rows > 2], torch.arange(3)])
-    partners = Partners(rows, targets)
+    partners = SameClass(rows, targets)
     drawn = torch.stack([partners.draw(0, epoch, rows) for epoch in range(200)])
     assert (targets[drawn] == targets[rows]).all()
     assert torch.isin(drawn, rows).all()
@@ -154,13 +154,13 @@ def test_partners_follow_from_seed_epoch_and_index_alone():
     targets = torch.randint(0, 3, (90,))
     rows = torch.arange(0, 90, 2)
     index = rows[torch.randperm(45)]
-    drawn = Partners(rows, targets).draw(7, 3, index)
+    drawn = SameClass(rows, targets).draw(7, 3, index)
     torch.manual_seed(1)
     shuffled = rows[torch.randperm(45)]
-    assert Partners(shuffled, targets).draw(7, 3, index).equal(drawn)
-    assert Partners(rows, targets).draw(7, 3, index[:5]).equal(drawn[:5])
+    assert SameClass(shuffled, targets).draw(7, 3, index).equal(drawn)
+    assert SameClass(rows, targets).draw(7, 3, index[:5]).equal(drawn[:5])
     for seed, epoch in ((7, 4), (8, 3)):
-        assert (Partners(rows, targets).draw(seed, epoch, index) != drawn).float().mean() > 0.5
+        assert (SameClass(rows, targets).draw(seed, epoch, index) != drawn).float().mean() > 0.5
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def loader():
 
 
 def pairs(loader):
-    distiller = make(ClassPairDistiller)
+    distiller = make(CSKDDistiller)
     distiller._trainer = SimpleNamespace(train_dataloader=loader, global_step=0)
     batch = next(iter(loader))
     # Three classes of digits, for a net of three
@@ -182,27 +182,27 @@ def pairs(loader):
 
 def test_the_teacher_is_the_nets_answer_to_the_partners(loader):
     distiller, batch = pairs(loader)
-    (lesson,) = distiller.lessons(batch, taught=True).values()
-    partner = Partners(loader.sampler.rows, loader.targets).draw(0, 0, batch.index)
+    (pairing,) = distiller.pairings(batch, taught=True).values()
+    partner = SameClass(loader.sampler.rows, loader.targets).draw(0, 0, batch.index)
     pixels = loader.images[partner].double().numpy() / 255
     shown = loader.images[loader.sampler.rows].double().numpy() / 255
     images = torch.tensor((pixels - shown.mean()) / shown.std(), dtype=torch.float32)
     theirs = answer(distiller, images)
-    torch.testing.assert_close(lesson.teacher.logits, theirs, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(pairing.teacher.logits, theirs, rtol=1e-3, atol=1e-3)
     assert (loader.targets[partner] == batch.target).all()
-    torch.testing.assert_close(lesson.student.logits.detach(), answer(distiller, batch.input))
-    (lesson,) = distiller.lessons(batch, taught=False).values()
-    assert lesson.teacher is None
+    torch.testing.assert_close(pairing.student.logits.detach(), answer(distiller, batch.input))
+    (pairing,) = distiller.pairings(batch, taught=False).values()
+    assert pairing.teacher is None
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_gradients_come_from_the_first_of_a_pair_alone(loader, precision):
     distiller, batch = pairs(loader)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
-        (lesson,) = distiller.lessons(batch, taught=True).values()
-        theirs = lesson.teacher.logits
+        (pairing,) = distiller.pairings(batch, taught=True).values()
+        theirs = pairing.teacher.logits
         assert not theirs.requires_grad
-        terms = distiller.objectives["soft"](lesson.student, lesson.teacher, batch)
+        terms = distiller.objectives["soft"](pairing.student, pairing.teacher, batch)
         found = torch.autograd.grad(terms, list(distiller.student.parameters()))
         ours = distiller.student(batch.input)
         alone = SoftTargets(3.0).compare(ours.float(), theirs.float(), batch.target)
@@ -241,8 +241,8 @@ def test_the_average_teaches_and_gets_no_gradient(batch):
         distiller.average.net.fc.bias.add_(torch.tensor([0.0, 3.0, 0.0]))
     distiller.train()
     assert not distiller.average.net.training
-    (lesson,) = distiller.lessons(batch, taught=True).values()
-    torch.testing.assert_close(lesson.teacher.logits, distiller.average.net(batch.input))
+    (pairing,) = distiller.pairings(batch, taught=True).values()
+    torch.testing.assert_close(pairing.teacher.logits, distiller.average.net(batch.input))
     distiller.training_step(batch, 0)["loss"].backward()
     assert all(p.grad is not None for p in distiller.student.parameters())
     assert all(p.grad is None for p in distiller.average.parameters())
@@ -286,7 +286,7 @@ def exits_of(distiller, images):
 
 def test_the_loss_of_exits_by_hand(batch):
     """(1 − α)·CE + α·T²·KL at the exit, and CE in full at the deepest."""
-    distiller = make(EarlyExitDistiller, {"hard": 0.7, "soft": 0.3})
+    distiller = make(BYOTDistiller, {"hard": 0.7, "soft": 0.3})
     out = distiller.training_step(batch, 0)
     early, deep = exits_of(distiller, batch.input)
     rows, target = np.arange(6), batch.target.numpy()
@@ -298,22 +298,22 @@ def test_the_loss_of_exits_by_hand(batch):
 
 
 def test_exits_teach_the_trunk_and_not_their_teacher(batch):
-    distiller = make(EarlyExitDistiller, {"hard": 0.5, "soft": 0.5})
-    lessons = distiller.lessons(batch, taught=True)
-    student, teacher = lessons["exit1"][:2]
+    distiller = make(BYOTDistiller, {"hard": 0.5, "soft": 0.5})
+    pairings = distiller.pairings(batch, taught=True)
+    student, teacher = pairings["exit1"][:2]
     distiller.objectives["exit1/soft"](student, teacher, batch).backward()
     net = distiller.student
     assert net.stage1[0].weight.grad.abs().sum() > 0
     assert distiller.exits["exit1"].head.weight.grad.abs().sum() > 0
     assert net.fc.weight.grad is None
     assert net.stage2[0].weight.grad is None
-    assert lessons["deepest"].teacher is None
+    assert pairings["deepest"].teacher is None
 
 
 def test_exits_match_the_deepest_embedding(batch):
     hint = Hint("embedding", "embedding")
-    distiller = make(EarlyExitDistiller, objectives={"hard": CrossEntropy(), "hint": hint})
-    early = distiller.lessons(batch, taught=True)["exit1"]
+    distiller = make(BYOTDistiller, objectives={"hard": CrossEntropy(), "hint": hint})
+    early = distiller.pairings(batch, taught=True)["exit1"]
     assert early.student.taps["embedding"].shape == early.teacher.taps["embedding"].shape == (6, 5)
     assert not early.teacher.taps["embedding"].requires_grad
     trained = {name for name, p in distiller.named_parameters() if p.requires_grad}
@@ -322,7 +322,7 @@ def test_exits_match_the_deepest_embedding(batch):
 
 
 def test_building_leaves_no_mark_on_exits():
-    distiller = make(EarlyExitDistiller)
+    distiller = make(BYOTDistiller)
     norm = distiller.exits["exit1"].bottleneck[1]
     assert norm.num_batches_tracked == 0
     assert distiller.exits.training
@@ -335,16 +335,16 @@ def test_an_exit_ends_in_the_deepest_shape(size, deep):
     inner = exit.bottleneck(maps)
     assert inner.shape[1] == 12
     assert inner.shape[2] <= deep < 2 * inner.shape[2] + 1
-    trace = exit(maps)
-    assert trace.logits.shape == (2, 7)
-    torch.testing.assert_close(trace.taps["embedding"], inner.mean((2, 3)))
+    outputs = exit(maps)
+    assert outputs.logits.shape == (2, 7)
+    torch.testing.assert_close(outputs.taps["embedding"], inner.mean((2, 3)))
     convolutions = [m for m in exit.bottleneck if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == max(1, math.ceil(math.log2(size / deep)))
 
 
 def test_the_labels_count_in_full_for_the_deepest_whatever_alpha(batch):
     for alpha in (0.1, 0.9):
-        distiller = make(EarlyExitDistiller, {"hard": 1 - alpha, "soft": alpha})
+        distiller = make(BYOTDistiller, {"hard": 1 - alpha, "soft": alpha})
         distiller.training_step(batch, 0)
         weight, value = distiller.weighted["deepest/hard"]
         assert weight == pytest.approx(1.0)
@@ -353,22 +353,22 @@ def test_the_labels_count_in_full_for_the_deepest_whatever_alpha(batch):
 
 
 def test_exits_are_the_stages_but_the_last():
-    places = dict.fromkeys(["stem", "stage10", "stage2", "stage1", "embedding"], "x")
-    assert exit_taps(places, None) == ["stage1", "stage2", "stage10"]
-    assert exit_taps(places, ["stem"]) == ["stem", "stage10"]
+    tap_paths = dict.fromkeys(["stem", "stage10", "stage2", "stage1", "embedding"], "x")
+    assert exit_taps(tap_paths, None) == ["stage1", "stage2", "stage10"]
+    assert exit_taps(tap_paths, ["stem"]) == ["stem", "stage10"]
     with pytest.raises(UserError, match="no tap 'stage3'; did you mean 'stage2'"):
-        exit_taps(places, ["stage3"])
+        exit_taps(tap_paths, ["stage3"])
     with pytest.raises(UserError, match=r"taps are embedding, mode.distiller.exits=None"):
         exit_taps({"embedding": "fc:in"}, None)
 
 
 def test_exits_on_vectors_are_refused():
     with pytest.raises(UserError, match=r"needs maps .*tap 'embedding' has \[2, 5\]"):
-        make(EarlyExitDistiller, exits=["embedding"])
+        make(BYOTDistiller, exits=["embedding"])
 
 
 def test_a_deepest_exit_without_labels_is_refused():
     with pytest.raises(
         ValueError, match=r"learns from labels alone.*\(soft\).*alpha must be below"
     ):
-        make(EarlyExitDistiller, objectives={"soft": SoftTargets(3.0)})
+        make(BYOTDistiller, objectives={"soft": SoftTargets(3.0)})

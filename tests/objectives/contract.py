@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 class Answer(NamedTuple):
-    """A trace as float64 arrays, for references that are written without torch."""
+    """A outputs as float64 arrays, for references that are written without torch."""
 
     logits: np.ndarray
     taps: dict[str, np.ndarray]
@@ -62,17 +62,17 @@ class Contract:
     def _teacher_shapes(self) -> Shapes:
         return self.taps if self.teacher_taps is None else self.teacher_taps
 
-    def trace(self, shapes: Shapes, batch: int, classes: int, scale: float = 1.0) -> Trace:
+    def outputs(self, shapes: Shapes, batch: int, classes: int, scale: float = 1.0) -> Outputs:
         taps = {name: scale * torch.randn(batch, *shape) for name, shape in shapes.items()}
-        return Trace(2 * scale * torch.randn(batch, classes), taps)
+        return Outputs(2 * scale * torch.randn(batch, classes), taps)
 
     def case(self, batch: int | None = None, classes: int | None = None, scale: float = 1.0):
-        """An objective with its adapters, two traces and a batch, drawn from a fixed seed."""
+        """An objective with its adapters, two all_outputs and a batch, drawn from a fixed seed."""
         batch, classes = batch or self.batch, classes or self.classes
         torch.manual_seed(0)
         setting = self.setting(classes)
-        student = self.trace(self.taps, batch, classes, scale)
-        teacher = self.trace(self._teacher_shapes, batch, classes, scale)
+        student = self.outputs(self.taps, batch, classes, scale)
+        teacher = self.outputs(self._teacher_shapes, batch, classes, scale)
         objective = self.make()
         objective.build(student, teacher, setting)
         index = torch.randperm(self.pool)[:batch]
@@ -83,7 +83,9 @@ class Contract:
             Batch(torch.zeros(batch, 1), setting.targets[index], index),
         )
 
-    def value(self, objective: Objective, student: Trace, teacher: Trace, batch: Batch) -> Tensor:
+    def value(
+        self, objective: Objective, student: Outputs, teacher: Outputs, batch: Batch
+    ) -> Tensor:
         """The term, from the same random numbers whenever it draws any."""
         torch.manual_seed(1)
         return objective(student, teacher, batch)
@@ -147,11 +149,11 @@ class Contract:
         after = []
         for length in steps:
             moved = {id(t): (t - length * t.grad / norm).detach() for t in leaves}
-            trace = Trace(
+            outputs = Outputs(
                 moved.get(id(student.logits), student.logits),
                 {k: moved.get(id(v), v) for k, v in student.taps.items()},
             )
-            after.append(self.value(objective, trace, teacher, batch).item())
+            after.append(self.value(objective, outputs, teacher, batch).item())
         assert min(after) < before.item()
 
     @pytest.mark.parametrize("scale", [0.0, 1.0, 50.0], ids=["constant", "normal", "large"])
@@ -166,7 +168,7 @@ class Contract:
             return
         objective, student, teacher, given = self.case(batch, classes, scale)
         if scale == 50:
-            student, teacher = (Trace(50 * t.logits.sign(), t.taps) for t in (student, teacher))
+            student, teacher = (Outputs(50 * t.logits.sign(), t.taps) for t in (student, teacher))
         student = as_leaves(student, True)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = self.value(objective, student, teacher, given)
@@ -188,11 +190,11 @@ class Contract:
         )
 
 
-def reorder(trace: Trace, order: Tensor) -> Trace:
-    return Trace(trace.logits[order], {name: tap[order] for name, tap in trace.taps.items()})
+def reorder(outputs: Outputs, order: Tensor) -> Outputs:
+    return Outputs(outputs.logits[order], {name: tap[order] for name, tap in outputs.taps.items()})
 
 
-def as_leaves(trace: Trace, grad: bool) -> Trace:
+def as_leaves(outputs: Outputs, grad: bool) -> Outputs:
     """The same values as leaves that do or do not ask for gradients."""
-    taps = {name: tap.detach().clone().requires_grad_(grad) for name, tap in trace.taps.items()}
-    return Trace(trace.logits.detach().clone().requires_grad_(grad), taps)
+    taps = {name: tap.detach().clone().requires_grad_(grad) for name, tap in outputs.taps.items()}
+    return Outputs(outputs.logits.detach().clone().requires_grad_(grad), taps)

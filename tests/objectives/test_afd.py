@@ -10,7 +10,7 @@ from contract import Contract
 from kd.errors import UserError
 from kd.objectives.afd import AttentiveFeatures, attention_weights, channel_distance
 from kd.objectives.base import Setting
-from kd.types import Trace
+from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
 
@@ -104,6 +104,8 @@ def test_nonsense_is_refused():
         AttentiveFeatures([])
     with pytest.raises(ValueError, match=r"one of \['paper', 'sigmoid'\], got 'sigmod'"):
         AttentiveFeatures(["stage1"], variant="sigmod")
-    traces = [Trace(torch.zeros(2, 5), {"stage1": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))]
+    all_outputs = [
+        Outputs(torch.zeros(2, 5), {"stage1": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
+    ]
     with pytest.raises(UserError, match=r"afd needs maps.*'stage1' has \[2, 3\], teacher"):
-        AttentiveFeatures(["stage1"]).build(*traces, SETTING)
+        AttentiveFeatures(["stage1"]).build(*all_outputs, SETTING)

@@ -11,7 +11,7 @@ from torch import nn
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.catkd import ClassAttention, class_map_distance, class_maps
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def activation(image, weight, grid):
@@ -54,12 +54,12 @@ class TestClassAttention(Contract):
         targets = torch.arange(self.pool) % classes
         return Setting(classes, targets, self.student_head, self.teacher_head)
 
-    def trace(self, shapes, batch, classes, scale=1.0):
-        trace = super().trace(shapes, batch, classes, scale)
-        pooled = trace.taps["stage3"].mean((2, 3))
+    def outputs(self, shapes, batch, classes, scale=1.0):
+        outputs = super().outputs(shapes, batch, classes, scale)
+        pooled = outputs.taps["stage3"].mean((2, 3))
         if pooled.shape[1] != self.teacher_head.in_features:
-            return trace
-        return Trace(self.teacher_head(pooled).detach(), trace.taps)
+            return outputs
+        return Outputs(self.teacher_head(pooled).detach(), outputs.taps)
 
     def make(self):
         return ClassAttention()
@@ -101,8 +101,8 @@ def case():
     torch.manual_seed(0)
     heads = nn.Linear(4, 5), nn.Linear(6, 5)
     maps = torch.randn(3, 6, 4, 4)
-    teacher = Trace(heads[1](maps.mean((2, 3))).detach(), {"stage3": maps})
-    student = Trace(torch.randn(3, 5), {"stage3": torch.randn(3, 4, 4, 4)})
+    teacher = Outputs(heads[1](maps.mean((2, 3))).detach(), {"stage3": maps})
+    student = Outputs(torch.randn(3, 5), {"stage3": torch.randn(3, 4, 4, 4)})
     return student, teacher, Setting(5, torch.arange(10) % 5, *heads)
 
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_read_is_refused():
         ClassAttention().build(student, teacher, setting._replace(student_head=None))
     with pytest.raises(UserError, match=r"in_features=7.*'stage3', a map \[3, 6, 4, 4\]"):
         ClassAttention().build(student, teacher, setting._replace(teacher_head=nn.Linear(7, 5)))
-    vector = Trace(student.logits, {"stage3": torch.zeros(3, 4)})
+    vector = Outputs(student.logits, {"stage3": torch.zeros(3, 4)})
     with pytest.raises(UserError, match=r"catkd needs maps.*'stage3' has \[3, 4\], teacher"):
         ClassAttention().build(vector, teacher, setting)
     with pytest.raises(ValueError, match="grid must be a whole number ≥ 1, got 0"):

@@ -11,7 +11,7 @@ from contract import Contract
 
 from kd.objectives.base import Setting
 from kd.objectives.crd import Contrastive
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 LATE = 7  # images whose rows the bank does not have yet
 
@@ -112,11 +112,13 @@ class TestOtherImages(TestContrastive):
 def ready(pool=40, classes=5, **arguments):
     torch.manual_seed(0)
     objective = Contrastive(dim=4, **arguments)
-    traces = [Trace(torch.zeros(6, classes), {"embedding": torch.randn(6, 8)}) for _ in range(2)]
+    all_outputs = [
+        Outputs(torch.zeros(6, classes), {"embedding": torch.randn(6, 8)}) for _ in range(2)
+    ]
     labels = torch.arange(pool) % classes
-    objective.build(*traces, Setting(classes, labels))
+    objective.build(*all_outputs, Setting(classes, labels))
     index = torch.tensor([0, 5, 7, 8, 12, 31]) % pool
-    return objective, *traces, Batch(torch.zeros(6, 1), labels[index], index)
+    return objective, *all_outputs, Batch(torch.zeros(6, 1), labels[index], index)
 
 
 @pytest.mark.parametrize(("pool", "given", "count"), [(40, None, 13), (2, None, 1), (40, 30, 30)])
@@ -134,7 +136,7 @@ def test_the_bank_takes_in_the_batch_and_nothing_else():
     rows = F.normalize(objective.teacher_embedding(teacher.taps["embedding"]), dim=1)
     torch.testing.assert_close(objective.teacher_bank[batch.index], rows)
     assert objective.teacher_bank.any(1).sum() == len(batch.index)
-    moved = Trace(teacher.logits, {"embedding": torch.randn(6, 8)})
+    moved = Outputs(teacher.logits, {"embedding": torch.randn(6, 8)})
     objective(student, moved, batch)
     new = F.normalize(objective.teacher_embedding(moved.taps["embedding"]), dim=1)
     torch.testing.assert_close(

@@ -8,7 +8,7 @@ from contract import Contract
 
 from kd.objectives.ctkd import CurriculumTemperature
 from kd.objectives.kd import soft_target_kl
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def probabilities(row, temperature):
@@ -32,13 +32,13 @@ class TestCurriculumTemperature(Contract):
 
 
 @pytest.fixture
-def traces():
+def pairing_outputs():
     generator = torch.Generator().manual_seed(0)
-    return [Trace(3 * torch.randn(8, 6, generator=generator), {}) for _ in range(2)]
+    return [Outputs(3 * torch.randn(8, 6, generator=generator), {}) for _ in range(2)]
 
 
-def loss_of(objective, traces):
-    return objective(*traces, Batch(torch.zeros(8, 1), torch.zeros(8).long(), torch.arange(8)))
+def loss_of(objective, all_outputs):
+    return objective(*all_outputs, Batch(torch.zeros(8, 1), torch.zeros(8).long(), torch.arange(8)))
 
 
 def test_it_starts_at_the_papers_temperature():
@@ -55,27 +55,27 @@ def test_the_reversal_rises_along_half_a_cosine(progress, factor):
 
 
 @pytest.mark.parametrize("progress", [0.05, 0.5])
-def test_the_temperatures_gradient_is_the_slope_reversed(traces, progress):
+def test_the_temperatures_gradient_is_the_slope_reversed(all_outputs, progress):
     objective = CurriculumTemperature(theta=-1.0, ramp=0.2)
     objective.progress = progress
-    loss_of(objective, traces).backward()
+    loss_of(objective, all_outputs).backward()
     step = 1e-3
     sides = []
     for theta in (-1.0 - step, -1.0 + step):
         temperature = 1 + 20 / (1 + math.exp(-theta))
-        sides.append(soft_target_kl(*(t.logits.double() for t in traces), temperature).item())
+        sides.append(soft_target_kl(*(t.logits.double() for t in all_outputs), temperature).item())
     slope = (sides[1] - sides[0]) / (2 * step)
     assert abs(slope) > 0.1
     assert objective.theta.grad.item() == pytest.approx(-objective.reversal * slope, rel=1e-3)
 
 
-def test_descent_on_theta_raises_the_loss(traces):
+def test_descent_on_theta_raises_the_loss(all_outputs):
     objective = CurriculumTemperature(theta=-1.0)
     objective.progress = 1.0
     optimizer = torch.optim.SGD(objective.parameters(), lr=0.01)
     losses = []
     for _ in range(5):
-        loss = loss_of(objective, traces)
+        loss = loss_of(objective, all_outputs)
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
@@ -84,13 +84,13 @@ def test_descent_on_theta_raises_the_loss(traces):
     assert losses[-1] > losses[0]
 
 
-def test_the_students_gradient_is_not_reversed(traces):
+def test_the_students_gradient_is_not_reversed(all_outputs):
     objective = CurriculumTemperature(theta=0.0)
     objective.progress = 1.0
     grads = []
     for compute in (objective.compare, lambda s, t, _: soft_target_kl(s, t, 11.0)):
-        student = traces[0].logits.clone().requires_grad_()
-        grads.append(torch.autograd.grad(compute(student, traces[1].logits, None), student)[0])
+        student = all_outputs[0].logits.clone().requires_grad_()
+        grads.append(torch.autograd.grad(compute(student, all_outputs[1].logits, None), student)[0])
     torch.testing.assert_close(*grads)
 
 

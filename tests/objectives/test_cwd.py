@@ -10,7 +10,7 @@ from contract import Contract
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.cwd import ChannelWise, channel_divergence
-from kd.types import Trace
+from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
 
@@ -87,6 +87,6 @@ def test_constructor_refuses_nonsense(temperature):
 )
 def test_what_has_no_positions_is_refused(student, teacher, message):
     logits = torch.zeros(2, 5)
-    traces = [Trace(logits, {"stage3": torch.zeros(shape)}) for shape in (student, teacher)]
+    all_outputs = [Outputs(logits, {"stage3": torch.zeros(shape)}) for shape in (student, teacher)]
     with pytest.raises(UserError, match=message):
-        ChannelWise("stage3").build(*traces, SETTING)
+        ChannelWise("stage3").build(*all_outputs, SETTING)

@@ -10,7 +10,7 @@ from contract import Contract
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.ickd import InterChannelCorrelation, channel_correlation, correlation_distance
-from kd.types import Trace
+from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
 
@@ -76,6 +76,8 @@ def test_orthogonal_channels_correlate_with_themselves_only():
 
 
 def test_vectors_are_refused():
-    traces = [Trace(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))]
+    all_outputs = [
+        Outputs(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
+    ]
     with pytest.raises(UserError, match=r"ickd needs maps.*'stage3' has \[2, 3\], teacher"):
-        InterChannelCorrelation("stage3").build(*traces, SETTING)
+        InterChannelCorrelation("stage3").build(*all_outputs, SETTING)

@@ -11,7 +11,7 @@ from contract import Contract
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.irg import InstanceGraph, edges, transition
-from kd.types import Trace
+from kd.types import Outputs
 
 
 def adjacency(features):
@@ -111,13 +111,15 @@ def test_a_stage_that_changes_nothing_has_no_transition():
 
 
 def test_vectors_are_refused_by_name():
-    traces = [
-        Trace(torch.zeros(2, 3), {"stage1": torch.zeros(2, *s), "stage2": torch.zeros(2, 4, 1, 1)})
+    all_outputs = [
+        Outputs(
+            torch.zeros(2, 3), {"stage1": torch.zeros(2, *s), "stage2": torch.zeros(2, 4, 1, 1)}
+        )
         for s in ((4, 2, 2), (6,))
     ]
     message = r"maps \[B, C, H, W\] at tap 'stage1'; the student has \[2, 4, 2, 2\], .* \[2, 6\]"
     with pytest.raises(UserError, match=message):
-        InstanceGraph(["stage1", "stage2"]).build(*traces, Setting(3, torch.zeros(4)))
+        InstanceGraph(["stage1", "stage2"]).build(*all_outputs, Setting(3, torch.zeros(4)))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 
 import kd.objectives
 from kd.objectives.base import LogitObjective
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 # For constructors that ask for more than they have defaults for.
 ARGUMENTS = {"temperature": 4.0}
@@ -42,7 +42,7 @@ def values(objective: LogitObjective) -> tuple[float, float]:
     batch = Batch(torch.zeros(8, 1), target, torch.arange(8))
     scales, shifts = torch.linspace(0.3, 4, 8)[:, None], torch.linspace(-5, 5, 8)[:, None]
     before, after = (
-        objective(Trace(logits, {}), Trace(teacher, {}), batch).item()
+        objective(Outputs(logits, {}), Outputs(teacher, {}), batch).item()
         for logits in (student, scales * student + shifts)
     )
     return before, after

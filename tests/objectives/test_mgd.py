@@ -10,7 +10,7 @@ from contract import Contract
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.mgd import MaskedGenerative, random_mask
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
 
@@ -89,11 +89,13 @@ def test_the_masked_share_is_the_one_asked_for():
 
 def test_every_step_draws_its_own_mask():
     torch.manual_seed(0)
-    traces = [Trace(torch.zeros(2, 5), {"stage3": torch.randn(2, 3, 4, 4)}) for _ in range(2)]
+    all_outputs = [
+        Outputs(torch.zeros(2, 5), {"stage3": torch.randn(2, 3, 4, 4)}) for _ in range(2)
+    ]
     objective = MaskedGenerative("stage3")
-    objective.build(*traces, SETTING)
+    objective.build(*all_outputs, SETTING)
     batch = Batch(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), torch.arange(2))
-    assert objective(*traces, batch).item() != objective(*traces, batch).item()
+    assert objective(*all_outputs, batch).item() != objective(*all_outputs, batch).item()
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,8 @@ def test_constructor_refuses_nonsense(options, message):
 
 
 def test_vectors_are_refused():
-    traces = [Trace(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))]
+    all_outputs = [
+        Outputs(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
+    ]
     with pytest.raises(UserError, match=r"mgd needs maps.*'stage3' has \[2, 3\], teacher"):
-        MaskedGenerative("stage3").build(*traces, SETTING)
+        MaskedGenerative("stage3").build(*all_outputs, SETTING)

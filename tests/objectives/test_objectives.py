@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import make_batch, make_trace
+from conftest import make_batch, make_outputs
 from torch import nn
 
 from kd.errors import UserError
@@ -98,15 +98,15 @@ def case():
     def normal(*shape):
         return torch.randn(*shape, generator=generator)
 
-    def trace(embedding):
-        return make_trace(
+    def outputs(embedding):
+        return make_outputs(
             2 * normal(B, K),
             embedding=normal(B, embedding),
             stage1=normal(B, 4, 5, 5),
             stage2=normal(B, 3, 2, 2),
         )
 
-    return {"s": trace(D), "t": trace(D), "y": torch.randint(0, K, (B,), generator=generator)}
+    return {"s": outputs(D), "t": outputs(D), "y": torch.randint(0, K, (B,), generator=generator)}
 
 
 CASES = {
@@ -159,7 +159,7 @@ def test_batch_order_does_not_matter(name, case):
     order = torch.tensor([3, 0, 4, 2, 1])
     for role in "st":
         taps = {k: v[order] for k, v in case[role].taps.items()}
-        case[role] = make_trace(case[role].logits[order], **taps)
+        case[role] = make_outputs(case[role].logits[order], **taps)
     case["y"] = case["y"][order]
     torch.testing.assert_close(value(name, case), before)
 
@@ -171,7 +171,7 @@ def test_gradients_reach_the_student_and_never_the_teacher(name, case):
         tensors = {"logits": case[role].logits, **case[role].taps}
         leaves[role] = {k: v.clone().requires_grad_(role == "s") for k, v in tensors.items()}
         taps = {k: v for k, v in leaves[role].items() if k != "logits"}
-        case[role] = make_trace(leaves[role]["logits"], **taps)
+        case[role] = make_outputs(leaves[role]["logits"], **taps)
     value(name, case).backward()
     assert any(v.grad is not None and v.grad.abs().sum() > 0 for v in leaves["s"].values())
     assert all(v.grad is None for v in leaves["t"].values())
@@ -182,15 +182,15 @@ def test_gradients_reach_the_student_and_never_the_teacher(name, case):
 def test_finite_at_the_extremes_under_bfloat16(name, scale):
     generator = torch.Generator().manual_seed(1)
 
-    def trace(grad):
+    def outputs(grad):
         logits = scale * torch.randn(1, 2, generator=generator).sign()
         taps = {"embedding": (1, 4), "stage1": (1, 3, 4, 4), "stage2": (1, 3, 2, 2)}
         tensors = {k: scale * torch.randn(*shape, generator=generator) for k, shape in taps.items()}
-        return make_trace(
+        return make_outputs(
             logits.requires_grad_(grad), **{k: v.requires_grad_(grad) for k, v in tensors.items()}
         )
 
-    student, teacher = trace(True), trace(False)
+    student, teacher = outputs(True), outputs(False)
     kind, options, _ = CASES[name]
     objective = kind(**options)
     objective.build(student, teacher, SETTING)
@@ -220,7 +220,7 @@ def test_kl_and_soft_cross_entropy_have_equal_gradients(case):
     grads = []
     for kind in (SoftTargets, SoftTargetCrossEntropy):
         logits = case["s"].logits.clone().requires_grad_()
-        kind(3.0)(make_trace(logits), case["t"], make_batch(case["y"])).backward()
+        kind(3.0)(make_outputs(logits), case["t"], make_batch(case["y"])).backward()
         grads.append(logits.grad)
     torch.testing.assert_close(*grads)
 
@@ -229,8 +229,8 @@ def test_kl_tends_to_half_the_logit_mse_at_high_temperature(case):
     centred = {r: case[r].logits.double() - case[r].logits.double().mean(1, True) for r in "st"}
     batch = make_batch(case["y"])
     # float32 inside the loss limits how far T can go
-    kl = SoftTargets(100.0)(make_trace(centred["s"]), make_trace(centred["t"]), batch)
-    mse = LogitMSE()(make_trace(centred["s"]), make_trace(centred["t"]), batch)
+    kl = SoftTargets(100.0)(make_outputs(centred["s"]), make_outputs(centred["t"]), batch)
+    mse = LogitMSE()(make_outputs(centred["s"]), make_outputs(centred["t"]), batch)
     assert kl.item() == pytest.approx(mse.item() / 2, rel=2e-2)
 
 
@@ -254,8 +254,8 @@ def test_label_smoothing_is_the_mixture_with_uniform(case):
 )
 def test_hint_fits_any_pair_of_shapes(student, teacher):
     torch.manual_seed(0)
-    ours = make_trace(torch.zeros(B, K), stage2=torch.randn(student, requires_grad=True))
-    theirs = make_trace(torch.zeros(B, K), stage2=torch.randn(teacher))
+    ours = make_outputs(torch.zeros(B, K), stage2=torch.randn(student, requires_grad=True))
+    theirs = make_outputs(torch.zeros(B, K), stage2=torch.randn(teacher))
     hint = Hint()
     hint.build(ours, theirs, SETTING)
     loss = hint(ours, theirs, make_batch(torch.zeros(B, dtype=torch.long)))
@@ -267,7 +267,7 @@ def test_hint_fits_any_pair_of_shapes(student, teacher):
 
 def reference_hint(hint, ours, theirs):
     """Mean over every element of (BN(W·F_s) − F_t)², position by position, BN over the batch."""
-    s, t = (trace.taps["stage2"].detach().double() for trace in (ours, theirs))
+    s, t = (outputs.taps["stage2"].detach().double() for outputs in (ours, theirs))
     if s.dim() == t.dim() == 4:
         s = resample(s, tuple(t.shape[2:]))
         s, t = (x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]) for x in (s, t))
@@ -291,7 +291,7 @@ def test_loss_falls_under_its_own_gradient(case):
     optimizer = torch.optim.SGD([logits], lr=2.0)
     losses = []
     for _ in range(50):
-        loss = SoftTargets(4.0)(make_trace(logits), case["t"], make_batch(case["y"]))
+        loss = SoftTargets(4.0)(make_outputs(logits), case["t"], make_batch(case["y"]))
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()

@@ -9,7 +9,7 @@ from contract import Contract, as_leaves
 
 from kd.errors import UserError
 from kd.objectives.ofd import Overhaul, partial_distance
-from kd.types import Trace
+from kd.types import Outputs
 
 
 def connected(connector, maps):
@@ -52,11 +52,11 @@ class TestMaps(Contract):
 class TestRectifiedTeacher(TestMaps):
     """The teacher's taps behind the ReLU: there the margin is 0."""
 
-    def trace(self, shapes, batch, classes, scale=1.0):
-        trace = super().trace(shapes, batch, classes, scale)
+    def outputs(self, shapes, batch, classes, scale=1.0):
+        outputs = super().outputs(shapes, batch, classes, scale)
         if shapes is not self.teacher_taps:
-            return trace
-        return Trace(trace.logits, {name: tap.relu() for name, tap in trace.taps.items()})
+            return outputs
+        return Outputs(outputs.logits, {name: tap.relu() for name, tap in outputs.taps.items()})
 
 
 class TestVectors(Contract):

@@ -8,7 +8,7 @@ import torch
 from contract import Contract
 
 from kd.objectives.pkt import ProbabilisticTransfer, log_neighbours
-from kd.types import Trace
+from kd.types import Outputs
 
 
 def probabilities(features, with_self):
@@ -79,8 +79,8 @@ def test_rotation_and_scale_of_either_net_change_nothing():
 def test_opposite_vectors_are_finite():
     rows = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-2.0, 0.0], [0.0, 1.0]])
     ours = rows.clone().requires_grad_()
-    trace = Trace(torch.zeros(4, 2), {"embedding": rows.roll(1, 0)})
-    loss = ProbabilisticTransfer()(Trace(torch.zeros(4, 2), {"embedding": ours}), trace, None)
+    outputs = Outputs(torch.zeros(4, 2), {"embedding": rows.roll(1, 0)})
+    loss = ProbabilisticTransfer()(Outputs(torch.zeros(4, 2), {"embedding": ours}), outputs, None)
     loss.backward()
     assert loss.isfinite()
     assert ours.grad.isfinite().all()

@@ -11,7 +11,7 @@ import torch
 from contract import Contract
 
 from kd.objectives.rkd import Relational
-from kd.types import Trace
+from kd.types import Outputs
 
 
 def huber(x):
@@ -87,8 +87,10 @@ class TestMapAgainstVector(TestRelational):
 
 
 def term(ours, theirs, **weights):
-    traces = [Trace(torch.zeros(len(rows), 2), {"embedding": rows}) for rows in (ours, theirs)]
-    return Relational(**weights)(*traces, None)
+    all_outputs = [
+        Outputs(torch.zeros(len(rows), 2), {"embedding": rows}) for rows in (ours, theirs)
+    ]
+    return Relational(**weights)(*all_outputs, None)
 
 
 @pytest.mark.parametrize("weights", [{"angle": 0.0}, {"distance": 0.0}])
@@ -130,11 +132,11 @@ def test_equal_images_are_finite():
 MEASURE = """
 import resource, sys, torch
 from kd.objectives.rkd import Relational
-from kd.types import Trace
+from kd.types import Outputs
 def step(size):
     rows = torch.randn(size, 512, requires_grad=True)
-    traces = [Trace(torch.zeros(size, 2), {"embedding": r}) for r in (rows, torch.randn(size, 512))]
-    Relational()(*traces, None).backward()
+    both = [Outputs(torch.zeros(size, 2), {"embedding": r}) for r in (rows, torch.randn(size, 512))]
+    Relational()(*both, None).backward()
 step(32)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 step(256)

@@ -10,7 +10,7 @@ from contract import Contract
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.semckd import SemanticCalibration, similarity_rows, stage_attention
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
 
@@ -60,7 +60,7 @@ class TestSemanticCalibration(Contract):
     taps: ClassVar = {"stage1": (3, 4, 4), "stage2": (4, 2, 2)}
     teacher_taps: ClassVar = {"stage1": (2, 4, 4), "stage2": (5, 2, 2), "stage3": (3, 2, 2)}
     batch = 12
-    batch_order_matters = True  # an MLP's columns belong to places in the batch
+    batch_order_matters = True  # an MLP's columns belong to tap_paths in the batch
 
     def make(self):
         return SemanticCalibration(["stage1", "stage2"], ["stage1", "stage2", "stage3"], 12)
@@ -101,21 +101,21 @@ def test_a_batch_of_the_width_is_read_as_in_the_paper():
     torch.testing.assert_close(similarity_rows(maps, 6), maps.flatten(1) @ maps.flatten(1).T)
 
 
-def traces(images):
+def pairing_outputs(images):
     torch.manual_seed(0)
     shapes = {"stage1": (3, 4, 4), "stage2": (4, 2, 2)}
     return [
-        Trace(torch.randn(images, 5), {k: torch.randn(images, *v) for k, v in shapes.items()})
+        Outputs(torch.randn(images, 5), {k: torch.randn(images, *v) for k, v in shapes.items()})
         for _ in range(2)
     ]
 
 
 def test_repeating_the_batch_changes_nothing():
-    student, teacher = traces(6)
+    student, teacher = pairing_outputs(6)
     objective = SemanticCalibration(["stage1", "stage2"], ["stage1", "stage2"], 6)
     objective.build(student, teacher, SETTING)
     twice = [
-        Trace(t.logits.repeat(2, 1), {k: v.repeat(2, 1, 1, 1) for k, v in t.taps.items()})
+        Outputs(t.logits.repeat(2, 1), {k: v.repeat(2, 1, 1, 1) for k, v in t.taps.items()})
         for t in (student, teacher)
     ]
     attention = objective.attention(*twice)
@@ -138,7 +138,7 @@ def test_attention_is_a_share_between_the_teachers_stages():
 
 
 def test_the_attention_is_trained():
-    student, teacher = traces(6)
+    student, teacher = pairing_outputs(6)
     objective = SemanticCalibration(["stage1", "stage2"], ["stage1", "stage2"], 32)
     objective.build(student, teacher, SETTING)
     objective(student, teacher, Batch(*[torch.zeros(6)] * 3)).backward()
@@ -160,6 +160,6 @@ def test_constructor_refuses_nonsense(options, message):
 
 
 def test_vectors_are_refused():
-    pair = [Trace(torch.zeros(2, 5), {"stage1": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))]
+    pair = [Outputs(torch.zeros(2, 5), {"stage1": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))]
     with pytest.raises(UserError, match=r"semckd needs maps.*'stage1' has \[2, 3\], teacher"):
         SemanticCalibration(["stage1"], ["stage1"], 2).build(*pair, SETTING)

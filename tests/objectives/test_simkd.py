@@ -11,7 +11,7 @@ from torch import nn
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.simkd import ReusedClassifier
-from kd.types import Trace
+from kd.types import Outputs
 
 
 def projected(maps, layers):
@@ -42,12 +42,12 @@ class MapContract(Contract):
         targets = torch.arange(self.pool) % classes
         return Setting(classes, targets, None, self.head)
 
-    def trace(self, shapes, batch, classes, scale=1.0):
-        trace = super().trace(shapes, batch, classes, scale)
-        pooled = trace.taps["stage3"].mean((2, 3))
+    def outputs(self, shapes, batch, classes, scale=1.0):
+        outputs = super().outputs(shapes, batch, classes, scale)
+        pooled = outputs.taps["stage3"].mean((2, 3))
         if pooled.shape[1] != self.head.in_features:
-            return trace
-        return Trace(self.head(pooled).detach(), trace.taps)
+            return outputs
+        return Outputs(self.head(pooled).detach(), outputs.taps)
 
 
 class TestSameShape(MapContract):
@@ -91,8 +91,8 @@ def case(student=(3, 4, 4), teacher=(6, 2, 2), head=None):
     torch.manual_seed(0)
     head = head or nn.Linear(teacher[0], 5)
     maps = torch.randn(8, *teacher).relu()
-    theirs = Trace(head(maps.mean((2, 3))).detach(), {"stage3": maps})
-    ours = Trace(torch.randn(8, 5), {"stage3": torch.randn(8, *student)})
+    theirs = Outputs(head(maps.mean((2, 3))).detach(), {"stage3": maps})
+    ours = Outputs(torch.randn(8, 5), {"stage3": torch.randn(8, *student)})
     return ours, theirs, Setting(5, torch.arange(10) % 5, None, head)
 
 
@@ -147,6 +147,6 @@ def test_nonsense_is_refused():
     with pytest.raises(ValueError, match="reduction must be a whole number ≥ 1, got 0"):
         ReusedClassifier(reduction=0)
     student, teacher, setting = case()
-    vector = Trace(student.logits, {"stage3": torch.zeros(8, 3)})
+    vector = Outputs(student.logits, {"stage3": torch.zeros(8, 3)})
     with pytest.raises(UserError, match=r"simkd needs maps.*'stage3' has \[8, 3\], teacher"):
         ReusedClassifier().build(vector, teacher, setting)

@@ -11,7 +11,7 @@ from contract import Contract
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.srd import SimpleRecipe, log_sum
-from kd.types import Trace
+from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
 
@@ -83,6 +83,8 @@ def test_equal_embeddings_give_the_floor_and_no_gradient():
 def test_nonsense_is_refused():
     with pytest.raises(ValueError, match=r"power must be ≥ 1, got 0\.5"):
         SimpleRecipe(power=0.5)
-    traces = [Trace(torch.zeros(2, 5), {"embedding": torch.zeros(s)}) for s in ((2, 3, 4), (2, 3))]
+    all_outputs = [
+        Outputs(torch.zeros(2, 5), {"embedding": torch.zeros(s)}) for s in ((2, 3, 4), (2, 3))
+    ]
     with pytest.raises(UserError, match=r"'embedding'; the student has \[2, 3, 4\], the teacher"):
-        SimpleRecipe().build(*traces, SETTING)
+        SimpleRecipe().build(*all_outputs, SETTING)

@@ -13,7 +13,7 @@ from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.heads import frozen_head
 from kd.objectives.srrl import SoftmaxRegression
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def linear(rows, layer):
@@ -28,13 +28,13 @@ class HeadContract(Contract):
         self.made = super().setting(classes)
         return self.made
 
-    def trace(self, shapes, batch, classes, scale=1.0):
-        trace = super().trace(shapes, batch, classes, scale)
+    def outputs(self, shapes, batch, classes, scale=1.0):
+        outputs = super().outputs(shapes, batch, classes, scale)
         widths = {
             head.in_features: head for head in (self.made.student_head, self.made.teacher_head)
         }
         head = widths[shapes["embedding"][0]]
-        return Trace(head(trace.taps["embedding"]).detach(), trace.taps)
+        return Outputs(head(outputs.taps["embedding"]).detach(), outputs.taps)
 
 
 class TestSameWidth(HeadContract):
@@ -80,8 +80,8 @@ class TestSoft(TestOtherWidths):
 def case(head, student_width=4):
     torch.manual_seed(0)
     embedding = torch.randn(3, 6)
-    teacher = Trace(head(embedding).detach(), {"embedding": embedding})
-    student = Trace(torch.randn(3, 5), {"embedding": torch.randn(3, student_width)})
+    teacher = Outputs(head(embedding).detach(), {"embedding": embedding})
+    student = Outputs(torch.randn(3, 5), {"embedding": torch.randn(3, student_width)})
     return student, teacher
 
 
@@ -124,7 +124,7 @@ def test_perfect_embedding_costs_nothing_whatever_the_students_logits():
     objective = SoftmaxRegression()
     objective.build(student, teacher, setting(head))
     batch = Batch(torch.zeros(3, 1), torch.arange(3), torch.arange(3))
-    perfect = Trace(student.logits, teacher.taps)
+    perfect = Outputs(student.logits, teacher.taps)
     assert objective(perfect, teacher, batch).item() == pytest.approx(0, abs=1e-10)
 
 
@@ -142,11 +142,11 @@ def test_a_head_that_is_missing_or_cannot_be_repeated_is_refused():
 
 
 def test_maps_are_refused():
-    traces = [
-        Trace(torch.zeros(2, 5), {"embedding": torch.zeros(s)}) for s in ((2, 3, 4, 4), (2, 3))
+    all_outputs = [
+        Outputs(torch.zeros(2, 5), {"embedding": torch.zeros(s)}) for s in ((2, 3, 4, 4), (2, 3))
     ]
     with pytest.raises(UserError, match=r"student has \[2, 3, 4, 4\], the teacher \[2, 3\]"):
-        SoftmaxRegression().build(*traces, setting(nn.Linear(3, 5)))
+        SoftmaxRegression().build(*all_outputs, setting(nn.Linear(3, 5)))
 
 
 @pytest.mark.parametrize(

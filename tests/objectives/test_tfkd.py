@@ -7,7 +7,7 @@ import torch
 from contract import Contract
 
 from kd.objectives.tfkd import VirtualTeacher, virtual_probabilities
-from kd.types import Batch, Trace
+from kd.types import Batch, Outputs
 
 
 def softmax(row):
@@ -75,8 +75,8 @@ def test_no_teacher_is_needed(logits, standardise):
     batch = Batch(torch.zeros(8, 1), target, torch.arange(8))
     objective = VirtualTeacher(standardise=standardise)
     assert not objective.needs_teacher
-    absent, present = Trace(torch.empty(0), {}), Trace(torch.randn(8, 6), {})
-    losses = [objective(Trace(student, {}), teacher, batch) for teacher in (absent, present)]
+    absent, present = Outputs(torch.empty(0), {}), Outputs(torch.randn(8, 6), {})
+    losses = [objective(Outputs(student, {}), teacher, batch) for teacher in (absent, present)]
     torch.testing.assert_close(*losses)
     assert losses[0] > 0
 

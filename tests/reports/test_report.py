@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from scipy import stats
 from test_record import hydra
 
-from kd.config.overrides import written_out
+from kd.config.overrides import expand_shorthand
 from kd.config.record import write_record
 from kd.errors import UserError
 from kd.io.run_folder import OVERRIDES
@@ -548,9 +548,11 @@ def test_mistakes_of_the_command_are_named(tmp_path):
 
 
 def test_a_baseline_is_written_for_hydra():
-    assert written_out("baseline=method=kd,temperature=4") == "baseline='method=kd,temperature=4'"
-    assert written_out("baseline=ce") == "baseline=ce"
-    assert written_out("sweep=x", {"sweep": "folder"}) == "folder=x"
+    assert (
+        expand_shorthand("baseline=method=kd,temperature=4") == "baseline='method=kd,temperature=4'"
+    )
+    assert expand_shorthand("baseline=ce") == "baseline=ce"
+    assert expand_shorthand("sweep=x", {"sweep": "folder"}) == "folder=x"
 
 
 def test_the_command_line_of_the_report_loads_nothing_heavy():

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from kd.build.parts import build_data
 from kd.config.compose import CONF_DIR, register_models
 from kd.errors import UserError
-from kd.io.checksums import seal
+from kd.io.checksums import with_checksum
 from kd.io.run_folder import epoch_file
 from kd.training.run import run
 from kd.training.teacher import teacher_key
@@ -99,9 +99,9 @@ def test_a_record_that_differs_counts_for_the_best_epoch_alone(output, tmp_path)
     file = output / "teachers" / teacher_key(cfg, build_data(cfg)) / "result.json"
     record = json.loads(file.read_text())
     try:
-        file.write_text(json.dumps(seal(record | {"test/acc": 0.5, "best_epoch": 2})))
+        file.write_text(json.dumps(with_checksum(record | {"test/acc": 0.5, "best_epoch": 2})))
         run(cfg, tmp_path)
-        file.write_text(json.dumps(seal(record | {"test/acc": 0.5, "best_epoch": 1})))
+        file.write_text(json.dumps(with_checksum(record | {"test/acc": 0.5, "best_epoch": 1})))
         with pytest.raises(UserError, match=r"0\.5000 was recorded when it was trained"):
             run(cfg, tmp_path)
     finally:

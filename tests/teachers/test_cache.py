@@ -18,8 +18,8 @@ from kd.errors import UserError
 from kd.io import tensors as tensor_file
 from kd.teachers.cached import CachedTeacher
 from kd.teachers.frozen import FrozenTeacher
-from kd.teachers.output_cache import AnswerCache, entries
-from kd.teachers.row_store import Table
+from kd.teachers.output_cache import OutputCache, entries
+from kd.teachers.row_store import RowStore
 
 PLACES = {"stage1": "2"}
 
@@ -44,7 +44,7 @@ def cached(
 ) -> CachedTeacher:
     sizes = {"logits": 10 * dtype.itemsize, **dict.fromkeys(taps, 256 * dtype.itemsize)}
     teacher = FrozenTeacher(make_net(), PLACES, taps)
-    return CachedTeacher(teacher, AnswerCache(folder, key, sizes, {"teacher": "t"}), dtype, 100)
+    return CachedTeacher(teacher, OutputCache(folder, key, sizes, {"teacher": "t"}), dtype, 100)
 
 
 def prepare(teacher: CachedTeacher, loader: TensorLoader, epoch: int = 0) -> None:
@@ -76,7 +76,7 @@ def test_kept_and_live_answers_agree_for_random_images_and_views(
     teacher, live = cached(tmp_path, dtype), FrozenTeacher(make_net(), PLACES, ["stage1"])
     prepare(teacher, loader, epoch)
     for batch in loader:
-        kept, expected = teacher.trace(batch), live.trace(batch)
+        kept, expected = teacher.outputs(batch), live.outputs(batch)
         for ours, theirs in zip(
             (kept.logits, kept.taps["stage1"]),
             (expected.logits, expected.taps["stage1"]),
@@ -103,11 +103,11 @@ def test_tensors_too_large_for_memory_are_read_from_the_files(data, tmp_path, mo
     loader = data.train_dataloader()
     teacher = cached(tmp_path)
     prepare(teacher, loader, 1)
-    resident = [teacher.trace(batch) for batch in loader]
+    resident = [teacher.outputs(batch) for batch in loader]
     monkeypatch.setattr("kd.teachers.cached._RESIDENT_BYTES", 0)
     prepare(teacher, loader, 1)
     for expected, batch in zip(resident, loader, strict=True):
-        found = teacher.trace(batch)
+        found = teacher.outputs(batch)
         assert torch.equal(found.logits, expected.logits)
         assert torch.equal(found.taps["stage1"], expected.taps["stage1"])
 
@@ -190,7 +190,7 @@ def test_a_damaged_file_is_noticed_and_made_again(how, tensor, data, tmp_path, c
     loader = data.train_dataloader()
     first = cached(tmp_path)
     prepare(first, loader)
-    expected = [first.trace(batch).logits for batch in loader]
+    expected = [first.outputs(batch).logits for batch in loader]
     (path,) = (tmp_path / tensor).glob("*.safetensors")
     spoil(path, how)
     again = cached(tmp_path)
@@ -198,7 +198,7 @@ def test_a_damaged_file_is_noticed_and_made_again(how, tensor, data, tmp_path, c
     assert again.forwards == len(loader) * loader.batch_size
     assert "is damaged" in caplog.text
     for logits, batch in zip(expected, loader, strict=True):
-        assert torch.equal(again.trace(batch).logits, logits)
+        assert torch.equal(again.outputs(batch).logits, logits)
     third = cached(tmp_path)
     prepare(third, loader)
     assert third.forwards == 0
@@ -227,7 +227,7 @@ def test_a_full_disk_leaves_the_teacher_answering_live(data, tmp_path, monkeypat
     assert "answers live from here on" in caplog.text
     batch = next(iter(loader))
     assert torch.equal(
-        teacher.trace(batch).logits, FrozenTeacher(make_net(), PLACES, []).trace(batch).logits
+        teacher.outputs(batch).logits, FrozenTeacher(make_net(), PLACES, []).outputs(batch).logits
     )
     assert teacher.answers == "live"
 
@@ -236,11 +236,11 @@ def test_a_full_disk_leaves_the_teacher_answering_live(data, tmp_path, monkeypat
 
 
 def test_rows_of_many_files_come_in_the_order_asked(tmp_path):
-    table = Table(tmp_path, "key", 8)
+    table = RowStore(tmp_path, "key", 8)
     everything = torch.randperm(50, generator=torch.Generator().manual_seed(0))
     for ids in everything.split(7):
         table.append(ids, torch.stack([ids, ids**2], 1))
-    reader = Table(tmp_path, "key", 8)
+    reader = RowStore(tmp_path, "key", 8)
     reader.refresh()
     ids = torch.tensor([49, 3, 3, 20, 0, 31, 7])
     assert reader.missing(torch.tensor([1, 50, -1, 49])).tolist() == [False, True, True, False]
@@ -257,16 +257,16 @@ def fill(folder: Path, counts, delay: float) -> None:
     data.prepare_data()
     data.setup()
     teacher = cached(folder)
-    live = teacher.teacher.trace
+    live = teacher.teacher.outputs
 
     def slow(batch):
         time.sleep(delay)
         return live(batch)
 
-    teacher.teacher.trace = slow
+    teacher.teacher.outputs = slow
     prepare(teacher, data.train_dataloader())
     batch = next(iter(data.train_dataloader()))
-    counts.put((teacher.forwards, teacher.trace(batch).logits.sum().item()))
+    counts.put((teacher.forwards, teacher.outputs(batch).logits.sum().item()))
 
 
 def test_of_many_processes_one_computes_even_if_the_first_is_killed(tmp_path):

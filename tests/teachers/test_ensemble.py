@@ -139,14 +139,14 @@ def test_an_ensemble_hands_out_one_members_taps_and_head():
     members = {"a": constant(0.0, 1.0, 3.0), "b": constant(2.0, -1.0, 0.0)}
     batch = make_batch(torch.tensor([0, 1]))
     blind = EnsembleTeacher(members, combine="logits")
-    torch.testing.assert_close(blind.trace(batch).logits, torch.tensor([[1.0, 0.0, 1.5]] * 2))
-    assert (blind.trace(batch).taps, blind.head) == ({}, None)
+    torch.testing.assert_close(blind.outputs(batch).logits, torch.tensor([[1.0, 0.0, 1.5]] * 2))
+    assert (blind.outputs(batch).taps, blind.head) == ({}, None)
     assert (blind.answers, blind.forwards, blind.seconds) == ("live", 8, 0.0)
     seeing = EnsembleTeacher(members, weighting="fixed", weights=[3, 1], features="b")
-    trace = seeing.traces(batch)[""]
+    outputs = seeing.pairing_outputs(batch)[""]
     mixture = 0.75 * softmax(np.array([0.0, 1, 3])) + 0.25 * softmax(np.array([2.0, -1, 0]))
-    np.testing.assert_allclose(trace.logits.softmax(1)[0], mixture, rtol=1e-6)
-    assert trace.taps["stage1"].shape == (2, 64)
+    np.testing.assert_allclose(outputs.logits.softmax(1)[0], mixture, rtol=1e-6)
+    assert outputs.taps["stage1"].shape == (2, 64)
     assert seeing.head is members["b"].net[1]
     # What adapters are built on is one net: its head makes the logits that stand beside its taps.
     probed = seeing.probe(batch.input)[""]
@@ -157,9 +157,9 @@ def test_an_ensemble_hands_out_one_members_taps_and_head():
 def test_losses_are_a_lesson_for_each_member():
     members = {"a": constant(0.0, 1.0, 3.0), "b": constant(2.0, -1.0, 0.0)}
     teacher = EnsembleTeacher(members, "losses", "fixed", [1, 3])
-    assert teacher.shares == {"a": 0.25, "b": 0.75}
-    traces = teacher.traces(make_batch(torch.tensor([0])))
-    assert traces["b"].logits.tolist() == [[2.0, -1.0, 0.0]]
+    assert teacher.pairing_weights == {"a": 0.25, "b": 0.75}
+    all_outputs = teacher.pairing_outputs(make_batch(torch.tensor([0])))
+    assert all_outputs["b"].logits.tolist() == [[2.0, -1.0, 0.0]]
     assert set(teacher.probe(torch.zeros(1, 1, 8, 8))) == {"a", "b"}
 
 

@@ -1,5 +1,7 @@
 """Several processes compute what one does."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from lightning import Callback
@@ -39,7 +41,7 @@ def test_two_processes_learn_what_one_does(name, train, tmp_path):
             *("trainer.limit_train_batches=20", f"trainer.devices={devices}", note),
             *(f"hydra.run.dir={folder}/run", "logger=none"),
             fresh=devices > 1,
-            PYTHONPATH="tests",
+            PYTHONPATH=str(Path(__file__).parent),
         )
         assert answer.returncode == 0, answer.stderr
         assert answer.stdout.count("on digits, seed 0") == 1  # one process reports

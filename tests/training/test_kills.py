@@ -98,9 +98,9 @@ def test_a_kill_while_writing_leaves_what_was_there(where, tmp_path):
     module, _, name = where.rpartition(".")
     code = f"""
 import os, pathlib, signal
-from kd.io.atomic import write_whole
+from kd.io.atomic import write_atomic
 {module}.{name} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-write_whole(pathlib.Path({str(file)!r}), b"new" * 100_000)
+write_atomic(pathlib.Path({str(file)!r}), b"new" * 100_000)
 """
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
     assert answer.returncode == -signal.SIGKILL

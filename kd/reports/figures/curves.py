@@ -12,7 +12,7 @@ from kd.plots.style import DASHES, SERIES, Plan, Theme, axes, file_name, legend_
 from kd.reports.leaderboard import Group, Leaderboard
 from kd.reports.rows import Row
 
-Curves = dict[str, dict[int, list[float]]]  # by row and epoch, one value a seed
+ResumableCSVLogger = dict[str, dict[int, list[float]]]  # by row and epoch, one value a seed
 
 
 def plan(board: Leaderboard) -> Iterator[Plan]:
@@ -51,7 +51,7 @@ def read_curve(path: Path) -> dict[int, float]:
         return {}
 
 
-def _draw(curves: Curves, theme: Theme) -> Figure:
+def _draw(curves: ResumableCSVLogger, theme: Theme) -> Figure:
     figure, ax = axes(theme, 3.3)
     looks = zip((theme.ink, *SERIES), DASHES, strict=False)
     for (label, seen), (colour, dashes) in zip(curves.items(), looks, strict=False):
@@ -70,7 +70,7 @@ def _draw(curves: Curves, theme: Theme) -> Figure:
     return figure
 
 
-def _limits(curves: Curves) -> tuple[float, float]:
+def _limits(curves: ResumableCSVLogger) -> tuple[float, float]:
     """From where a third of the epochs are over, so that the end can be told apart, to the top."""
     late = [
         100 * value
