@@ -1,6 +1,7 @@
 """What all tests share: one thread, and the command line as a user runs it."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import Command
+from support import idx
 
 from kd.types import Batch, Outputs
 
@@ -68,3 +70,23 @@ def make_outputs(logits: torch.Tensor, **taps: torch.Tensor) -> Outputs:
 
 def make_batch(target: torch.Tensor) -> Batch:
     return Batch(torch.zeros(len(target), 1, 8, 8), target, torch.arange(len(target)))
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """Lightning switches Ctrl-C off for the rest of the process."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.fixture
+def mnist_root(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for split, count in (("train", 60), ("t10k", 20)):
+        images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8)
+        targets = (torch.arange(count) % 10).to(torch.uint8)
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(idx(images))
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(idx(targets))
+    return tmp_path

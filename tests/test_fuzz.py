@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
+from support import LIMIT, within
 
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.messages import user_message
@@ -19,7 +18,6 @@ from kd.config.overrides import expand_shorthand
 from kd.training.run import run
 
 CASES = 500
-LIMIT = 60  # seconds that a case may take
 TINY = (
     *("teacher=resnet8", "student=resnet8", "student.net.width=0.25", "trainer=cpu"),
     *("trainer.enable_progress_bar=false", "logger=none", "trainer.max_epochs=1"),
@@ -55,20 +53,6 @@ def keys() -> list[str]:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = compose("train", overrides=["paths.run=x"])
     return [key for key in leaves(cfg) if not any(part in key for part in LEFT_OUT)]
-
-
-@contextmanager
-def within(seconds: int) -> Iterator[None]:
-    def ring(*_: object) -> None:
-        raise AssertionError(f"it hangs: more than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def understood(overrides: list[str], folder: Path, output: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from support import composed
 
 from kd.build.instantiate import make
 from kd.config.compose import CONF_DIR, register_models
@@ -42,12 +43,6 @@ EXTRA = {
     "teacher/itself": ["mode=pskd"],
     "teacher/peers": ["mode=online"],
 }
-
-
-def composed(*overrides: str):
-    register_models(CONF_DIR)
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return compose("train", overrides=["paths.run=run", *overrides])
 
 
 def options(group: str) -> list[str]:
@@ -163,7 +158,7 @@ HOSTILE = [
     *(
         "kd.config.command.os.system",
         "torch.os.system",
-        "kd.io.result_file.subprocess.run",
+        "kd.io.provenance.subprocess.run",
         "kd.config.command.hydra.main",
     ),
     *(

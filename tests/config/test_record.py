@@ -11,7 +11,7 @@ from commands import ROOT
 from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
-from test_run import configured
+from support import configured, hydra
 
 import kd.train
 from kd.config.messages import user_message
@@ -24,16 +24,6 @@ from kd.io.run_folder import CONFIG, OVERRIDES
 from kd.training.run import run
 
 SMALL = ("teacher=resnet8", "student=resnet8", "student.net.width=0.5")
-
-
-def hydra(*task, config_dir=None, search=()):
-    """Hydra's part of a config, as far as it is read again."""
-    sources = [{"provider": "main", "path": "conf", "schema": "file"}]
-    if config_dir is not None:
-        sources.append({"provider": "command-line", "path": config_dir, "schema": "file"})
-    own = ["hydra.mode=RUN", *(f"hydra.searchpath=[{path}]" for path in search)]
-    content = {"overrides": {"task": [*task], "hydra": own}}
-    return OmegaConf.create(content | {"runtime": {"config_sources": sources}})
 
 
 def test_a_run_goes_on_with_the_command_that_began_it(tmp_path):

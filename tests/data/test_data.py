@@ -20,6 +20,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
+from support import mnist
 from torchvision import datasets
 
 from kd.data import decode, image_folder
@@ -326,27 +327,6 @@ def test_digits_keep_a_fixed_test_fifth():
 
 
 # MNIST
-
-
-def idx(values: torch.Tensor) -> bytes:
-    sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
-    return bytes([0, 0, 8, values.dim()]) + sizes + values.numpy().tobytes()
-
-
-@pytest.fixture
-def mnist_root(tmp_path):
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for split, count in (("train", 60), ("t10k", 20)):
-        images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8)
-        targets = (torch.arange(count) % 10).to(torch.uint8)
-        (raw / f"{split}-images-idx3-ubyte").write_bytes(idx(images))
-        (raw / f"{split}-labels-idx1-ubyte").write_bytes(idx(targets))
-    return tmp_path
-
-
-def mnist(root, **settings):
-    return MNIST(root=str(root), name="mnist", batch_size=16, **settings)
 
 
 @pytest.fixture

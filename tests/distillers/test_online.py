@@ -7,10 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import make_batch
-from hydra.utils import get_method
+from support import built
 from torch import nn
 
-from kd.config.compose import model_config, plain
 from kd.distillers.ensemble_logits import mean_logits, min_logit, min_loss
 from kd.distillers.kdcl import KDCLDistiller
 from kd.distillers.one import ONEDistiller
@@ -188,15 +187,6 @@ def test_each_net_has_a_group_and_is_clipped_by_its_own_norm(batch):
     for group in optimizer.param_groups:
         norm = sum(p.grad.square().sum() for p in group["params"]).sqrt()
         assert norm.item() == pytest.approx(0.5, rel=1e-4)
-
-
-def built(name, **arguments):
-    """A model for the digits in eval mode, and its taps."""
-    model = model_config(name)
-    arguments = plain(model.net) | arguments
-    make_net = get_method(arguments.pop("_target_"))
-    net = make_net(in_channels=1, image_size=8, num_classes=10, **arguments)
-    return net.eval(), plain(model.taps)
 
 
 @pytest.mark.parametrize("name", NETS)

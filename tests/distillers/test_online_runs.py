@@ -4,12 +4,9 @@ import csv
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file
-from test_online import built
-from test_run import Losses, _ctrl_c, configured  # noqa: F401
+from support import Losses, accuracy, configured
 
-from kd.data.digits import Digits
 from kd.errors import UserError
 from kd.training.run import run
 from kd.training.summary import print_summary
@@ -20,18 +17,6 @@ HARMLESS = (
     "+method.objectives.last={_target_: kd.objectives.ce.CrossEntropy}",
     "+method.weights.last=1",
 )
-
-
-def accuracy(weights, name="resnet8", width=0.5):
-    """Of weights in a plain net, on the test set of the digits."""
-    net, _ = built(name, width=width)
-    net.load_state_dict(weights)
-    data = Digits(name="digits", batch_size=64, mean=[0.3053], std=[0.3760])
-    data.prepare_data()
-    data.setup()
-    with torch.no_grad():
-        right = [net(batch.input).argmax(1) == batch.target for batch in data.test_dataloader()]
-    return torch.cat(right).float().mean().item()
 
 
 @pytest.mark.parametrize(

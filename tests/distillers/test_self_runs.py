@@ -6,8 +6,7 @@ import pytest
 import torch
 from lightning import Callback
 from safetensors.torch import load_file
-from test_config import composed
-from test_run import _ctrl_c, configured  # noqa: F401
+from support import composed, configured
 
 from kd.errors import UserError
 from kd.training.run import run

@@ -14,9 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
-from test_data import mnist, mnist_root  # noqa: F401
-from test_fuzz import LIMIT, within
-from test_run import configured
+from support import LIMIT, configured, mnist, within
 
 from kd.config.overrides import continued
 from kd.data.image_folder import ImageFolder
@@ -168,7 +166,7 @@ def read_images(file: Path) -> object:
 
 
 @pytest.fixture
-def digits(mnist_root) -> Path:  # noqa: F811
+def digits(mnist_root) -> Path:
     return mnist_root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
 
 

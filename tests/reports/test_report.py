@@ -14,7 +14,7 @@ import pytest
 from commands import ROOT, Command
 from omegaconf import OmegaConf
 from scipy import stats
-from test_record import hydra
+from support import hydra
 
 from kd.config.overrides import expand_shorthand
 from kd.config.record import write_record

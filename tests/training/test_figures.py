@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support import accuracy, configured
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_online_runs import accuracy
-from test_run import configured
 
 from kd.errors import UserError
 from kd.io.run_folder import epoch_file

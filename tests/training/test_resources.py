@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import Command
-from test_run import configured
+from support import configured
 
 from kd.errors import UserError
 from kd.training.run import run

@@ -7,11 +7,10 @@ from typing import ClassVar
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from lightning import Callback
 from safetensors.torch import load_file
+from support import Losses, configured
 
-from kd.config.compose import CONF_DIR, register_models
 from kd.data.digits import Digits
 from kd.data.views import Shift
 from kd.errors import UserError
@@ -63,24 +62,6 @@ class RuinAt(Callback):
         if trainer.global_step == self.step:
             for parameter in pl_module.student.parameters():
                 parameter.data.zero_()
-
-
-@pytest.fixture(autouse=True)
-def _ctrl_c():
-    """Lightning switches Ctrl-C off for the rest of the process."""
-    handler = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, handler)
-
-
-def configured(folder, output, *overrides, teacher=("teacher=resnet8",)):
-    register_models(CONF_DIR)
-    tiny = [*teacher, "student=resnet8", "student.net.width=0.5", "trainer=cpu"]
-    tiny += ["trainer.enable_progress_bar=false", "trainer.max_epochs=3", "logger=none"]
-    tiny += ["teacher.training.trainer.max_epochs=1", "data.batch_size=128"]
-    paths = [f"paths.run={folder}", f"paths.output={output}"]
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return compose("train", overrides=[*tiny, *paths, *overrides])
 
 
 # 10 steps an epoch: in the middle of one, at its end, and right behind its start.
@@ -148,19 +129,6 @@ def test_the_test_set_sees_the_weights_that_validation_chose(output, tmp_path):
     weights = load_file(tmp_path / "student.safetensors")
     assert all(value.equal(saved[f"student.{key}"]) for key, value in weights.items())
     assert result["test/acc"] > 0.11  # a student of zeros answers one class, a tenth
-
-
-class Losses(Callback):
-    """Note the loss of every step."""
-
-    seen: ClassVar[list] = []
-
-    # Not when it is made: a teacher that has to be trained first has one of its own.
-    def on_train_start(self, trainer, pl_module) -> None:
-        self.seen.clear()
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.seen.append(outputs["loss"].item())
 
 
 @pytest.mark.parametrize(
