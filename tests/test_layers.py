@@ -15,6 +15,7 @@ LAYERS = """
 errors types schedules metrics
 plots io
 models objectives taps
+losses
 data config
 teachers reports
 distillers

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from kd.types import Batch, Outputs
@@ -91,6 +92,11 @@ def check_temperature(temperature: float) -> float:
     if temperature > MAX_TEMPERATURE:
         raise ValueError(f"temperature must be ≤ {MAX_TEMPERATURE:g}, got {temperature!r}")
     return float(temperature)
+
+
+def upcast(tensor: Tensor) -> Tensor:
+    """The tensor in float32 where it is float16 or bfloat16, else as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 class LogitObjective(Objective):

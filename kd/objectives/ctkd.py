@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from kd.objectives.base import LogitObjective
-from kd.objectives.kd import soft_target_kl
+from kd.objectives.kd import kd
 
 
 def reverse_gradient(parameter: Tensor, factor: float) -> Tensor:
@@ -67,4 +67,4 @@ class CurriculumTemperature(LogitObjective):
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         temperature = self.temperature()
-        return soft_target_kl(student / temperature, teacher / temperature, 1.0) * temperature**2
+        return kd(student / temperature, teacher / temperature, 1.0) * temperature**2

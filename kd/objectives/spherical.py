@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_temperature
-from kd.objectives.kd import soft_target_kl
+from kd.objectives.kd import kd
 
 _AIMS = ("labels", "teacher")
 
@@ -57,4 +57,4 @@ class Spherical(LogitObjective):
         radius = length.mean()
         if self.toward == "labels":
             return F.cross_entropy(radius * ours, target)
-        return soft_target_kl(radius * ours, radius * theirs, self.temperature)
+        return kd(radius * ours, radius * theirs, self.temperature)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_temperature
-from kd.objectives.kd import soft_target_kl
+from kd.objectives.kd import kd
 
 _VARIANTS = ("code", "paper")
 
@@ -61,5 +61,5 @@ class VirtualTeacher(LogitObjective):
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         belief = virtual_probabilities(target, student.shape[1], self.confidence)
         if self.variant == "code":
-            return soft_target_kl(student, belief / self.temperature, 1.0)
-        return soft_target_kl(student, belief.log(), self.temperature)
+            return kd(student, belief / self.temperature, 1.0)
+        return kd(student, belief.log(), self.temperature)

@@ -7,7 +7,7 @@ import torch
 from contract import Contract
 
 from kd.objectives.ctkd import CurriculumTemperature
-from kd.objectives.kd import soft_target_kl
+from kd.objectives.kd import kd
 from kd.types import Batch, Outputs
 
 
@@ -63,7 +63,7 @@ def test_the_temperatures_gradient_is_the_slope_reversed(all_outputs, progress):
     sides = []
     for theta in (-1.0 - step, -1.0 + step):
         temperature = 1 + 20 / (1 + math.exp(-theta))
-        sides.append(soft_target_kl(*(t.logits.double() for t in all_outputs), temperature).item())
+        sides.append(kd(*(t.logits.double() for t in all_outputs), temperature).item())
     slope = (sides[1] - sides[0]) / (2 * step)
     assert abs(slope) > 0.1
     assert objective.theta.grad.item() == pytest.approx(-objective.reversal * slope, rel=1e-3)
@@ -88,7 +88,7 @@ def test_the_students_gradient_is_not_reversed(all_outputs):
     objective = CurriculumTemperature(theta=0.0)
     objective.progress = 1.0
     grads = []
-    for compute in (objective.compare, lambda s, t, _: soft_target_kl(s, t, 11.0)):
+    for compute in (objective.compare, lambda s, t, _: kd(s, t, 11.0)):
         student = all_outputs[0].logits.clone().requires_grad_()
         grads.append(torch.autograd.grad(compute(student, all_outputs[1].logits, None), student)[0])
     torch.testing.assert_close(*grads)

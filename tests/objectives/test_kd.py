@@ -3,7 +3,8 @@
 import numpy as np
 from contract import Contract
 
-from kd.objectives.kd import SoftTargetCrossEntropy, SoftTargets
+from kd.objectives.kd import SoftTargets
+from kd.objectives.soft_ce import SoftTargetCrossEntropy
 
 
 def softmax(rows, temperature=1.0):

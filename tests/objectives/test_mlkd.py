@@ -5,7 +5,7 @@ import pytest
 import torch
 from contract import Contract
 
-from kd.objectives.kd import soft_target_kl
+from kd.objectives.kd import kd
 from kd.objectives.mlkd import MultiLevel, doubtful
 from kd.objectives.mlkd import levels as levels_of
 
@@ -71,7 +71,7 @@ def test_the_mask_keeps_the_doubtful_half():
 
 def test_the_first_level_is_the_usual_soft_targets(logits):
     divergence, _, _ = levels_of(*logits, 4.0)
-    torch.testing.assert_close(divergence.mean(), soft_target_kl(*logits, 4.0))
+    torch.testing.assert_close(divergence.mean(), kd(*logits, 4.0))
 
 
 def test_permuted_classes_change_nothing(logits):

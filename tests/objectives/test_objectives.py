@@ -14,9 +14,10 @@ from kd.objectives.base import Setting
 from kd.objectives.ce import CrossEntropy
 from kd.objectives.cosine import Cosine
 from kd.objectives.fitnet import Hint
-from kd.objectives.kd import SoftTargetCrossEntropy, SoftTargets
+from kd.objectives.kd import SoftTargets
 from kd.objectives.logit_mse import LogitMSE
 from kd.objectives.maps import resample
+from kd.objectives.soft_ce import SoftTargetCrossEntropy
 
 B, K, D = 5, 7, 6
 SETTING = Setting(K, torch.arange(20) % K)

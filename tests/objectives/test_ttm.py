@@ -5,7 +5,7 @@ import pytest
 import torch
 from contract import Contract
 
-from kd.objectives.kd import soft_target_kl
+from kd.objectives.kd import kd
 from kd.objectives.ttm import TransformedTeacher, power_sum, transformed_kl
 
 
@@ -65,13 +65,13 @@ def test_it_is_soft_targets_and_a_reward_for_entropy(logits):
     q, p = student.softmax(1), (teacher / temperature).softmax(1)
     renyi = (q ** (1 / temperature)).sum(1).log() / (1 - 1 / temperature)
     shannon = -(p * p.log()).sum(1)
-    soft = soft_target_kl(student, teacher, temperature) / temperature**2
+    soft = kd(student, teacher, temperature) / temperature**2
     expected = temperature * soft + (temperature - 1) * (shannon - renyi).mean()
     torch.testing.assert_close(transformed_kl(student, teacher, temperature).mean(), expected)
 
 
 def test_without_temperature_it_is_the_usual_divergence(logits):
-    expected = soft_target_kl(*logits, 1.0)
+    expected = kd(*logits, 1.0)
     for weighted in (False, True):
         loss = TransformedTeacher(1.0, weighted).compare(*logits, None)
         torch.testing.assert_close(loss, expected)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from contract import Contract
 
-from kd.objectives.kd import SoftTargetCrossEntropy, soft_target_kl
+from kd.objectives.kd import kd
+from kd.objectives.soft_ce import SoftTargetCrossEntropy
 from kd.objectives.wsld import WeightedSoftLabels, label_weights
 
 
@@ -54,7 +55,7 @@ def test_against_a_perfect_teacher_it_is_the_usual_soft_targets(logits):
     student, _, target = logits
     perfect = 200 * torch.nn.functional.one_hot(target, 6).float()
     loss = WeightedSoftLabels(4.0).compare(student, perfect, target)
-    torch.testing.assert_close(loss, soft_target_kl(student, perfect, 4.0))
+    torch.testing.assert_close(loss, kd(student, perfect, 4.0))
 
 
 def test_the_gradient_is_that_of_the_weighted_cross_entropy(logits):

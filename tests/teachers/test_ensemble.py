@@ -15,7 +15,7 @@ from kd.build.parts import build_data
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.members import member_configs
 from kd.errors import UserError
-from kd.objectives.kd import soft_target_kl
+from kd.objectives.kd import kd
 from kd.teachers.ensemble import EnsembleTeacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.weighting import (
@@ -73,11 +73,10 @@ def test_the_three_means_by_hand(logits):
         "losses": 4 * (weights * kl(softmax(LOGITS / temperature), q).mean(1)).sum(),
     }
     found = {
-        "probabilities": soft_target_kl(student, mixed, temperature),
-        "logits": soft_target_kl(student, mean_of_logits(logits, spread), temperature),
+        "probabilities": kd(student, mixed, temperature),
+        "logits": kd(student, mean_of_logits(logits, spread), temperature),
         "losses": sum(
-            w * soft_target_kl(student, z, temperature)
-            for w, z in zip(weights, logits, strict=True)
+            w * kd(student, z, temperature) for w, z in zip(weights, logits, strict=True)
         ),
     }
     for name, value in values.items():
@@ -92,8 +91,8 @@ def test_mean_of_probabilities_and_of_losses_have_one_gradient():
     weights = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
     student = torch.randn(5, 7, dtype=torch.float64, generator=generator, requires_grad=True)
     mixed = mean_of_probabilities(answers, weights.unsqueeze(1).expand(3, 5), 4.0)
-    mixture = soft_target_kl(student, mixed, 4.0)
-    losses = sum(w * soft_target_kl(student, z, 4.0) for w, z in zip(weights, answers, strict=True))
+    mixture = kd(student, mixed, 4.0)
+    losses = sum(w * kd(student, z, 4.0) for w, z in zip(weights, answers, strict=True))
     ours, theirs = (torch.autograd.grad(loss, student)[0] for loss in (mixture, losses))
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
     assert losses > mixture
