@@ -62,7 +62,7 @@ def _check_chain(cfg: DictConfig) -> None:
             "a chain is either stages=[resnet56,resnet32,resnet8], nets of which each teaches the "
             "next, or route=[5,10,20], epochs of the teacher's own training"
         )
-    if distiller_class(cfg).taught_by != "teacher":
+    if distiller_class(cfg).teacher_kind != "pretrained":
         raise UserError(f"mode={cfg.mode.name}: a chain hands on teachers; use mode=offline")
     if cfg.resume is not None:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The step that every mode pairing_weights: pairings in, weighted sum of objectives out."""
+"""Base LightningModule of all modes: the training step, evaluation and checkpoint hooks."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -48,16 +48,16 @@ class Distiller(LightningModule, ABC):
         reads: the student's taps that the mode itself reads, beside those of the objectives.
 
     Attributes:
-        taught_by: where the teacher's answers come from: a teacher of its own, nets that learn
-            beside the student, or the student itself.
-        offers: the teacher's taps that objectives may read; None: all those of its net.
-        learner_offers: the learners' taps that they may read; None: all those of the student.
+        teacher_kind: source of the teacher outputs: a pretrained teacher, peers trained jointly
+            with the student, or the student itself.
+        available_teacher_taps: teacher taps that objectives may read; None: all taps of its net.
+        available_student_taps: student taps that objectives may read; None: all taps of its net.
         one_device: why the mode cannot be spread over several devices; empty: it can.
     """
 
-    taught_by: ClassVar[Literal["teacher", "peers", "itself"]] = "teacher"
-    offers: ClassVar[tuple[str, ...] | None] = None
-    learner_offers: ClassVar[tuple[str, ...] | None] = None
+    teacher_kind: ClassVar[Literal["pretrained", "peers", "itself"]] = "pretrained"
+    available_teacher_taps: ClassVar[tuple[str, ...] | None] = None
+    available_student_taps: ClassVar[tuple[str, ...] | None] = None
     one_device: ClassVar[str] = ""
 
     def __init__(
@@ -77,10 +77,10 @@ class Distiller(LightningModule, ABC):
         self.strict_loading = False  # a checkpoint has no teacher; see on_load_checkpoint
         self.student = student
         wanted = [tap for objective in objectives.values() for tap in objective.student_taps]
-        if self.taught_by == "peers":  # among peers the student teaches as well
+        if self.teacher_kind == "peers":  # among peers the student teaches as well
             wanted += [tap for term in objectives.values() for tap in term.teacher_taps]
         self.student_taps = Taps(student, tap_paths, [*wanted, *reads])
-        self.needing_teacher = {name for name, term in objectives.items() if term.needs_teacher}
+        self.teacher_terms = {name for name, term in objectives.items() if term.needs_teacher}
         self.objectives = nn.ModuleDict(_terms(objectives, pairings, labels_only))
         self.plan = plan
         self.optimizer_factory = optimizer
@@ -96,7 +96,7 @@ class Distiller(LightningModule, ABC):
         self.test_figures = Evaluation(num_classes, closely=True)
 
     @abstractmethod
-    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+    def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
         """Return the step's pairings by name.
 
         Args:
@@ -106,7 +106,7 @@ class Distiller(LightningModule, ABC):
         """
 
     @abstractmethod
-    def probe(self, images: Tensor) -> dict[str, Pairing]:
+    def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         """Return the pairings of a small batch in eval mode, leaving no mark on the nets."""
 
     def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Pairing]:
@@ -116,7 +116,7 @@ class Distiller(LightningModule, ABC):
             images: a small normalised batch [b, C, H, W].
             targets: labels [N] of the training pool.
         """
-        pairings = self.probe(images)
+        pairings = self.example_pairings(images)
         for name, pairing in pairings.items():
             heads = pairing.student_head, pairing.teacher_head
             setting = Setting(self.num_classes, targets, *heads)
@@ -143,9 +143,9 @@ class Distiller(LightningModule, ABC):
         self.student.compile(mode=mode)
 
     @property
-    def taught(self) -> bool:
+    def uses_teacher(self) -> bool:
         """Whether any term that counts now reads a teacher."""
-        return not self.needing_teacher.isdisjoint(self.plan.weights(self.progress))
+        return not self.teacher_terms.isdisjoint(self.plan.weights(self.progress))
 
     @property
     def progress(self) -> float:
@@ -173,7 +173,7 @@ class Distiller(LightningModule, ABC):
         """Return the loss, and the raw terms by name; a term whose weight is 0 is not computed."""
         weights = self.plan.weights(self.progress)
         self.weighted = {}
-        for name, pairing in self.pairings(batch, self.taught).items():
+        for name, pairing in self.pairings(batch, self.uses_teacher).items():
             for term, objective in self.terms_of(name).items():
                 if term in weights:
                     value = objective(pairing.student, pairing.teacher or NO_OUTPUTS, batch)
@@ -189,7 +189,7 @@ class Distiller(LightningModule, ABC):
         self.log("train/loss", means.pop("train/loss"), prog_bar=True, sync_dist=several)
         self.log_dict(means, sync_dist=several)
 
-    def answer(self, images: Tensor) -> Tensor:
+    def predict(self, images: Tensor) -> Tensor:
         """The logits [B, K] at inference."""
         return cast(Tensor, self.deployed()(images))
 
@@ -199,7 +199,7 @@ class Distiller(LightningModule, ABC):
         return ChangedStudent(self.student_taps, changing[0]) if changing else self.student
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self.val_figures.update(self.answer(batch.input), batch.target)
+        self.val_figures.update(self.predict(batch.input), batch.target)
 
     def on_validation_epoch_end(self) -> None:
         figures = {f"val/{k}": v for k, v in self.val_figures.compute().items()}
@@ -210,7 +210,7 @@ class Distiller(LightningModule, ABC):
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         teacher = self.teacher_test_logits(batch)
-        self.test_figures.update(self.answer(batch.input), batch.target, teacher)
+        self.test_figures.update(self.predict(batch.input), batch.target, teacher)
 
     def on_test_epoch_end(self) -> None:
         self.log_test({f"test/{k}": v for k, v in self.test_figures.compute().items()})

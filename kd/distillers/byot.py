@@ -67,8 +67,8 @@ class BYOTDistiller(Distiller):
         **student: as `Distiller`.
     """
 
-    taught_by = "itself"
-    offers = learner_offers = ("embedding",)
+    teacher_kind = "itself"
+    available_teacher_taps = available_student_taps = ("embedding",)
 
     def __init__(
         self,
@@ -107,12 +107,14 @@ class BYOTDistiller(Distiller):
             self.exits[name] = Exit(taps[tap], deep, self.num_classes)
         return super().build_adapters(images, targets)
 
-    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
-        return self._pairings(self.student_taps.outputs(batch.input), taught)
+    def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
+        return self._pairings(self.student_taps.outputs(batch.input), with_teacher)
 
-    def _pairings(self, student: Outputs, taught: bool) -> dict[str, Pairing]:
+    def _pairings(self, student: Outputs, with_teacher: bool) -> dict[str, Pairing]:
         embedding = student.taps["embedding"].detach()
-        teacher = Outputs(student.logits.detach(), {"embedding": embedding}) if taught else None
+        teacher = (
+            Outputs(student.logits.detach(), {"embedding": embedding}) if with_teacher else None
+        )
         # No teacher's head: it learns, and methods that read one copy it once.
         found = {
             name: Pairing(exit(student.taps[tap]), teacher, student_head=exit.head)
@@ -127,14 +129,14 @@ class BYOTDistiller(Distiller):
     def _share_of_deepest(self) -> float:
         """What brings the weights of the terms without a teacher to 1."""
         weights = self.plan.weights(self.progress)
-        total = sum(w for term, w in weights.items() if term not in self.needing_teacher)
+        total = sum(w for term, w in weights.items() if term not in self.teacher_terms)
         return 1 / total if total else 1.0
 
     @torch.no_grad()
-    def probe(self, images: Tensor) -> dict[str, Pairing]:
+    def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         was_training = self.exits.training
         self.exits.eval()
-        pairings = self._pairings(self.student_taps.probe(images), taught=True)
+        pairings = self._pairings(self.student_taps.probe(images), with_teacher=True)
         self.exits.train(was_training)
         return pairings
 

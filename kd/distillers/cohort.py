@@ -12,7 +12,7 @@ from kd.metrics import Evaluation
 from kd.types import Batch, Outputs
 
 
-class Cohort(Distiller):
+class JointDistiller(Distiller):
     """A student and the members that learn beside it, each with figures of its own.
 
     Which epoch counts is decided by the student's validation accuracy, for all of them: the
@@ -23,7 +23,7 @@ class Cohort(Distiller):
         **student: as `Distiller`.
     """
 
-    taught_by = "peers"
+    teacher_kind = "peers"
     members_val_acc: Tensor  # of the last validation, so that a checkpoint knows its own
 
     def __init__(self, members: Mapping[str, str], **student: Any) -> None:
@@ -36,11 +36,11 @@ class Cohort(Distiller):
         self.register_buffer("members_val_acc", torch.zeros(len(self.members)))
 
     @abstractmethod
-    def answers(self, images: Tensor) -> dict[str, Tensor]:
+    def predict_all(self, images: Tensor) -> dict[str, Tensor]:
         """The logits [B, K] of `student` and of every member, by name."""
 
     @abstractmethod
-    def count(self, member: str) -> int:
+    def parameter_count(self, member: str) -> int:
         """With how many parameters a member answers."""
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -50,7 +50,7 @@ class Cohort(Distiller):
         self._evaluate(batch, self.test_figures, self.test_members)
 
     def _evaluate(self, batch: Batch, ours: Evaluation, members: nn.ModuleDict) -> None:
-        answers = self.answers(batch.input)
+        answers = self.predict_all(batch.input)
         ours.update(answers["student"], batch.target)
         for member, evaluation in _by_name(members):
             evaluation.update(answers[member], batch.target)
@@ -74,7 +74,7 @@ class Cohort(Distiller):
         for (member, what), acc in zip(self.members.items(), self.members_val_acc, strict=True):
             found[f"{member}/net"] = what
             found[f"{member}/val/acc"] = acc.item()
-            found[f"{member}/params"] = self.count(member)
+            found[f"{member}/params"] = self.parameter_count(member)
         return found
 
 

@@ -31,18 +31,18 @@ class CSKDDistiller(Distiller):
         **student: as `Distiller`.
     """
 
-    taught_by = "itself"
+    teacher_kind = "itself"
 
     def __init__(self, objectives: Mapping[str, Objective], **student: Any) -> None:
         reads = [tap for objective in objectives.values() for tap in objective.teacher_taps]
         super().__init__(objectives=objectives, reads=reads, **student)
         self._partners: SameClass | None = None
 
-    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+    def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
         # The student first: autocast would keep the weights that a pass without gradients casts,
         # and the student's pass would get none.
         student = self.student_taps.outputs(batch.input)
-        return {"": Pairing(student, self._partners_trace(batch) if taught else None)}
+        return {"": Pairing(student, self._partners_trace(batch) if with_teacher else None)}
 
     @torch.no_grad()
     def _partners_trace(self, batch: Batch) -> Outputs:
@@ -54,7 +54,7 @@ class CSKDDistiller(Distiller):
         images = loader.normalise(loader.show(partner, loader.views(partner)).input)
         return self.student_taps.outputs(images.to(batch.input.device))
 
-    def probe(self, images: Tensor) -> dict[str, Pairing]:
+    def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student = self.student_taps.probe(images)
         # No teacher's head: it learns, and methods that read one copy it once.
         return {"": Pairing(student, student, student_head=self.student_taps.head)}

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from kd.distillers.ensemble_logits import ENSEMBLES
 from kd.distillers.pairing import Pairing, Peer
-from kd.distillers.peers import Peers, peer_names
+from kd.distillers.peers import PeersDistiller, peer_names
 from kd.types import Batch, Outputs
 
 
-class KDCLDistiller(Peers):
+class KDCLDistiller(PeersDistiller):
     """M ≥ 2 nets under the logits of their ensemble; the pairings are `student`, `peer1`, …
 
     Args:
@@ -27,7 +27,7 @@ class KDCLDistiller(Peers):
         **student: as `Distiller`.
     """
 
-    offers = ()
+    available_teacher_taps = ()
 
     def __init__(self, peers: Sequence[Peer], ensemble: str = "min_logit", **student: Any) -> None:
         if ensemble not in ENSEMBLES:
@@ -35,10 +35,10 @@ class KDCLDistiller(Peers):
         super().__init__(peers, **student, pairings=("student", *peer_names(peers)))
         self.ensemble = ENSEMBLES[ensemble]
 
-    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
-        return self._joined(self.outputs(batch.input), batch.target if taught else None)
+    def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
+        return self._joined(self.outputs(batch.input), batch.target if with_teacher else None)
 
-    def probe(self, images: Tensor) -> dict[str, Pairing]:
+    def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         all_outputs = {name: taps.probe(images) for name, taps in self.taps.items()}
         return self._joined(all_outputs, torch.zeros(len(images), dtype=torch.int64))
 

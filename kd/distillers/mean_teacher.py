@@ -71,7 +71,7 @@ class MeanTeacherDistiller(Distiller):
         **options: as `Distiller`.
     """
 
-    taught_by = "itself"
+    teacher_kind = "itself"
 
     def __init__(
         self,
@@ -90,14 +90,14 @@ class MeanTeacherDistiller(Distiller):
         self.average_val = Evaluation(self.num_classes)
         self.average_test = Evaluation(self.num_classes)
 
-    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+    def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
         student = self.student_taps.outputs(batch.input)
-        if not taught:
+        if not with_teacher:
             return {"": Pairing(student)}
         with torch.no_grad():
             return {"": Pairing(student, self.average_taps.outputs(batch.input))}
 
-    def probe(self, images: Tensor) -> dict[str, Pairing]:
+    def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student, teacher = self.student_taps.probe(images), self.average_taps.probe(images)
         # No teacher's head: it changes, and methods that read one copy it once.
         return {"": Pairing(student, teacher, student_head=self.student_taps.head)}

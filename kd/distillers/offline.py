@@ -33,25 +33,25 @@ class OfflineDistiller(Distiller):
         self.test_logits = test_logits
         self._prepared = -1  # the epoch the teacher is ready for
 
-    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+    def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
         student = self.student_taps.outputs(batch.input)
-        if self.teacher is None or not taught:
+        if self.teacher is None or not with_teacher:
             return {name: Pairing(student, weight=weight) for name, weight in self._shares.items()}
         all_outputs = self.teacher.pairing_outputs(batch)
         return {k: Pairing(student, all_outputs[k], weight) for k, weight in self._shares.items()}
 
-    def probe(self, images: Tensor) -> dict[str, Pairing]:
+    def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student, head = self.student_taps.probe(images), self.student_taps.head
         if self.teacher is None:
             return {"": Pairing(student, student_head=head)}
         return {
             name: Pairing(student, outputs, self._shares[name], head, self.teacher.head)
-            for name, outputs in self.teacher.probe(images).items()
+            for name, outputs in self.teacher.example_outputs(images).items()
         }
 
     def compile_nets(self, mode: str) -> None:
         super().compile_nets(mode)
-        if self.teacher is not None and self.teacher.answers == "live":
+        if self.teacher is not None and self.teacher.output_source == "live":
             for net in self.teacher.nets:
                 net.compile(mode=mode)
 
@@ -59,7 +59,11 @@ class OfflineDistiller(Distiller):
         super().on_train_batch_start(batch, batch_index)
         # Lightning leaves out on_train_epoch_start where a run is resumed in mid-epoch.
         loader = cast(TensorLoader, self.trainer.train_dataloader)
-        if self.teacher is not None and self.taught and self._prepared != loader.sampler.epoch:
+        if (
+            self.teacher is not None
+            and self.uses_teacher
+            and self._prepared != loader.sampler.epoch
+        ):
             self._prepare(self.teacher, loader)
             self._prepared = loader.sampler.epoch
             if not self.teacher.saw(batch, loader):

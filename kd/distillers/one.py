@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kd.distillers.cohort import Cohort
+from kd.distillers.cohort import JointDistiller
 from kd.distillers.pairing import Pairing, Peer
 from kd.distillers.tail import Tail, tail_of
 from kd.errors import UserError
@@ -59,7 +59,7 @@ def gated(weights: Tensor, logits: Tensor) -> Tensor:
     return torch.einsum("bm,mbk->bk", weights.float(), logits.float())
 
 
-class ONEDistiller(Cohort):
+class ONEDistiller(JointDistiller):
     """A student whose part behind a tap exists M times, under the branches' ensemble.
 
     Branch 0 is the plain student, which is what is deployed; the others are `branch1`, … The
@@ -72,7 +72,7 @@ class ONEDistiller(Cohort):
         **student: as `Distiller`.
     """
 
-    offers = ()
+    available_teacher_taps = ()
 
     def __init__(self, peers: Sequence[Peer], branch_at: str = "stage2", **student: Any) -> None:
         if not peers:
@@ -109,22 +109,22 @@ class ONEDistiller(Cohort):
         self.gate = Gate(feature, len(self.branches) + 1)
         self._whole = {}
 
-    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+    def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
         answers = self._join(self.trunk.outputs(batch.input))
         ensemble = answers.pop("ensemble")
-        teacher = Outputs(ensemble.detach(), {}) if taught else None
+        teacher = Outputs(ensemble.detach(), {}) if with_teacher else None
         pairings = {name: Pairing(Outputs(z, {}), teacher) for name, z in answers.items()}
         return pairings | {"ensemble": Pairing(Outputs(ensemble, {}))}
 
     @torch.no_grad()
-    def probe(self, images: Tensor) -> dict[str, Pairing]:
+    def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         was_training = self.training
         self.eval()
         pairings = self.pairings(Batch(images, images, images), True)
         self.train(was_training)
         return pairings
 
-    def answers(self, images: Tensor) -> dict[str, Tensor]:
+    def predict_all(self, images: Tensor) -> dict[str, Tensor]:
         return self._join(self.trunk.outputs(images))
 
     def _join(self, trunk: Outputs) -> dict[str, Tensor]:
@@ -135,7 +135,7 @@ class ONEDistiller(Cohort):
         ensemble = gated(self.gate(feature), torch.stack(list(answers.values())))
         return answers | {"ensemble": ensemble}
 
-    def count(self, member: str) -> int:
+    def parameter_count(self, member: str) -> int:
         own = count_parameters(self.student)
         if member != "ensemble":
             return own  # with its trunk a branch is a net like the student

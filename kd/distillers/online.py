@@ -18,11 +18,11 @@ from torch import Tensor
 
 from kd.distillers.cohort import detached
 from kd.distillers.pairing import Pairing, Peer
-from kd.distillers.peers import Peers, peer_names
+from kd.distillers.peers import PeersDistiller, peer_names
 from kd.types import Batch, Outputs
 
 
-class OnlineDistiller(Peers):
+class OnlineDistiller(PeersDistiller):
     """M ≥ 2 nets, each taught by every other with a weight of 1 / (M − 1).
 
     The pairings of two nets are `student` and `peer1`; of more `student_by_peer1`,
@@ -40,18 +40,18 @@ class OnlineDistiller(Peers):
         self._pairs = {a if alone else f"{a}_by_{b}": (a, b) for a, b in pairs}
         super().__init__(peers, **student, pairings=tuple(self._pairs))
 
-    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
-        return self._paired(self.outputs(batch.input), taught)
+    def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
+        return self._paired(self.outputs(batch.input), with_teacher)
 
-    def probe(self, images: Tensor) -> dict[str, Pairing]:
+    def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         return self._paired({k: taps.probe(images) for k, taps in self.taps.items()}, True)
 
-    def _paired(self, all_outputs: Mapping[str, Outputs], taught: bool) -> dict[str, Pairing]:
+    def _paired(self, all_outputs: Mapping[str, Outputs], with_teacher: bool) -> dict[str, Pairing]:
         weight = 1 / (len(all_outputs) - 1)
         heads = {name: taps.head for name, taps in self.taps.items()}
         return {
             pairing: Pairing(
-                all_outputs[ours], detached(all_outputs[theirs]) if taught else None, weight,
+                all_outputs[ours], detached(all_outputs[theirs]) if with_teacher else None, weight,
                 heads[ours], heads[theirs],
             )
             for pairing, (ours, theirs) in self._pairs.items()

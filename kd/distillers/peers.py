@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kd.distillers.cohort import Cohort
+from kd.distillers.cohort import JointDistiller
 from kd.distillers.pairing import Peer
 from kd.errors import UserError
 from kd.models.sizing import count_parameters
@@ -14,7 +14,7 @@ from kd.taps import Taps
 from kd.types import Outputs
 
 
-class Peers(Cohort):
+class PeersDistiller(JointDistiller):
     """A student and other nets, named `peer1`, `peer2`, …, under the same method.
 
     All nets see the same images. Their parameters are `student.*` and `peers.peer1.*` in
@@ -40,10 +40,10 @@ class Peers(Cohort):
         """Every net's outputs of the images [B, C, H, W], with gradients."""
         return {name: taps.outputs(images) for name, taps in self.taps.items()}
 
-    def answers(self, images: Tensor) -> dict[str, Tensor]:
+    def predict_all(self, images: Tensor) -> dict[str, Tensor]:
         return {name: taps.net(images) for name, taps in self.taps.items()}
 
-    def count(self, member: str) -> int:
+    def parameter_count(self, member: str) -> int:
         return count_parameters(self.peers[member])
 
     def weights(self) -> dict[str, dict[str, Tensor]]:

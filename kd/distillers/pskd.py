@@ -30,8 +30,8 @@ class PSKDDistiller(Distiller):
         **student: as `Distiller`.
     """
 
-    taught_by = "itself"
-    offers = ()
+    teacher_kind = "itself"
+    available_teacher_taps = ()
     one_device = "each device would know the past answers of its own samples only"
     past: Tensor  # log-probabilities [N, K] of the last epoch
     present: Tensor  # and those of this one, as far as it has come
@@ -46,13 +46,13 @@ class PSKDDistiller(Distiller):
         self.register_buffer("present", labels.clone())
         return super().build_adapters(images, targets)
 
-    def pairings(self, batch: Batch, taught: bool) -> dict[str, Pairing]:
+    def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
         student = self.student_taps.outputs(batch.input)
         # Also while nobody is taught: alpha may grow from 0.
         self.present[batch.index] = student.logits.detach().float().log_softmax(1)
-        return {"": Pairing(student, Outputs(self.past[batch.index], {}) if taught else None)}
+        return {"": Pairing(student, Outputs(self.past[batch.index], {}) if with_teacher else None)}
 
-    def probe(self, images: Tensor) -> dict[str, Pairing]:
+    def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student = self.student_taps.probe(images)
         return {"": Pairing(student, Outputs(student.logits.log_softmax(1), {}))}
 

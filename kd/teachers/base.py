@@ -31,7 +31,7 @@ class Teacher(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def answers(self) -> Literal["live", "cached"]:
+    def output_source(self) -> Literal["live", "cached"]:
         """How its all_outputs come about, for result.json."""
 
     @property
@@ -67,7 +67,7 @@ class Teacher(nn.Module, ABC):
         return {"": self.outputs(batch)}
 
     @abstractmethod
-    def probe(self, images: Tensor) -> dict[str, Outputs]:
+    def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
         """Answer a small batch [b, C, H, W] live for every pairing, leaving no mark."""
 
     def saw(self, batch: Batch, loader: TensorLoader) -> bool:

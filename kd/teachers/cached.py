@@ -50,7 +50,7 @@ class CachedTeacher(Teacher):
         self._resident: dict[str, Tensor] = {}
 
     @property
-    def answers(self) -> Literal["live", "cached"]:
+    def output_source(self) -> Literal["live", "cached"]:
         return "live" if self._live else "cached"
 
     @property
@@ -69,8 +69,8 @@ class CachedTeacher(Teacher):
     def head(self) -> nn.Module | None:
         return self.teacher.head
 
-    def probe(self, images: Tensor) -> dict[str, Outputs]:
-        return self.teacher.probe(images)
+    def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
+        return self.teacher.example_outputs(images)
 
     def prepare(
         self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]

@@ -64,8 +64,8 @@ class EnsembleTeacher(Teacher):
         return cast(dict[str, Teacher], dict(self._nets.items()))
 
     @property
-    def answers(self) -> Literal["live", "cached"]:
-        kinds = {member.answers for member in self.members.values()}
+    def output_source(self) -> Literal["live", "cached"]:
+        kinds = {member.output_source for member in self.members.values()}
         return "live" if "live" in kinds else "cached"
 
     @property
@@ -127,9 +127,11 @@ class EnsembleTeacher(Teacher):
         taps = {} if self.features is None else all_outputs[self.features].taps
         return Outputs(self.combined(logits, target), taps)
 
-    def probe(self, images: Tensor) -> dict[str, Outputs]:
+    def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
         """As the base class; where there are taps, with the logits that their net's head makes."""
-        all_outputs = {name: member.probe(images)[""] for name, member in self.members.items()}
+        all_outputs = {
+            name: member.example_outputs(images)[""] for name, member in self.members.items()
+        }
         if self.combine == "losses":
             return all_outputs
         if self.features is not None:

@@ -29,7 +29,7 @@ class FrozenTeacher(Teacher):
         self.train(False)
 
     @property
-    def answers(self) -> Literal["live"]:
+    def output_source(self) -> Literal["live"]:
         return "live"
 
     @property
@@ -53,7 +53,7 @@ class FrozenTeacher(Teacher):
         self._forwards += len(batch.input)
         return self.taps.outputs(batch.input)
 
-    def probe(self, images: Tensor) -> dict[str, Outputs]:
+    def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
         return {"": self.taps.probe(images)}
 
     def prepare(

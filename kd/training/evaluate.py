@@ -130,11 +130,11 @@ def _teacher_result(
     cfg: DictConfig, data: ImageDataModule, acquired: AcquiredTeacher | None, parameters: int
 ) -> Result:
     keys = ("teacher/test/acc", "teacher/params", "teacher/source", "teacher/seconds")
-    others = ("teacher/test/acc_per_class", "teacher/answers", "teacher/cache_seconds")
+    others = ("teacher/test/acc_per_class", "teacher/outputs", "teacher/cache_seconds")
     if acquired is None:
         nothing = dict.fromkeys((*keys, "compression", *others))
         # Which of the student's peers or of its own past taught it is the mode's to say.
-        who = "none" if distiller_class(cfg).taught_by == "teacher" else cfg.teacher.name
+        who = "none" if distiller_class(cfg).teacher_kind == "pretrained" else cfg.teacher.name
         return {"teacher": who, **nothing, "teacher_forwards": 0}
     theirs = count_parameters(acquired.teacher)
     values = (acquired.test_acc, theirs, acquired.source, round(acquired.seconds, 3))
@@ -150,7 +150,7 @@ def _teacher_result(
         "teacher/test/acc_per_class": by_class,
         **members,
         "compression": round(theirs / parameters, 3),
-        "teacher/answers": acquired.teacher.answers,
+        "teacher/outputs": acquired.teacher.output_source,
         "teacher/cache_seconds": round(acquired.teacher.seconds, 3),
         "teacher_forwards": acquired.teacher.forwards,
     }

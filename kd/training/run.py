@@ -187,7 +187,7 @@ def _acquire(
     cfg: DictConfig, data: ImageDataModule, objectives: dict[str, Objective], trainer: Trainer
 ) -> AcquiredTeacher | None:
     needed = any(objective.needs_teacher for objective in objectives.values())
-    if not needed or distiller_class(cfg).taught_by != "teacher":
+    if not needed or distiller_class(cfg).teacher_kind != "pretrained":
         return None
     wanted = [tap for objective in objectives.values() for tap in objective.teacher_taps]
     acquire = acquire_ensemble if is_ensemble(cfg) else acquire_teacher
@@ -198,10 +198,10 @@ def _teachers(
     cfg: DictConfig, data: ImageDataModule, acquired: AcquiredTeacher | None
 ) -> dict[str, Any]:
     """Whoever teaches the student, as the mode's class takes it; itself needs no mention."""
-    taught_by = distiller_class(cfg).taught_by
-    if taught_by == "peers":
+    teacher_kind = distiller_class(cfg).teacher_kind
+    if teacher_kind == "peers":
         return {"peers": build_peers(cfg, data)}
-    if taught_by == "teacher" and acquired is not None:
+    if teacher_kind == "pretrained" and acquired is not None:
         return {"teacher": acquired.teacher, "test_logits": acquired.test_logits}
     return {}
 

@@ -13,25 +13,25 @@ from kd.validation.ensemble import taps_problem
 
 def mode_problems(cfg: DictConfig) -> Iterator[str]:
     """Look for a teacher that the mode has no place for, or the other way round."""
-    taught_by = distiller_class(cfg).taught_by
+    teacher_kind = distiller_class(cfg).teacher_kind
     name = cfg.teacher.name
-    if taught_by == "teacher" and name in ("itself", "peers"):
+    if teacher_kind == "pretrained" and name in ("itself", "peers"):
         yield f"teacher={name}: mode={cfg.mode.name} has a teacher of its own; name a model"
-    if taught_by != "teacher" and name != taught_by:
-        whom = "by itself" if taught_by == "itself" else "by the nets of mode.peers"
+    if teacher_kind != "pretrained" and name != teacher_kind:
+        whom = "by itself" if teacher_kind == "itself" else "by the nets of mode.peers"
         yield (
             f"teacher={name}: with mode={cfg.mode.name} the student is taught {whom}; "
             f"leave teacher out, or choose mode=offline"
         )
-    if taught_by == "peers":
+    if teacher_kind == "peers":
         peer_configs(cfg)  # refuses what is no list of models
 
 
 def tap_problems(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
     """Look for what an objective reads, in the student and in who teaches."""
     mode = distiller_class(cfg)
-    if mode.learner_offers is not None:
-        offers = mode.learner_offers
+    if mode.available_student_taps is not None:
+        offers = mode.available_student_taps
         yield from _not_offered(cfg, place, "student", objective.student_taps, offers)
     else:
         yield from _unknown_taps(place, "student", objective.student_taps, cfg.student)
@@ -50,15 +50,17 @@ def _not_offered(
 def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
     """Look for what an objective reads, in who teaches."""
     mode = distiller_class(cfg)
-    if objective.copies_head and mode.taught_by != "teacher":
+    if objective.copies_head and mode.teacher_kind != "pretrained":
         yield f"{place} copies a trained teacher's classifier; mode={cfg.mode.name} has no such net"
-    if mode.offers is not None:
-        yield from _not_offered(cfg, place, "teacher", objective.teacher_taps, mode.offers)
-    elif mode.taught_by == "peers":
+    if mode.available_teacher_taps is not None:
+        yield from _not_offered(
+            cfg, place, "teacher", objective.teacher_taps, mode.available_teacher_taps
+        )
+    elif mode.teacher_kind == "peers":
         both = dict.fromkeys((*objective.student_taps, *objective.teacher_taps))
         for peer in (cfg.student, *peer_configs(cfg)):
             yield from _unknown_taps(place, "mode.peers", tuple(both), peer)
-    elif mode.taught_by == "itself":
+    elif mode.teacher_kind == "itself":
         yield from _unknown_taps(place, "student", objective.teacher_taps, cfg.student)
     elif is_ensemble(cfg):
         yield from taps_problem(cfg, place, objective.teacher_taps)

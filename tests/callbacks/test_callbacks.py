@@ -73,7 +73,7 @@ def test_of_equal_scores_the_later_is_kept(scores, best, tmp_path):
 class Nets(Teacher):
     """A teacher of one net, which a test may spoil."""
 
-    answers, forwards, seconds, head = "live", 0, 0.0, None
+    output_source, forwards, seconds, head = "live", 0, 0.0, None
 
     def __init__(self):
         super().__init__()
@@ -86,7 +86,7 @@ class Nets(Teacher):
         return [self.net]
 
     def outputs(self, batch): ...
-    def probe(self, images): ...
+    def example_outputs(self, images): ...
     def prepare(self, loader, index, report): ...
 
 

@@ -118,7 +118,7 @@ def test_no_net_is_moved_by_another_ones_loss(kind, batch):
 def test_three_nets_teach_each_other_by_halves(batch):
     nets = [linear_net(seed) for seed in (1, 2, 3)]
     distiller = make(OnlineDistiller, nets, weights={"hard": 0.3, "soft": 0.7}, temperature=2.0)
-    pairings = distiller.pairings(batch, taught=True)
+    pairings = distiller.pairings(batch, with_teacher=True)
     names = ("student", "peer1", "peer2")
     assert set(pairings) == {f"{a}_by_{b}" for a in names for b in names if a != b}
     assert {pairing.weight for pairing in pairings.values()} == {0.5}
@@ -307,9 +307,9 @@ def test_branches_share_the_trunk_and_nothing_else():
     plain_net.load_state_dict(saved["branch1"])
     images = torch.randn(4, 1, 8, 8)
     torch.testing.assert_close(plain_net(images), nets[1][3:](nets[0][:3](images)))
-    torch.testing.assert_close(distiller.eval().answers(images)["branch1"], plain_net(images))
-    assert distiller.count("branch1") == sum(p.numel() for p in plain_net.parameters())
-    assert distiller.count("ensemble") == sum(p.numel() for p in distiller.parameters())
+    torch.testing.assert_close(distiller.eval().predict_all(images)["branch1"], plain_net(images))
+    assert distiller.parameter_count("branch1") == sum(p.numel() for p in plain_net.parameters())
+    assert distiller.parameter_count("ensemble") == sum(p.numel() for p in distiller.parameters())
 
 
 def test_branches_are_of_the_students_kind():

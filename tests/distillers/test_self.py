@@ -68,7 +68,7 @@ def batch():
     return make_batch(torch.randint(0, 3, (6,)))._replace(input=torch.randn(6, 1, 8, 8))
 
 
-def answer(distiller, images):
+def training_logits(distiller, images):
     """What the student says in training mode, leaving batch norm alone."""
     with torch.no_grad():
         return distiller.student(images)
@@ -91,7 +91,7 @@ def test_the_past_is_the_last_epochs_answer_by_index():
         distiller.turn_to(epoch)
         said = expected.clone()
         for batch in epoch_of(order, images):
-            (pairing,) = distiller.pairings(batch, taught=True).values()
+            (pairing,) = distiller.pairings(batch, with_teacher=True).values()
             taught = pairing.teacher.logits.softmax(1)
             torch.testing.assert_close(taught, expected[batch.index], rtol=1e-6, atol=1e-7)
             assert not pairing.teacher.logits.requires_grad
@@ -105,7 +105,7 @@ def test_the_past_is_the_last_epochs_answer_by_index():
 
 def test_answers_are_kept_while_nobody_is_taught(batch):
     distiller = make(PSKDDistiller)
-    (pairing,) = distiller.pairings(batch, taught=False).values()
+    (pairing,) = distiller.pairings(batch, with_teacher=False).values()
     assert pairing.teacher is None
     distiller.turn_to(1)
     now = pairing.student.logits.softmax(1)
@@ -115,7 +115,7 @@ def test_answers_are_kept_while_nobody_is_taught(batch):
 def test_past_answers_are_in_the_checkpoint(batch):
     distiller, other = make(PSKDDistiller), make(PSKDDistiller)
     distiller.turn_to(4)
-    distiller.pairings(batch, taught=True)
+    distiller.pairings(batch, with_teacher=True)
     checkpoint = {"state_dict": distiller.state_dict()}
     distiller.on_save_checkpoint(checkpoint)
     other.on_load_checkpoint(checkpoint)
@@ -182,16 +182,18 @@ def pairs(loader):
 
 def test_the_teacher_is_the_nets_answer_to_the_partners(loader):
     distiller, batch = pairs(loader)
-    (pairing,) = distiller.pairings(batch, taught=True).values()
+    (pairing,) = distiller.pairings(batch, with_teacher=True).values()
     partner = SameClass(loader.sampler.rows, loader.targets).draw(0, 0, batch.index)
     pixels = loader.images[partner].double().numpy() / 255
     shown = loader.images[loader.sampler.rows].double().numpy() / 255
     images = torch.tensor((pixels - shown.mean()) / shown.std(), dtype=torch.float32)
-    theirs = answer(distiller, images)
+    theirs = training_logits(distiller, images)
     torch.testing.assert_close(pairing.teacher.logits, theirs, rtol=1e-3, atol=1e-3)
     assert (loader.targets[partner] == batch.target).all()
-    torch.testing.assert_close(pairing.student.logits.detach(), answer(distiller, batch.input))
-    (pairing,) = distiller.pairings(batch, taught=False).values()
+    torch.testing.assert_close(
+        pairing.student.logits.detach(), training_logits(distiller, batch.input)
+    )
+    (pairing,) = distiller.pairings(batch, with_teacher=False).values()
     assert pairing.teacher is None
 
 
@@ -199,7 +201,7 @@ def test_the_teacher_is_the_nets_answer_to_the_partners(loader):
 def test_gradients_come_from_the_first_of_a_pair_alone(loader, precision):
     distiller, batch = pairs(loader)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
-        (pairing,) = distiller.pairings(batch, taught=True).values()
+        (pairing,) = distiller.pairings(batch, with_teacher=True).values()
         theirs = pairing.teacher.logits
         assert not theirs.requires_grad
         terms = distiller.objectives["soft"](pairing.student, pairing.teacher, batch)
@@ -241,7 +243,7 @@ def test_the_average_teaches_and_gets_no_gradient(batch):
         distiller.average.net.fc.bias.add_(torch.tensor([0.0, 3.0, 0.0]))
     distiller.train()
     assert not distiller.average.net.training
-    (pairing,) = distiller.pairings(batch, taught=True).values()
+    (pairing,) = distiller.pairings(batch, with_teacher=True).values()
     torch.testing.assert_close(pairing.teacher.logits, distiller.average.net(batch.input))
     distiller.training_step(batch, 0)["loss"].backward()
     assert all(p.grad is not None for p in distiller.student.parameters())
@@ -281,7 +283,7 @@ def exits_of(distiller, images):
     with torch.no_grad():
         maps = distiller.student.stage1(images)
         early = distiller.exits["exit1"](maps).logits
-    return early.numpy(), answer(distiller, images).numpy()
+    return early.numpy(), training_logits(distiller, images).numpy()
 
 
 def test_the_loss_of_exits_by_hand(batch):
@@ -299,7 +301,7 @@ def test_the_loss_of_exits_by_hand(batch):
 
 def test_exits_teach_the_trunk_and_not_their_teacher(batch):
     distiller = make(BYOTDistiller, {"hard": 0.5, "soft": 0.5})
-    pairings = distiller.pairings(batch, taught=True)
+    pairings = distiller.pairings(batch, with_teacher=True)
     student, teacher = pairings["exit1"][:2]
     distiller.objectives["exit1/soft"](student, teacher, batch).backward()
     net = distiller.student
@@ -313,7 +315,7 @@ def test_exits_teach_the_trunk_and_not_their_teacher(batch):
 def test_exits_match_the_deepest_embedding(batch):
     hint = Hint("embedding", "embedding")
     distiller = make(BYOTDistiller, objectives={"hard": CrossEntropy(), "hint": hint})
-    early = distiller.pairings(batch, taught=True)["exit1"]
+    early = distiller.pairings(batch, with_teacher=True)["exit1"]
     assert early.student.taps["embedding"].shape == early.teacher.taps["embedding"].shape == (6, 5)
     assert not early.teacher.taps["embedding"].requires_grad
     trained = {name for name, p in distiller.named_parameters() if p.requires_grad}

@@ -166,7 +166,7 @@ def test_function_matching_shows_both_nets_the_same(output, tmp_path):
     options = ("experiment=function_matching", "trainer.max_epochs=2", WATCH)
     cfg = configured(tmp_path, output, *options)
     result = run(cfg, tmp_path)
-    assert result["teacher/answers"] == "live"
+    assert result["teacher/outputs"] == "live"
     assert Watch.terms == [{"soft"}] * 4
     teacher, student = Watch.inputs["teacher"], Watch.inputs["student"][:4]
     assert len(teacher) == 4

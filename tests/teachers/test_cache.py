@@ -229,7 +229,7 @@ def test_a_full_disk_leaves_the_teacher_answering_live(data, tmp_path, monkeypat
     assert torch.equal(
         teacher.outputs(batch).logits, FrozenTeacher(make_net(), PLACES, []).outputs(batch).logits
     )
-    assert teacher.answers == "live"
+    assert teacher.output_source == "live"
 
 
 # Rows

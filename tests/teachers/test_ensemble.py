@@ -140,7 +140,7 @@ def test_an_ensemble_hands_out_one_members_taps_and_head():
     blind = EnsembleTeacher(members, combine="logits")
     torch.testing.assert_close(blind.outputs(batch).logits, torch.tensor([[1.0, 0.0, 1.5]] * 2))
     assert (blind.outputs(batch).taps, blind.head) == ({}, None)
-    assert (blind.answers, blind.forwards, blind.seconds) == ("live", 8, 0.0)
+    assert (blind.output_source, blind.forwards, blind.seconds) == ("live", 8, 0.0)
     seeing = EnsembleTeacher(members, weighting="fixed", weights=[3, 1], features="b")
     outputs = seeing.pairing_outputs(batch)[""]
     mixture = 0.75 * softmax(np.array([0.0, 1, 3])) + 0.25 * softmax(np.array([2.0, -1, 0]))
@@ -148,7 +148,7 @@ def test_an_ensemble_hands_out_one_members_taps_and_head():
     assert outputs.taps["stage1"].shape == (2, 64)
     assert seeing.head is members["b"].net[1]
     # What adapters are built on is one net: its head makes the logits that stand beside its taps.
-    probed = seeing.probe(batch.input)[""]
+    probed = seeing.example_outputs(batch.input)[""]
     torch.testing.assert_close(seeing.head(probed.taps["stage1"]), probed.logits)
     assert not list(seeing.state_dict())
 
@@ -159,7 +159,7 @@ def test_losses_are_a_lesson_for_each_member():
     assert teacher.pairing_weights == {"a": 0.25, "b": 0.75}
     all_outputs = teacher.pairing_outputs(make_batch(torch.tensor([0])))
     assert all_outputs["b"].logits.tolist() == [[2.0, -1.0, 0.0]]
-    assert set(teacher.probe(torch.zeros(1, 1, 8, 8))) == {"a", "b"}
+    assert set(teacher.example_outputs(torch.zeros(1, 1, 8, 8))) == {"a", "b"}
 
 
 def test_labels_of_test_images_do_not_count(logits):
@@ -283,7 +283,7 @@ def test_another_combination_costs_no_pass_of_a_net(output, tmp_path):
     assert set(forwards.values()) == {0}
     assert (result["teacher"], result["teacher/members"]) == ("ensemble", ["resnet8", "lightnn"])
     assert result["teacher/source"] == "reused, reused"
-    assert result["teacher/answers"] == "cached"
+    assert result["teacher/outputs"] == "cached"
     # All the weight on the second member: the two together are that one.
     assert accuracies["fixed"] == result["teacher/members/test/acc"][1]
     assert len(list((output / "teachers").glob("[!.]*"))) == 2
@@ -295,7 +295,7 @@ def test_features_are_those_of_the_named_member(method, output, tmp_path):
     overrides = (f"method={method}", "teacher.features=resnet8", "teacher.cache.mode=off")
     result = run(configured(tmp_path, output, *overrides), tmp_path)
     assert result["status"] == "completed"
-    assert result["teacher/answers"] == "live"
+    assert result["teacher/outputs"] == "live"
     sizes = []
     for name, cfg in member_configs(configured(tmp_path, output, *overrides)).items():
         key = teacher_key(cfg, build_data(cfg))

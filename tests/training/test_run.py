@@ -141,7 +141,7 @@ def test_cached_and_live_losses_agree(method, dtype, relative, output, tmp_path)
         options = (f"method={method}", f"teacher.cache.mode={mode}", f"teacher.cache.dtype={dtype}")
         watch = "+callbacks.losses={_target_: test_run.Losses}"
         result = run(configured(tmp_path / mode, output, *options, watch), tmp_path / mode)
-        assert result["teacher/answers"] == ("live" if mode == "off" else "cached")
+        assert result["teacher/outputs"] == ("live" if mode == "off" else "cached")
         losses[mode] = list(Losses.seen)
     assert len(losses["off"]) == 30
     assert losses["refresh"] == losses["on"]
