@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from kd.config.command import command
 from kd.config.identity import config_hash
 from kd.errors import UserError
+from kd.io.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +29,17 @@ def main(cfg: DictConfig) -> float:
     folder = Path(cfg.paths.run)
     if (done := finished(cfg, folder)) is not None:
         log.info("%s holds this run, finished: nothing to do", folder)
-        if cfg.figures and not (folder / "figures").exists():
+        if cfg.figures and not RunFolder(folder).figures.exists():
             log.warning("figures are drawn as a run ends: give it a folder of its own for them")
         return float(done["val/acc"])
     from lightning.pytorch.utilities import rank_zero_only
 
-    from kd.io.run_folder import LAST
     from kd.training.run import run
 
     try:
         result = run(cfg, folder, hydra=cast(DictConfig, HydraConfig.get()))
     except SystemExit:
-        if (folder / "checkpoints" / LAST).exists():
+        if RunFolder(folder).last.exists():
             log.warning("interrupted; go on with: python -m kd.train resume=%s", folder)
         raise
     rank_zero_only(print_summary)(result)

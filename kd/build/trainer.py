@@ -47,7 +47,7 @@ def build_trainer(
     if cfg.keep_epochs:
         callbacks.append(SaveEpochWeights(folder))
     every, identity = cfg.checkpoint.every_minutes, config_hash(cfg)
-    checkpoints = Checkpoints(folder / "checkpoints", every, identity)
+    checkpoints = Checkpoints(folder, every, identity)
     strict = {"deterministic": True} if cfg.deterministic == "strict" else {}
     if strict:  # cuBLAS reads it when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,7 +20,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from kd.callbacks.csv_logger import ResumableCSVLogger
 from kd.io.atomic import UNFINISHED, link_atomic, write_atomic
 from kd.io.random_state import random_state, set_random_state
-from kd.io.run_folder import BEST, LAST
+from kd.io.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +52,13 @@ class Checkpoints(Checkpoint):
     Several devices write after epochs only, and leave signals to Lightning.
 
     Args:
-        folder: where the files go.
+        folder: the run's.
         every_minutes: between two states within an epoch.
         identity: what the run was told; a run that is told otherwise does not go on from here.
     """
 
     def __init__(self, folder: Path, every_minutes: float = 5.0, identity: str = "") -> None:
-        self.folder, self.every_minutes, self.identity = folder, every_minutes, identity
+        self.files, self.every_minutes, self.identity = RunFolder(folder), every_minutes, identity
         self.best_score: float | None = None
         self.best_epoch = 0
         self._spent = 0.0  # seconds of training before this process
@@ -76,7 +77,10 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = self._saved = time.monotonic()
         if trainer.is_global_zero:
-            for left in (*self.folder.glob(UNFINISHED), *self.folder.parent.glob(UNFINISHED)):
+            unfinished = (
+                folder.glob(UNFINISHED) for folder in (self.files.checkpoints, self.files.root)
+            )
+            for left in chain(*unfinished):
                 left.unlink(missing_ok=True)  # of a process that was killed
         if self._random is not None:
             set_random_state(self._random)
@@ -102,7 +106,7 @@ class Checkpoints(Checkpoint):
             return  # gradients are no part of a state
         late = time.monotonic() - self._saved > 60 * self.every_minutes
         if late or self._asked is not None:
-            self._save(trainer, LAST)
+            self._save(trainer, self.files.last)
             self._stop_if_asked()
 
     def on_teacher_progress(self, done: int, wanted: int) -> None:
@@ -118,15 +122,15 @@ class Checkpoints(Checkpoint):
         best = score is not None and (self.best_score is None or score >= self.best_score)
         if best:
             self.best_score, self.best_epoch = score, trainer.current_epoch + 1
-        self._save(trainer, BEST if best else LAST)
+        self._save(trainer, self.files.best if best else self.files.last)
         if best and trainer.is_global_zero:
-            link_atomic(self.folder / BEST, self.folder / LAST)
+            link_atomic(self.files.best, self.files.last)
         self._stop_if_asked()
 
-    def _save(self, trainer: Trainer, name: str) -> None:
+    def _save(self, trainer: Trainer, file: Path) -> None:
         for logger in trainer.loggers:
             logger.save()  # what was logged up to here is not logged again
-        trainer.save_checkpoint(self.folder / name)
+        trainer.save_checkpoint(file)
         self._saved = time.monotonic()
 
     def _stop_if_asked(self) -> None:

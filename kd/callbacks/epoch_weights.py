@@ -7,7 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from kd.distillers.base import Distiller
 from kd.io.atomic import write_atomic
-from kd.io.run_folder import epoch_file
+from kd.io.run_folder import RunFolder
 from kd.io.tensors import safetensors_bytes
 
 
@@ -24,6 +24,6 @@ class SaveEpochWeights(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        file = epoch_file(self.folder, trainer.current_epoch + 1)
+        file = RunFolder(self.folder).epoch(trainer.current_epoch + 1)
         net = cast(Distiller, pl_module).deployed()
         write_atomic(file, safetensors_bytes(net.state_dict()))

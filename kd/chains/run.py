@@ -13,9 +13,10 @@ from kd.chains.plan import ChainStage, plan
 from kd.config.identity import hashed_part
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
+from kd.io.checksums import write_json
 from kd.io.locks import clear, exclusive_folder
-from kd.io.result_file import read_result, write_result
-from kd.io.run_folder import CONFIG, LAST, WEIGHTS
+from kd.io.result_file import read_result
+from kd.io.run_folder import RunFolder
 from kd.training.evaluate import Result
 from kd.training.run import run
 
@@ -48,7 +49,7 @@ def run_chain(overrides: Sequence[str], folder: Path) -> Result:
             _train_missing(stages)
         finally:
             chain = _summary(stages)
-            write_result(folder, chain, CHAIN)
+            write_json(folder / CHAIN, chain)
     return chain
 
 
@@ -60,7 +61,7 @@ def _train_missing(stages: Sequence[ChainStage]) -> None:
             log.info("%s is finished", stage)
         else:
             _train(stage, basis, go_on=stands)
-        basis = hashlib.sha256((stage.folder / WEIGHTS).read_bytes()).hexdigest().encode()
+        basis = hashlib.sha256(RunFolder(stage.folder).weights.read_bytes()).hexdigest().encode()
 
 
 def _basis(stage: ChainStage) -> bytes | None:
@@ -71,13 +72,13 @@ def _basis(stage: ChainStage) -> bytes | None:
 
 def _refuse_other(stages: Sequence[ChainStage], folder: Path) -> None:
     """Refuse a folder in which another chain, or this one otherwise configured, has run."""
-    found = {path.parent.parent for path in folder.glob(f"*_*/{CONFIG}")}
+    found = {path for path in folder.glob("*_*") if RunFolder(path).config.exists()}
     strange = sorted(path.name for path in found - {stage.folder for stage in stages})
     if strange:
         raise UserError(f"{folder} holds stages of another chain: {', '.join(strange)}; {_ADVICE}")
     for stage in stages:
         if stage.folder in found:
-            saved = _saved(stage.folder / CONFIG)
+            saved = _saved(RunFolder(stage.folder).config)
             then, now = (dict(_flat(hashed_part(cfg))) for cfg in (saved, stage.cfg))
             if then != now:
                 changes = _changes(then, now)
@@ -115,7 +116,7 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _finished(stage: ChainStage) -> bool:
-    return _result(stage).get("status") == "completed" and (stage.folder / WEIGHTS).is_file()
+    return _result(stage).get("status") == "completed" and RunFolder(stage.folder).weights.is_file()
 
 
 def _result(stage: ChainStage) -> Result:
@@ -124,7 +125,7 @@ def _result(stage: ChainStage) -> Result:
 
 def _train(stage: ChainStage, basis: bytes, go_on: bool) -> None:
     """Run a stage, from its last checkpoint if it has one and may go on from it."""
-    if go_on and (stage.folder / "checkpoints" / LAST).is_file():
+    if go_on and RunFolder(stage.folder).last.is_file():
         log.info("%s goes on from its last checkpoint", stage)
         stage.cfg.resume = str(stage.folder)
     else:

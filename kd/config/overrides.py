@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from kd.config.record import recorded_command
-from kd.io.run_folder import OVERRIDES
+from kd.io.run_folder import RunFolder
 
 # What a key of several settings means when it is given a single value.
 _SHORT = {"teacher.cache": "teacher.cache.mode"}
@@ -40,7 +40,7 @@ def continued(arguments: Sequence[str]) -> list[str]:
     if folder is None or not folder.is_dir():
         return [*arguments]  # a checkpoint, or a mistake that the run reports
     told = [override for override in given if override not in named]
-    if told and not (folder / OVERRIDES).is_file():
+    if told and not RunFolder(folder).overrides.is_file():
         return [*arguments]
     places, known = _parted(recorded_command(folder))
     # Told otherwise, it is another run, which goes on from that state because the user says so.

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
-from kd.io.run_folder import _HYDRA, CONFIG, OVERRIDES
+from kd.io.run_folder import RunFolder
 
 
 def write_record(folder: Path, cfg: DictConfig, hydra: DictConfig | None = None) -> None:
@@ -25,11 +25,15 @@ def write_record(folder: Path, cfg: DictConfig, hydra: DictConfig | None = None)
         cfg: the run's config.
         hydra: Hydra's part; None for a run that is part of another.
     """
-    files: dict[Path, Any] = {CONFIG: cfg}
+    run = RunFolder(folder)
+    files: dict[Path, Any] = {run.config: cfg}
     if hydra is not None:
-        files |= {OVERRIDES: hydra.overrides.task, _HYDRA: OmegaConf.create({"hydra": hydra})}
-    for name, content in files.items():
-        write_atomic(folder / name, OmegaConf.to_yaml(content).encode())
+        files |= {
+            run.overrides: hydra.overrides.task,
+            run.hydra: OmegaConf.create({"hydra": hydra}),
+        }
+    for file, content in files.items():
+        write_atomic(file, OmegaConf.to_yaml(content).encode())
 
 
 def recorded_command(folder: Path) -> list[str]:
@@ -38,13 +42,15 @@ def recorded_command(folder: Path) -> list[str]:
     Raises:
         UserError: there is no record, or it is damaged.
     """
-    file = folder / OVERRIDES
+    file = RunFolder(folder).overrides
     if not file.is_file():
-        raise UserError(f"resume={folder}: it holds no {OVERRIDES}, so say how it was begun")
+        raise UserError(
+            f"resume={folder}: it holds no {file.relative_to(folder)}, so say how it was begun"
+        )
     overrides = _read(file)
     if not isinstance(overrides, list) or not all(map(_is_override, overrides)):
         raise UserError(f"{file} is damaged: it should be a list of key=value")
-    return [*_places(folder / _HYDRA), *overrides]
+    return [*_places(RunFolder(folder).hydra), *overrides]
 
 
 def _is_override(line: Any) -> bool:

@@ -10,10 +10,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kd.errors import UserError
+from kd.io.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-_NAME = ".lock"
+
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # what file systems without them say
 
 
@@ -50,7 +51,7 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
         UserError: another process is at work there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = _lock(folder / _NAME)
+    lock = _lock(RunFolder(folder).lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -77,7 +78,7 @@ def clear(folder: Path) -> None:
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif path.name != _NAME:
+            elif path != RunFolder(folder).lock:
                 path.unlink()
 
 

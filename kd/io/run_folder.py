@@ -1,29 +1,98 @@
-"""Names of the files in a run folder."""
+"""Paths of the files in a run's folder."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-LAST, BEST = "last.ckpt", "best.ckpt"
 
+@dataclass(frozen=True)
+class RunFolder:
+    """Names every file that a run writes; no other module spells these names out.
 
-# As Hydra names them
-_FOLDER = Path(".hydra")
+    The properties build paths only: they neither create nor read anything.
 
+    Args:
+        root: the run's folder, `paths.run` of its config.
 
-CONFIG, OVERRIDES = _FOLDER / "config.yaml", _FOLDER / "overrides.yaml"
+    Example:
+        >>> folder = RunFolder(Path("outputs/runs/a"))
+        >>> folder.last.as_posix()
+        'outputs/runs/a/checkpoints/last.ckpt'
+        >>> folder.epoch(3).name
+        'epoch_0003.safetensors'
+    """
 
+    root: Path
 
-_HYDRA = _FOLDER / "hydra.yaml"
+    @property
+    def config(self) -> Path:
+        """The composed config, unresolved; Hydra's name for it."""
+        return self.root / ".hydra" / "config.yaml"
 
+    @property
+    def overrides(self) -> Path:
+        """The overrides of the command line; Hydra's name for them."""
+        return self.root / ".hydra" / "overrides.yaml"
 
-RESULT = "result.json"
+    @property
+    def hydra(self) -> Path:
+        """Hydra's own part of the config."""
+        return self.root / ".hydra" / "hydra.yaml"
 
+    @property
+    def result(self) -> Path:
+        """Figures and status of the run, see `kd.io.result_file`."""
+        return self.root / "result.json"
 
-WEIGHTS = "student.safetensors"
+    @property
+    def weights(self) -> Path:
+        """The student's state dict, of the epoch that validation selected."""
+        return self.weights_of("student")
 
+    def weights_of(self, net: str) -> Path:
+        """The state dict of `student`, or of a net trained beside it."""
+        return self.root / f"{net}.safetensors"
 
-EPOCHS = "epochs"
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of Lightning checkpoints: `last` and `best`."""
+        return self.root / "checkpoints"
 
+    @property
+    def last(self) -> Path:
+        """The most recent checkpoint, from which the run resumes."""
+        return self.checkpoints / "last.ckpt"
 
-def epoch_file(folder: Path, epoch: int) -> Path:
-    """Where a run that keeps them has its weights after `epoch`, which counts from 1."""
-    return folder / EPOCHS / f"epoch_{epoch:04d}.safetensors"
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the epoch that validation selected."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def epochs(self) -> Path:
+        """The folder of the student's weights after every epoch, with `keep_epochs=true`."""
+        return self.root / "epochs"
+
+    def epoch(self, number: int) -> Path:
+        """The student's weights after epoch `number`, which counts from 1."""
+        return self.epochs / f"epoch_{number:04d}.safetensors"
+
+    def saved_epochs(self) -> list[int]:
+        """The numbers of the epochs whose weights exist, in ascending order."""
+        return sorted(
+            int(path.stem.split("_")[1]) for path in self.epochs.glob("epoch_*.safetensors")
+        )
+
+    @property
+    def metrics(self) -> Path:
+        """The curves of training, written by the CSV logger (`conf/logger/csv.yaml`)."""
+        return self.root / "csv" / "metrics.csv"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures, with `figures=true`."""
+        return self.root / "figures"
+
+    @property
+    def lock(self) -> Path:
+        """The lock of the process that writes to the folder."""
+        return self.root / ".lock"

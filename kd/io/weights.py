@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.io.run_folder import EPOCHS, WEIGHTS, epoch_file
+from kd.io.run_folder import RunFolder
 from kd.io.tensors import is_intact
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
@@ -35,9 +35,9 @@ def load_weights(net: nn.Module, path: Path) -> None:
         UserError: a missing, unreadable or unsafe file; keys or shapes that do not fit.
     """
     _check_exists(path)
-    file = path / WEIGHTS if path.is_dir() else path
+    file = RunFolder(path).weights if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"the folder {path} has no {WEIGHTS}; name a finished run or a file")
+        raise UserError(f"the folder {path} has no {file.name}; name a finished run or a file")
     weights = _without_prefixes(_tensors(read_file(file), file), net.state_dict())
     problems = _misfits(net, weights)
     if problems:
@@ -52,12 +52,12 @@ def kept_epoch(folder: Path, epoch: int) -> Path:
         UserError: the run kept none, or not these; says what there is.
     """
     _check_exists(folder)
-    file = epoch_file(folder, epoch)
+    file = RunFolder(folder).epoch(epoch)
     if file.is_file():
         return file
-    kept = sorted(int(path.stem.split("_")[1]) for path in file.parent.glob("epoch_*.safetensors"))
+    kept = RunFolder(folder).saved_epochs()
     there = f"it has {kept[0]} … {kept[-1]}" if kept else "a run keeps them with keep_epochs=true"
-    raise UserError(f"teacher.epoch={epoch}: {folder} has no {EPOCHS}/{file.name}; {there}")
+    raise UserError(f"teacher.epoch={epoch}: {folder} has no {file.relative_to(folder)}; {there}")
 
 
 def _check_exists(path: Path) -> None:
@@ -159,7 +159,7 @@ def _hints(net: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
 def _trained_as(path: Path) -> str:
     """Name the net that a run folder holds, if it says so."""
     try:
-        result = json.loads((path / "result.json").read_text())
+        result = json.loads(RunFolder(path).result.read_text())
         return f"; the folder holds a student={result['student']} trained on {result['data']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

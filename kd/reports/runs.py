@@ -12,10 +12,10 @@ import yaml
 
 from kd.errors import UserError, nearest
 from kd.io.checksums import is_intact
-from kd.io.run_folder import CONFIG, OVERRIDES
+from kd.io.run_folder import RunFolder
 from kd.reports.settings import LOADER, ROLES, Settings, read_settings
 
-RESULT = "result.json"
+RESULT = RunFolder(Path()).result.name
 _TRIALS = ("untested", "pruned")
 _STATES = ("completed", "failed", *_TRIALS)
 # Never searched: checkpoints and caches hold no runs, and a teacher's own run is no job.
@@ -94,7 +94,7 @@ def _must_exist(folder: Path) -> None:
 
 def _run_folders(root: Path, found: Found) -> Iterator[tuple[Path, bool]]:
     for place, folders, files in os.walk(root):
-        if RESULT in files or ".hydra" in folders:
+        if RESULT in files or RunFolder(Path(place)).config.parent.is_dir():
             yield Path(place), RESULT in files
         if "teachers" in folders:
             found.teachers += len(list(Path(place, "teachers").glob(f"[!.]*/{RESULT}")))
@@ -102,7 +102,7 @@ def _run_folders(root: Path, found: Found) -> Iterator[tuple[Path, bool]]:
 
 
 def _read(folder: Path) -> Run | Unfinished:
-    path = folder / RESULT
+    path = RunFolder(folder).result
     try:
         result = json.loads(path.read_text())
         if problem := _problem(result):
@@ -136,14 +136,14 @@ def _problem(result: Any) -> str | None:
 def _settings(folder: Path, result: dict[str, Any]) -> Settings:
     """The run's settings; its roles alone where it kept no config."""
     roles = {role: str(result[role]) for role in ROLES}
-    path = folder / CONFIG
+    path = RunFolder(folder).config
     if not path.is_file():
         return roles
     return roles | read_settings(path.read_text(), roles["teacher"] == "none")
 
 
 def _overrides(folder: Path) -> tuple[str, ...]:
-    path = folder / OVERRIDES
+    path = RunFolder(folder).overrides
     try:
         found = yaml.load(path.read_text(), Loader=LOADER) if path.is_file() else []
     except yaml.YAMLError as error:

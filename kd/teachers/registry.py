@@ -7,7 +7,7 @@ from pathlib import Path
 from kd.errors import OutOfMemoryError, UserError
 from kd.io.locks import locked
 from kd.io.result_file import read_result
-from kd.io.run_folder import WEIGHTS
+from kd.io.run_folder import RunFolder
 
 
 class Registry:
@@ -57,4 +57,4 @@ class Registry:
 
 def _finished(folder: Path) -> bool:
     result = read_result(folder) or {}
-    return result.get("status") == "completed" and (folder / WEIGHTS).is_file()
+    return result.get("status") == "completed" and RunFolder(folder).weights.is_file()

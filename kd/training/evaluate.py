@@ -16,7 +16,7 @@ from kd.config.compose import plain
 from kd.data.datamodule import ImageDataModule
 from kd.distillers.base import Distiller
 from kd.io.atomic import write_atomic
-from kd.io.run_folder import BEST, WEIGHTS
+from kd.io.run_folder import RunFolder
 from kd.io.tensors import safetensors_bytes
 from kd.io.weights import read_file
 from kd.metrics import class_accuracies, confusion_matrix
@@ -54,13 +54,13 @@ def finish(cfg: DictConfig, folder: Path, ready: Ready, test: bool) -> Result:
         "images_per_second": round(trainer.global_step * data.batch_size / seconds, 1),
     }
     if test and cfg.figures:
-        rank_zero_only(_draw)(folder / "figures", plain(cfg.figures), ready)
+        rank_zero_only(_draw)(RunFolder(folder).figures, plain(cfg.figures), ready)
     return result | _teacher_result(cfg, data, acquired, parameters)
 
 
 def _save_weights(distiller: Distiller, folder: Path) -> None:
     for name, weights in distiller.weights().items():
-        write_atomic((folder / WEIGHTS).with_stem(name), safetensors_bytes(weights))
+        write_atomic(RunFolder(folder).weights_of(name), safetensors_bytes(weights))
 
 
 def _draw(folder: Path, figures: bool | list[int], ready: Ready) -> None:
@@ -94,7 +94,7 @@ def _selected(trainer: Trainer) -> Selected:
     kept = _kept(trainer)
     if kept.best_score is None:
         return Selected(trainer.callback_metrics["val/acc"].item(), trainer.current_epoch)
-    weights = read_file(kept.folder / BEST)["state_dict"]
+    weights = read_file(kept.files.best)["state_dict"]
     return Selected(kept.best_score, kept.best_epoch, weights)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from kd.callbacks.checkpoint import _IDENTITY, _OPTIMIZER
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
-from kd.io.run_folder import BEST, LAST
+from kd.io.run_folder import RunFolder
 from kd.io.weights import read_file
 
 # What a state of a run has; Lightning's and ours
@@ -15,12 +15,12 @@ _PARTS = (
 )
 
 
-def begin_from(state: Path, folder: Path, optimizer: str) -> None:
+def begin_from(state: Path, folder: RunFolder, optimizer: str) -> None:
     """Make ready to go on from a state, with the best epoch up to then beside it.
 
     Args:
         state: the file.
-        folder: where the run keeps its own states.
+        folder: the run's.
         optimizer: the name of the class of its optimizer, as configured.
 
     Raises:
@@ -37,25 +37,25 @@ def begin_from(state: Path, folder: Path, optimizer: str) -> None:
         )
     if content["callbacks"]["Checkpoints"]["best_score"] is None:
         return
-    best = state.parent / BEST
+    best = state.with_name(folder.best.name)
     if not best.is_file():
         raise UserError(f"resume={state}: {best}, with the best epoch up to then, is missing")
-    if best.parent.resolve() != folder.resolve():
+    if best.resolve() != folder.best.resolve():
         read_file(best)  # a damaged one is named here, and not copied
-        write_atomic(folder / BEST, best.read_bytes())
+        write_atomic(folder.best, best.read_bytes())
 
 
-def find_own(folder: Path, identity: str) -> Path | None:
+def find_own(folder: RunFolder, identity: str) -> Path | None:
     """The state that this very run left in its folder when it was interrupted, if it left one.
 
     Raises:
         UserError: it is damaged.
     """
-    path = folder / LAST
+    path = folder.last
     if not path.is_file():
         return None
     try:
         found = read_file(path)
     except UserError as error:
-        raise UserError(f"{error}; delete {folder} to begin anew") from error
+        raise UserError(f"{error}; delete {folder.checkpoints} to begin anew") from error
     return path if isinstance(found, dict) and found.get(_IDENTITY) == identity else None

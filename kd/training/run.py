@@ -30,7 +30,7 @@ from kd.errors import UserError
 from kd.io.locks import exclusive_folder
 from kd.io.provenance import git_commit, library_versions
 from kd.io.result_file import read_result, write_result
-from kd.io.run_folder import CONFIG, LAST
+from kd.io.run_folder import RunFolder
 from kd.io.weights import load_weights
 from kd.objectives.base import Objective
 from kd.training.ensemble import acquire_ensemble
@@ -109,7 +109,7 @@ def _run(
         resume = _resume_point(cfg, folder)
         result |= {"seed": cfg.seed, "config_hash": config_hash(cfg), "git_commit": git_commit()}
         result |= {"threads": torch.get_num_threads()}
-        if not (folder / CONFIG).is_file():
+        if not RunFolder(folder).config.is_file():
             rank_zero_only(write_record)(folder, cfg, hydra)
         ready = _prepare(cfg, folder, data, callbacks)
         begun = True
@@ -235,21 +235,21 @@ def _refuse_several_devices(
 
 def _resume_point(cfg: DictConfig, folder: Path) -> Path | None:
     """The state to go on from: what this run left when it was interrupted, or one that is named."""
-    states = folder / "checkpoints"
-    file = find_own(states, config_hash(cfg))
+    own = RunFolder(folder)
+    file = find_own(own, config_hash(cfg))
     if file is None and cfg.resume is not None:
         path = Path(cfg.resume)
-        file = path / "checkpoints" / LAST if path.is_dir() else path
+        file = RunFolder(path).last if path.is_dir() else path
         if not file.is_file():
             raise UserError(f"resume={cfg.resume}: there is no checkpoint {file}")
-    if (states / LAST).is_file() and (file is None or file.parent.resolve() != states.resolve()):
+    if own.last.is_file() and (file is None or file.parent.resolve() != own.checkpoints.resolve()):
         raise UserError(
-            f"{states / LAST} is of a run with another configuration, and would be lost; choose "
+            f"{own.last} is of a run with another configuration, and would be lost; choose "
             "another folder with hydra.run.dir=…, delete this one, or go on from that state with "
-            f"resume={states / LAST}"
+            f"resume={own.last}"
         )
     if file is not None:
-        begin_from(file, states, cfg.optimizer._target_)
+        begin_from(file, own, cfg.optimizer._target_)
         log.info("going on from %s", file)
     return file
 

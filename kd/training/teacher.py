@@ -20,7 +20,7 @@ from kd.data.datamodule import ImageDataModule
 from kd.data.loader import TensorLoader
 from kd.errors import UserError
 from kd.io.result_file import read_result
-from kd.io.run_folder import LAST, RESULT, WEIGHTS
+from kd.io.run_folder import RunFolder
 from kd.io.weights import kept_epoch, load_weights, read_file
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
@@ -120,7 +120,7 @@ def _weights(
 
 def _go_on(run: DictConfig, folder: Path) -> None:
     """Let a teacher's training go on where a process that died left it, if it left a state."""
-    state = folder / "checkpoints" / LAST
+    state = RunFolder(folder).last
     try:
         if state.is_file():
             read_file(state)
@@ -174,15 +174,15 @@ def _teacher_data(cfg: DictConfig, data: ImageDataModule) -> ImageDataModule:
 
 def _compare_with_record(folder: Path, accuracy: float, epoch: int | None) -> None:
     """Only the weights that validation chose were tested when the teacher was trained."""
-    result = read_result(folder)
+    result, files = read_result(folder), RunFolder(folder)
     if result is None:
-        raise UserError(f"{folder / RESULT} is damaged; delete that folder to train it anew")
+        raise UserError(f"{files.result} is damaged; delete that folder to train it anew")
     if epoch not in (None, result["best_epoch"]):
         return
     recorded = result["test/acc"]
     if abs(recorded - accuracy) > _ACCURACY_TOLERANCE:
         raise UserError(
             f"the teacher in {folder} scores {accuracy:.4f} on the test set, but {recorded:.4f} "
-            f"was recorded when it was trained: its {WEIGHTS} or the data changed. Delete that "
-            "folder to train it anew"
+            f"was recorded when it was trained: its {files.weights.name} or the data changed. "
+            "Delete that folder to train it anew"
         )

@@ -18,14 +18,14 @@ def report(search: "Search", base: list[str], folder: Path) -> float:
     from rich.console import Console
     from rich.table import Table
 
-    from kd.io.result_file import write_result
+    from kd.io.checksums import write_json
 
     best, trials = search.best(), search.claimed()
     words = command_line(base, best.user_attrs["overrides"])
     rows = [summary(trial) for trial in trials]
     counts = {state: sum(row["status"] == state for row in rows) for state in _STATES}
     content = {"best": summary(best), "command": words, **counts, "trials": rows}
-    write_result(folder, content, "search.json")
+    write_json(folder / "search.json", content)
 
     title = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
     table = Table("trial", "validation accuracy", "settings", title=f"{len(rows)} trials: {title}")

@@ -48,7 +48,7 @@ def test_a_second_signal_ends_at_once(tmp_path, monkeypatch):
     ("scores", "best"), [((0.5, 0.7, 0.6), 2), ((0.5, 0.7, 0.7), 3), ((0.0, 0.0), 2)]
 )
 def test_of_equal_scores_the_later_is_kept(scores, best, tmp_path):
-    keeper, saved = Checkpoints(tmp_path / "checkpoints"), []
+    keeper, saved = Checkpoints(tmp_path), []
 
     def save(path):
         saved.append(path.name)

@@ -20,8 +20,9 @@ from kd.config.record import recorded_command, write_record
 from kd.errors import UserError
 from kd.io.locks import clear, exclusive_folder, locked
 from kd.io.result_file import read_result
-from kd.io.run_folder import CONFIG, OVERRIDES
 from kd.training.run import run
+
+CONFIG, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
 
 SMALL = ("teacher=resnet8", "student=resnet8", "student.net.width=0.5")
 

@@ -19,7 +19,7 @@ from support import hydra
 from kd.config.overrides import expand_shorthand
 from kd.config.record import write_record
 from kd.errors import UserError
-from kd.io.run_folder import OVERRIDES
+from kd.io.run_folder import RunFolder
 from kd.reports.about import About, missing, summary
 from kd.reports.leaderboard import build_leaderboard
 from kd.reports.runs import find_runs
@@ -167,7 +167,7 @@ def test_trials_of_a_search_are_set_aside(status, tmp_path):
 def test_a_damaged_command_line_is_named(content, tmp_path):
     for name, accuracy in (("finished", 0.9), ("running", None)):
         write_run(tmp_path / name, accuracy)
-        (tmp_path / name / OVERRIDES).write_bytes(content)
+        (RunFolder(tmp_path / name).overrides).write_bytes(content)
     broken, running = find_runs([tmp_path]).unfinished
     assert (broken.state, running.state) == ("broken", "running")
     for found in (broken, running):

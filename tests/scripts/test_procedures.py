@@ -14,7 +14,7 @@ from kd.build.parts import build_data
 from kd.config.compose import CONF_DIR, register_models
 from kd.errors import UserError
 from kd.io.checksums import with_checksum
-from kd.io.run_folder import epoch_file
+from kd.io.run_folder import RunFolder
 from kd.training.run import run
 from kd.training.teacher import teacher_key
 from kd.validation.check import check_config
@@ -78,7 +78,7 @@ def test_the_teacher_of_any_epoch_comes_from_one_training(output, tmp_path):
     best = json.loads((folder / "result.json").read_text())
     chosen = load_file(folder / "student.safetensors")
     for epoch, result in found.items():
-        weights = load_file(epoch_file(folder, epoch))
+        weights = load_file(RunFolder(folder).epoch(epoch))
         same = all(value.equal(chosen[key]) for key, value in weights.items())
         assert same == (epoch == best["best_epoch"])
         if same:

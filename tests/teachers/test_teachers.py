@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kd.errors import UserError
-from kd.io.run_folder import WEIGHTS
 from kd.io.weights import load_weights
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
+
+WEIGHTS = "student.safetensors"
 
 
 def make_net(classes: int = 10, channels: int = 1) -> nn.Sequential:

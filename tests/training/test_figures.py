@@ -10,7 +10,7 @@ from support import accuracy, configured
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kd.errors import UserError
-from kd.io.run_folder import epoch_file
+from kd.io.run_folder import RunFolder
 from kd.metrics import class_accuracies, confusion_matrix
 from kd.plots.predictions import confusion_difference, dark_knowledge, entropy, softened
 from kd.plots.style import rendered
@@ -106,7 +106,7 @@ def test_the_last_epoch_is_tested_beside_the_chosen(output, tmp_path):
     result = run(configured(tmp_path, output, *options), tmp_path)
     chosen, last = result["best_epoch"], result["epochs"]
     assert chosen < last
-    kept = [accuracy(load_file(epoch_file(tmp_path, epoch))) for epoch in (chosen, last)]
+    kept = [accuracy(load_file(RunFolder(tmp_path).epoch(epoch))) for epoch in (chosen, last)]
     assert [result["test/acc"], result["test/acc_last"]] == pytest.approx(kept)
     assert kept[0] != kept[1]
     assert accuracy(load_file(tmp_path / "student.safetensors")) == pytest.approx(kept[0])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from kd.io.run_folder import RunFolder
 from kd.plots.style import DASHES, SERIES, Plan, Theme, axes, file_name, legend_below
 from kd.reports.leaderboard import Group, Leaderboard
 from kd.reports.rows import Row
@@ -36,7 +37,7 @@ def _chosen(group: Group) -> list[Row]:
 
 def epochs(row: Row) -> dict[int, list[float]]:
     """Validation accuracies of all seeds by epoch, as far as every seed has them."""
-    curves = [read_curve(run.folder / "csv" / "metrics.csv") for run in row.runs.values()]
+    curves = [read_curve(RunFolder(run.folder).metrics) for run in row.runs.values()]
     shared = sorted(set(curves[0]).intersection(*curves[1:]))
     return {epoch: [curve[epoch] for curve in curves] for epoch in shared}
 
