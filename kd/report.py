@@ -17,8 +17,8 @@ def main(cfg: DictConfig) -> None:
 
     from kd.errors import UserError
     from kd.reports.about import About
+    from kd.reports.find import find_runs
     from kd.reports.leaderboard import build_leaderboard
-    from kd.reports.runs import find_runs
     from kd.reports.write import write_report
 
     folders = [Path(str(f)) for f in (cfg.folder, *cfg.folders) if f is not None]
@@ -46,10 +46,10 @@ def _print(board: Any, output: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from kd.reports.columns import columns, verdict
+    from kd.reports.columns import result_columns, verdict
 
     console = Console()
-    shown = [column for column in columns(board) if not column.extra]
+    shown = [column for column in result_columns(board) if not column.page_only]
     for group in board.groups:
         table = Table(title=escape(group.title))
         table.add_column("", overflow="fold")
@@ -60,7 +60,7 @@ def _print(board: Any, output: Path) -> None:
             said = [column.text(row) for column in shown]
             table.add_row(escape(row.label), *said, verdict(row, group))
         console.print(table)
-    for item in board.unfinished:
+    for item in board.excluded:
         console.print(f"{item.state}: {item.folder}: {item.why}", markup=False, highlight=False)
     console.print(f"written: {output / 'report.html'}", markup=False, highlight=False)
 

@@ -1,118 +1,131 @@
-"""The columns of a leaderboard, once, for all forms it is written in."""
+"""Columns of a leaderboard, shared by the page, the Markdown table and the terminal."""
 
 from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from kd.reports.leaderboard import Group, Leaderboard
+from kd.reports.groups import Group
+from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
 
-NOTHING = "–"
+EMPTY = "–"
+ACCURACY = "test accuracy"  # the column by which a table is sorted
 
 
 class Column(NamedTuple):
-    """A column: its heading, what a cell says, and the number by which it sorts."""
+    """A column of a leaderboard.
+
+    Attributes:
+        heading: its title.
+        text: formats a row's cell.
+        number: the number by which the page sorts; None is last.
+        page_only: left out of the Markdown table and the terminal, which are narrower.
+    """
 
     heading: str
     text: Callable[[Row], str]
     number: Callable[[Row], float | None]
-    # Left to the page and the CSV file, where there is room.
-    extra: bool = False
+    page_only: bool = False
 
 
 def verdict(row: Row, group: Group) -> str:
-    """What is concluded about a row; why, where nothing is."""
+    """Return a row's verdict, or the reason for having none."""
     if row is group.baseline:
         return "baseline"
-    if row.against is None:
+    if row.comparison is None:
         return "no common seed"
-    return row.against.verdict or "one seed, no verdict"
+    return row.comparison.verdict or "one seed, no verdict"
 
 
-def columns(board: Leaderboard) -> list[Column]:
-    """The columns between a row's name and its verdict, and those behind."""
+def result_columns(board: Leaderboard) -> list[Column]:
+    """Return the columns between a row's label and its verdict."""
     last = any(row.values("test/acc_last") for row in board.rows)
-    found = [
+    return [
         Column("seeds", lambda row: str(len(row.runs)), lambda row: len(row.runs)),
-        _spread("test accuracy", "test/acc"),
-    ]
-    found += [_spread("at the last epoch", "test/acc_last")] if last else []
-    return [
-        *found,
-        Column("difference", _difference, lambda row: row.against and row.against.mean),
-        Column("p, Holm", _p, lambda row: row.against and row.against.p_holm),
+        _spread(ACCURACY, "test/acc"),
+        *([_spread("last epoch", "test/acc_last")] if last else []),
+        Column("difference", _difference, lambda row: row.comparison and row.comparison.mean),
+        Column("p (Holm)", _p, lambda row: row.comparison and row.comparison.p_holm),
     ]
 
 
-def costs() -> list[Column]:
-    """The columns behind the verdict."""
+def cost_columns() -> list[Column]:
+    """Return the columns after the verdict."""
     return [
-        Column("95 % interval", _interval, lambda row: (row.interval() or [None])[0], extra=True),
-        _spread("validation", "val/acc", extra=True),
+        Column(
+            "95 % interval", _interval, lambda row: (row.interval() or [None])[0], page_only=True
+        ),
+        _spread("validation accuracy", "val/acc", page_only=True),
         Column("gap recovered", _gap, lambda row: row.gap),
-        _whole("parameters", "student/params"),
-        _whole("images/s", "images_per_second"),
-        _whole("fit seconds", "fit_seconds", places=1),
-        _whole("teacher forwards", "teacher_forwards", extra=True),
+        _mean("parameters", "student/params"),
+        _mean("images/s", "images_per_second"),
+        _mean("training seconds", "fit_seconds", decimals=1),
+        _mean("teacher forwards", "teacher_forwards", page_only=True),
     ]
 
 
-def _spread(heading: str, key: str, extra: bool = False) -> Column:
-    return Column(heading, lambda row: spread(row, key), lambda row: row.mean(key), extra)
+def _spread(heading: str, key: str, page_only: bool = False) -> Column:
+    return Column(heading, lambda row: spread(row, key), lambda row: row.mean(key), page_only)
 
 
 def spread(row: Row, key: str) -> str:
-    """Mean ± standard deviation over seeds, in percent."""
+    """Format mean ± standard deviation over seeds, in percent: `97.20 ± 0.31`."""
     mean, deviation = row.mean(key), row.deviation(key)
     if mean is None:
-        return NOTHING
+        return EMPTY
     return f"{100 * mean:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
 
 
 def _interval(row: Row) -> str:
-    """The t distribution knows no ends; accuracies do."""
+    """Format the t interval, which has no bounds, clipped to those of an accuracy."""
     interval = row.interval()
     return between(interval and [min(max(end, 0), 1) for end in interval], ".2f")
 
 
 def between(interval: Sequence[float] | None, form: str) -> str:
-    """Two shares in percent: `97.20 to 98.10`."""
-    return NOTHING if interval is None else " to ".join(number(100 * x, form) for x in interval)
+    """Format two fractions in percent.
+
+    Example:
+        >>> between((0.972, 0.981), ".2f")
+        '97.20 to 98.10'
+    """
+    return EMPTY if interval is None else " to ".join(number(100 * x, form) for x in interval)
 
 
 def number(value: float, form: str) -> str:
-    """A number with a minus as long as the plus."""
+    """Format a number with a typographic minus, which is as wide as the plus, and without −0.00."""
     text = format(value, form)
     if float(text) == 0:
-        text = format(0.0, form)  # not −0.00
+        text = format(0.0, form)
     return text.replace("-", "−")
 
 
 def _difference(row: Row) -> str:
-    if row.against is None:
-        return NOTHING
-    mean, interval = row.against.mean, row.against.interval
-    found = number(100 * mean, "+.2f")
-    return found if interval is None else f"{found} ({between(interval, '+.2f')})"
+    if row.comparison is None:
+        return EMPTY
+    mean, interval = row.comparison.mean, row.comparison.interval
+    text = number(100 * mean, "+.2f")
+    return text if interval is None else f"{text} ({between(interval, '+.2f')})"
 
 
 def _p(row: Row) -> str:
-    if row.against is None or row.against.p_holm is None:
-        return NOTHING
-    return "< 0.001" if row.against.p_holm < 0.001 else f"{row.against.p_holm:.3f}"
+    if row.comparison is None or row.comparison.p_holm is None:
+        return EMPTY
+    return "< 0.001" if row.comparison.p_holm < 0.001 else f"{row.comparison.p_holm:.3f}"
 
 
 def _gap(row: Row) -> str:
-    return NOTHING if row.gap is None else number(100 * row.gap, ".0f") + " %"
+    return EMPTY if row.gap is None else number(100 * row.gap, ".0f") + " %"
 
 
-def _whole(heading: str, key: str, places: int = 0, extra: bool = False) -> Column:
+def _mean(heading: str, key: str, decimals: int = 0, page_only: bool = False) -> Column:
     def mean(row: Row) -> float | None:
         values = row.values(key)
         return fmean(values) if values else None
 
     def text(row: Row) -> str:
         value = mean(row)
-        return NOTHING if value is None else f"{value:,.{places}f}".replace(",", "\u2009")
+        # Thousands are separated by a thin space, as SI has it.
+        return EMPTY if value is None else f"{value:,.{decimals}f}".replace(",", "\u2009")
 
-    return Column(heading, text, mean, extra)
+    return Column(heading, text, mean, page_only)

@@ -1,4 +1,4 @@
-"""A leaderboard as one self-contained page; a run's name is text there, never markup."""
+"""The report as one self-contained HTML page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,48 +7,58 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kd.reports.about import DEFINITIONS, About, Drawing, missing, summary, title, versions
-from kd.reports.columns import Column, columns, costs, verdict
-from kd.reports.leaderboard import Group, Leaderboard
+from kd.reports.about import About, title, versions
+from kd.reports.columns import ACCURACY, Column, cost_columns, result_columns, verdict
+from kd.reports.drawing import Drawing
+from kd.reports.glossary import DEFINITIONS
+from kd.reports.groups import Group
+from kd.reports.leaderboard import Leaderboard
 from kd.reports.statistics import BETTER, SAME, WORSE
+from kd.reports.summary import missing_seeds, summary
 
-_HERE = Path(__file__).resolve().parent
-_BADGES = {BETTER: "better", WORSE: "worse", SAME: "same", "baseline": "base"}
+_FOLDER = Path(__file__).resolve().parent
+_CSS_CLASSES = {BETTER: "better", WORSE: "worse", SAME: "same", "baseline": "base"}
 
 
 def page(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> str:
-    """The whole report as HTML that needs no other file and no network."""
-    loader = FileSystemLoader(_HERE)
+    """Return the whole report as HTML that loads no other file and needs no network.
+
+    Names of runs come from folders of strangers; autoescaping makes them text, never markup.
+    """
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     return environment.get_template("page.html").render(
         title=title(about),
         summary=summary(board),
-        groups=[_table(group, columns(board), costs()) for group in board.groups],
-        # The drawing's own text was escaped when it was drawn.
+        sorted_by=ACCURACY,
+        groups=[_table(group, result_columns(board), cost_columns()) for group in board.groups],
+        # Matplotlib escapes the text within an SVG.
         drawings=[drawing._replace(svg=Markup(drawing.svg)) for drawing in drawings],
-        unfinished=board.unfinished,
-        missing=missing(board),
+        excluded=board.excluded,
+        missing=missing_seeds(board),
         definitions=DEFINITIONS,
         about=about,
         versions=versions(board),
     )
 
 
-def _table(group: Group, before: list[Column], behind: list[Column]) -> dict[str, Any]:
+def _table(group: Group, results: list[Column], costs: list[Column]) -> dict[str, Any]:
     rows = [
         {
             "label": row.label,
             "verdict": verdict(row, group),
-            "badge": _BADGES.get(verdict(row, group), "none"),
-            "before": [(c.text(row), _key(c.number(row))) for c in before],
-            "behind": [(c.text(row), _key(c.number(row))) for c in behind],
+            "css": _CSS_CLASSES.get(verdict(row, group), "none"),
+            "results": [(c.text(row), _sort_key(c.number(row))) for c in results],
+            "costs": [(c.text(row), _sort_key(c.number(row))) for c in costs],
         }
         for row in group.rows
     ]
-    return {"title": group.title, "rows": rows, "before": before, "behind": behind}
+    return {"title": group.title, "rows": rows, "results": results, "costs": costs}
 
 
-def _key(number: float | None) -> str:
+def _sort_key(number: float | None) -> str:
     return "" if number is None else repr(float(number))

@@ -1,18 +1,19 @@
-"""Whether a difference over a few seeds is one: intervals, paired tests, Holm's correction.
+"""Confidence intervals and paired tests over seeds, with Holm's correction.
 
-Student 1908: the t distribution; Efron 1979: the bootstrap; Holm 1979: a simple sequentially
-rejective multiple test procedure.
+Student 1908, the t distribution (https://doi.org/10.2307/2331554); Efron 1979, the bootstrap
+(https://doi.org/10.1214/aos/1176344552); Holm 1979, a simple sequentially rejective multiple test
+procedure (https://www.jstor.org/stable/4615733).
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-LEVEL = 0.05  # of an error anywhere in the report
-# Accuracies are means of 0 and 1 in float32; smaller differences are rounding.
+LEVEL = 0.05  # probability of any wrong verdict in a report
+# Accuracies are means of zeros and ones in float32 (relative rounding error 6e-8); differences
+# below this are rounding.
 _ROUNDING = 2e-7
 
 BETTER, WORSE, SAME = "better", "worse", "cannot distinguish"
@@ -20,16 +21,16 @@ Interval = tuple[float, float]
 
 
 class Paired(NamedTuple):
-    """A row against its baseline, over the seeds both have.
+    """A row compared with its baseline over the seeds that both have.
 
     Attributes:
-        seeds: how many these are.
-        mean: the mean difference; positive where the row is better.
+        seeds: number of common seeds.
+        mean: mean difference; positive where the row is better.
         interval: bootstrap interval of the mean difference; None below two seeds or without spread.
         p: two-sided p-value of the paired t test; None below two seeds.
-        p_holm: corrected for all comparisons of the report.
+        p_holm: the p-value corrected for all comparisons of the report.
         verdict: `better`, `worse` or `cannot distinguish`; None below two seeds.
-        differences: one a seed, in order of the seeds.
+        differences: one for each common seed, in the order of the seeds.
     """
 
     seeds: int
@@ -42,53 +43,85 @@ class Paired(NamedTuple):
 
 
 def t_interval(values: Sequence[float]) -> Interval | None:
-    """The 95 % interval of the mean of normal values; None below two, and where all are equal."""
-    if len(values) < 2 or _equal(values):
+    """Return the 95 % confidence interval of the mean of normally distributed values.
+
+    Returns:
+        Lower and upper end; None below two values, and where all are equal.
+
+    Example:
+        >>> low, high = t_interval([0.90, 0.92, 0.94])
+        >>> round(low, 4), round(high, 4)
+        (0.8703, 0.9697)
+    """
+    if len(values) < 2 or _all_equal(values):
         return None
-    error = stats.sem(values)
-    half = float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1)) * error
-    mean = float(np.mean(values))
-    return mean - half, mean + half
+    interval = stats.ttest_1samp(values, 0).confidence_interval(1 - LEVEL)
+    return float(interval.low), float(interval.high)
 
 
-def _equal(values: Sequence[float]) -> bool:
-    """Whether values have no spread from which theirs in general could be estimated."""
+def _all_equal(values: Sequence[float]) -> bool:
+    """Whether the sample has no spread from which the population's could be estimated."""
     return max(values) - min(values) <= _ROUNDING
 
 
 def paired_p(differences: Sequence[float]) -> float | None:
-    """Two-sided p-value of no mean difference; None below two seeds.
+    """Return the two-sided p-value of the paired t test, given the differences of the pairs.
 
-    The paired t test. Where all differences are equal it would be certain of anything, which on a
-    small test set happens by chance: there the exact test by flipping signs, 2^(1 - n).
+    Equal differences have a standard error of zero, and the t test would be certain. On a small
+    test set they occur by chance, so the exact sign-flip test takes its place: of the 2^n
+    equally likely assignments of signs, two are as extreme as the observed one.
+
+    Returns:
+        The p-value; None below two differences.
+
+    Example:
+        >>> round(paired_p([0.01, 0.02, 0.03]), 4)
+        0.0742
+        >>> paired_p([0.01, 0.01, 0.01])
+        0.25
     """
-    values = np.asarray(differences, dtype=float)
-    if len(values) < 2:
+    if len(differences) < 2:
         return None
-    if _equal(differences):
-        return 1.0 if abs(values[0]) <= _ROUNDING else float(2.0 ** (1 - len(values)))
-    t = float(values.mean() / (values.std(ddof=1) / np.sqrt(len(values))))
-    return float(2 * stats.t.sf(abs(t), len(values) - 1))
+    if _all_equal(differences):
+        zero = abs(differences[0]) <= _ROUNDING
+        return 1.0 if zero else float(2.0 ** (1 - len(differences)))
+    return float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def bootstrap_interval(differences: Sequence[float], samples: int, seed: int) -> Interval | None:
-    """Percentile interval of the mean over resampled seeds; None as for `t_interval`."""
-    if len(differences) < 2 or _equal(differences):
+    """Return the 95 % percentile bootstrap interval of the mean difference.
+
+    Args:
+        differences: one for each seed.
+        samples: number of resamples.
+        seed: of the resampling.
+
+    Returns:
+        Lower and upper end; None below two differences, and where all are equal.
+    """
+    if len(differences) < 2 or _all_equal(differences):
         return None
-    means = resampled_means(differences, samples, seed)
-    low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
-    return float(low), float(high)
-
-
-def resampled_means(values: Sequence[float], samples: int, seed: int) -> NDArray[np.float64]:
-    """Means [samples] of as many values drawn with replacement."""
-    drawn = np.random.default_rng(seed).integers(len(values), size=(samples, len(values)))
-    means: NDArray[np.float64] = np.asarray(values, dtype=float)[drawn].mean(axis=1)
-    return means
+    interval = stats.bootstrap(
+        (np.asarray(differences),),
+        np.mean,
+        n_resamples=samples,
+        confidence_level=1 - LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's p-values: that of rank i of m is the greatest (m - j + 1)·p_j with j ≤ i, up to 1."""
+    """Return Holm's corrected p-values.
+
+    With p-values in ascending order, the corrected one of rank i of m is the maximum of
+    (m - j + 1)·p_j over all j ≤ i, at most 1.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
     corrected, greatest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         greatest = max(greatest, min(1.0, (len(p_values) - rank) * p_values[i]))
@@ -97,11 +130,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare(differences: Sequence[Sequence[float]], samples: int, seed: int) -> list[Paired]:
-    """Judge all comparisons of a report together.
+    """Test all comparisons of a report together.
 
     Args:
-        differences: for each comparison one difference a common seed, at least one.
-        samples: of the bootstrap.
+        differences: for each comparison, one difference for each common seed (at least one).
+        samples: number of bootstrap resamples.
         seed: of the bootstrap.
     """
     p_values = [paired_p(d) for d in differences]

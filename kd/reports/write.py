@@ -1,4 +1,4 @@
-"""A report's folder, written whole or not at all."""
+"""Writing of a report folder, atomically."""
 
 import logging
 import tempfile
@@ -8,10 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kd.errors import UserError
-from kd.reports.about import About, Drawing
+from kd.reports.about import About
+from kd.reports.csv_file import csv_text
+from kd.reports.drawing import Drawing
 from kd.reports.leaderboard import Leaderboard
+from kd.reports.markdown import markdown
 from kd.reports.page import page
-from kd.reports.text import csv_text, markdown
 
 log = logging.getLogger(__name__)
 
@@ -19,26 +21,26 @@ PAGE = "report.html"
 
 
 def write_report(board: Leaderboard, about: About, output: Path, figures: bool = True) -> None:
-    """Write report.md, report.csv, report.html and the figures into `output`, replacing a report.
+    """Write report.md, report.csv, report.html and the figures; replace an earlier report.
 
     Raises:
-        UserError: `output` holds something else.
+        UserError: `output` holds something other than a report.
     """
-    _refuse_to_replace(output)
-    with _whole(output) as folder:
-        drawings = _drawings(board, folder / "figures") if figures else []
+    _check_replaceable(output)
+    with _atomic_folder(output) as folder:
+        drawings = _draw(board, folder / "figures") if figures else []
         (folder / "report.md").write_text(markdown(board, about, drawings))
         (folder / "report.csv").write_text(csv_text(board))
         (folder / PAGE).write_text(page(board, about, drawings))
 
 
-def _refuse_to_replace(output: Path) -> None:
+def _check_replaceable(output: Path) -> None:
     used = output.is_file() or (output.is_dir() and any(output.iterdir()))
     if used and not (output / PAGE).is_file():
-        raise UserError(f"output={output}: something else is there; name a folder of its own")
+        raise UserError(f"output={output} exists and is not a report; choose an empty folder")
 
 
-def _drawings(board: Leaderboard, folder: Path) -> list[Drawing]:
+def _draw(board: Leaderboard, folder: Path) -> list[Drawing]:
     if find_spec("matplotlib") is None:
         log.warning("no figures: matplotlib is not installed; pip install -e '.[plots]'")
         return []
@@ -47,14 +49,15 @@ def _drawings(board: Leaderboard, folder: Path) -> list[Drawing]:
     folder.mkdir()
     drawings, left_out = draw_figures(board, folder)
     if left_out:
-        log.warning("%d figures are left out, after the first of each kind", left_out)
+        log.warning("%d figures left out: only the first of each kind are drawn", left_out)
     return drawings
 
 
 @contextmanager
-def _whole(output: Path) -> Iterator[Path]:
-    """A new folder beside `output` that takes its place at the end, or is gone after an error."""
+def _atomic_folder(output: Path) -> Iterator[Path]:
+    """Provide a new folder that takes the place of `output` at the end, or is deleted on errors."""
     output.parent.mkdir(parents=True, exist_ok=True)
+    # Beside `output`, so that the renames stay on one file system.
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
         new, old = Path(scratch) / "new", Path(scratch) / "old"
         new.mkdir()

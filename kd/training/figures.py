@@ -49,8 +49,9 @@ def draw_figures(
         student: its counts [K, K] by label and prediction there.
         figures: True, or the test images to show, by their numbers.
     """
-    from kd.plots.predictions import confusion_difference, dark_knowledge
-    from kd.plots.style import rendered, save
+    from kd.plots.confusion import confusion_difference
+    from kd.plots.dark_knowledge import dark_knowledge
+    from kd.plots.figure import render, save
 
     images, targets = data.arrays.test_images.cpu(), data.arrays.test_targets.cpu()
     logits = teacher.double()
@@ -66,7 +67,7 @@ def draw_figures(
         save(plan.draw, folder, plan.name)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                tag, pixels = f"figures/{plan.name}", rendered(plan.draw)
+                tag, pixels = f"figures/{plan.name}", render(plan.draw)
                 logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")
 
 

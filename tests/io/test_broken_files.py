@@ -22,7 +22,7 @@ from kd.errors import UserError
 from kd.io import tensors as tensor_file
 from kd.io.result_file import read_result
 from kd.io.weights import read_file
-from kd.reports.runs import find_runs
+from kd.reports.find import find_runs
 from kd.training.run import run
 
 CASES = 200  # of each kind
@@ -74,8 +74,8 @@ def read_numbers(file: Path) -> dict:
 
 def read_report(file: Path) -> str:
     found = find_runs([file.parent])
-    if found.unfinished:
-        raise UserError(found.unfinished[0].why)
+    if found.excluded:
+        raise UserError(found.excluded[0].why)
     return str(found.runs[0].result["test/acc"])
 
 

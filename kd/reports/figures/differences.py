@@ -1,4 +1,4 @@
-"""Each row's difference from the baseline, with its interval and every seed."""
+"""Figure of each row's difference from the baseline, with its interval and every seed."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,35 +6,36 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kd.plots.style import BLUE, RED, Plan, Theme, axes, file_name, fitted
+from kd.plots.figure import FigureSpec, file_name
+from kd.plots.style import BLUE, RED, Theme, axes, truncated
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
 from kd.reports.statistics import BETTER, WORSE
 
-_MOST_ROWS = 60
+_MAX_ROWS = 60
 
 
-def plan(board: Leaderboard) -> Iterator[Plan]:
-    """One figure for each group in which something is compared."""
+def specs(board: Leaderboard) -> Iterator[FigureSpec]:
+    """Yield one figure for each group with a comparison."""
     for group in board.groups:
-        rows = [row for row in group.rows if row.against is not None][:_MOST_ROWS]
+        rows = [row for row in group.rows if row.comparison is not None][:_MAX_ROWS]
         if rows:
             caption = (
-                f"Test accuracy minus that of {group.baseline.label} at the same seed: mean, 95 % "
-                "bootstrap interval and, small, each seed. Filled: distinguished after Holm's "
-                "correction."
+                f"Test accuracy minus that of {group.baseline.label} at the same seed: mean (large "
+                "dot), 95 % bootstrap interval (line) and single seeds (small dots). A filled dot "
+                "is better or worse after Holm's correction."
             )
             name = file_name("difference", group.title)
             title = f"Difference from {group.baseline.label} ({group.title})"
-            yield Plan(name, title, caption, partial(_draw, rows))
+            yield FigureSpec(name, title, caption, partial(_draw, rows))
 
 
 def _draw(rows: list[Row], theme: Theme) -> Figure:
     figure, ax = axes(theme, 0.75 + 0.235 * len(rows))
     ax.axvline(0, color=theme.muted, linewidth=0.9)
     for y, row in enumerate(rows):
-        _one(ax, y, row, theme)
-    ax.set_yticks(range(len(rows)), [fitted(row.label) for row in rows], color=theme.ink)
+        _draw_row(ax, y, row, theme)
+    ax.set_yticks(range(len(rows)), [truncated(row.label) for row in rows], color=theme.ink)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
@@ -43,8 +44,8 @@ def _draw(rows: list[Row], theme: Theme) -> Figure:
     return figure
 
 
-def _one(ax: Axes, y: int, row: Row, theme: Theme) -> None:
-    paired = row.against
+def _draw_row(ax: Axes, y: int, row: Row, theme: Theme) -> None:
+    paired = row.comparison
     assert paired is not None
     colour = {BETTER: BLUE, WORSE: RED}.get(paired.verdict or "", theme.muted)
     fill = colour if paired.verdict in (BETTER, WORSE) else theme.paper

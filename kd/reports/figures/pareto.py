@@ -1,4 +1,4 @@
-"""Accuracy against what it costs, and the rows that none beats in both (the Pareto front)."""
+"""Figure of accuracy against cost, with the Pareto front."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -9,15 +9,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
-from kd.plots.style import BLUE, Plan, Theme, axes, file_name, legend_below
+from kd.plots.figure import FigureSpec, file_name
+from kd.plots.style import BLUE, Theme, axes, legend_below
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
 
-_MOST_NAMES = 8
+_MAX_NAMES = 8  # rows named in the legend
 
 
 class Cost(NamedTuple):
-    """A key of result.json, what an axis calls it, and whether more of it is better."""
+    """A cost axis.
+
+    Attributes:
+        key: in result.json.
+        axis: label of the axis.
+        more_is_better: False for sizes, True for speeds.
+        note: appended to the caption.
+    """
 
     key: str
     axis: str
@@ -29,21 +37,23 @@ _COSTS = (
     Cost("student/params", "parameters of the student", False, ""),
     Cost(
         "images_per_second",
-        "images trained a second",
+        "training images per second",
         True,
-        " Speed is that of training, on the machine and beside the jobs it ran with.",
+        " Speed depends on the machine and on the jobs that ran at the same time.",
     ),
 )
 
 
 class Point(NamedTuple):
+    """A row in the figure: its cost, its accuracy in percent, its name."""
+
     cost: float
     accuracy: float
     label: str
 
 
-def plan(board: Leaderboard) -> Iterator[Plan]:
-    """One figure for each data set and cost, if at least two costs are known."""
+def specs(board: Leaderboard) -> Iterator[FigureSpec]:
+    """Yield one figure for each data set and cost, if the rows differ in that cost."""
     for data in dict.fromkeys(str(row.settings["data"]) for row in board.rows):
         rows = [row for row in board.rows if row.settings["data"] == data]
         for cost in _COSTS:
@@ -51,11 +61,12 @@ def plan(board: Leaderboard) -> Iterator[Plan]:
             if len({point.cost for point in points}) > 1:
                 title = f"Accuracy against {cost.axis} ({data})"
                 caption = (
-                    "Mean test accuracy over seeds. The line joins the rows that none beats in "
-                    f"both, the best of them by number; the others are grey.{cost.note}"
+                    "Mean test accuracy over seeds. The line is the Pareto front: the rows that no "
+                    "other row beats in both respects. Its most accurate rows are numbered; all "
+                    f"other rows are grey.{cost.note}"
                 )
                 draw = partial(_draw, points, cost)
-                yield Plan(file_name("accuracy", cost.key, data), title, caption, draw)
+                yield FigureSpec(file_name("accuracy", cost.key, data), title, caption, draw)
 
 
 def _point(row: Row, key: str) -> Point | None:
@@ -64,7 +75,16 @@ def _point(row: Row, key: str) -> Point | None:
 
 
 def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
-    """The points that no other equals or beats in both, cheapest first."""
+    """Return the points that no other point equals or beats in both cost and accuracy.
+
+    Returns:
+        The Pareto front, cheapest first.
+
+    Example:
+        >>> a, b, c = Point(1, 50, "a"), Point(2, 70, "b"), Point(3, 60, "c")
+        >>> [point.label for point in front([a, b, c], more_is_better=False)]
+        ['a', 'b']
+    """
     sign = -1 if more_is_better else 1
     found: list[Point] = []
     for point in sorted(points, key=lambda p: (sign * p.cost, -p.accuracy)):
@@ -75,7 +95,7 @@ def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
 
 def _draw(points: list[Point], cost: Cost, theme: Theme) -> Figure:
     best = front(points, cost.more_is_better)
-    named = sorted(best, key=lambda point: -point.accuracy)[:_MOST_NAMES]
+    named = sorted(best, key=lambda point: -point.accuracy)[:_MAX_NAMES]
     figure, ax = axes(theme, 2.9 + 0.19 * len(named))
     others = [point for point in points if point not in best]
     ax.plot(*_xy(others), "o", color=theme.muted, alpha=0.55, markersize=4, mew=0)
@@ -95,14 +115,14 @@ def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
 
 
 def _number(ax: Axes, number: int, point: Point, cost: Cost, theme: Theme) -> Line2D:
-    """Number a point of the front on its empty side; returns the number for the legend."""
+    """Write a number beside a point, away from the line; return its key for the legend."""
     place, side = (point.cost, point.accuracy), 7 if cost.more_is_better else -7
     ax.annotate(str(number), place, (side, 4), textcoords="offset points", ha="center", fontsize=8)
     return Line2D([], [], linestyle="", marker=f"${number}$", color=theme.ink, mew=0, markersize=6)
 
 
 def _scale(ax: Axes, points: Sequence[Point]) -> None:
-    """A logarithmic axis with 1, 2 and 5 written out, where costs span more than threefold."""
+    """Make the cost axis logarithmic, labelled at 1, 2 and 5, if costs span more than 3×."""
     low, high = min(p.cost for p in points), max(p.cost for p in points)
     if high > 3 * low:
         ax.set_xscale("log")

@@ -1,23 +1,34 @@
-"""Which figures a leaderboard gives; needs the extra `plots`."""
+"""Selection and drawing of a report's figures (needs the extra `plots`)."""
 
 from pathlib import Path
 
-from kd.plots.style import save
-from kd.reports.about import Drawing
-from kd.reports.figures import classes, curves, differences, heat_maps, pareto
+from kd.plots.figure import save
+from kd.reports.drawing import Drawing
+from kd.reports.figures import (
+    class_accuracies,
+    differences,
+    learning_curves,
+    pareto,
+    temperature_alpha,
+)
 from kd.reports.leaderboard import Leaderboard
 
-MOST = 6  # of a kind
+MAX_PER_KIND = 6
+_KINDS = (differences, temperature_alpha, pareto, learning_curves, class_accuracies)
 
 
 def draw_figures(board: Leaderboard, folder: Path) -> tuple[list[Drawing], int]:
-    """Draw all figures into a folder; returns them, and how many more of a kind were left out."""
+    """Draw the figures of a leaderboard into a folder.
+
+    Returns:
+        The drawings, at most MAX_PER_KIND of a kind, and the number of figures left out.
+    """
     drawn, left_out = [], 0
-    for kind in (differences.plan, heat_maps.plan, pareto.plan, curves.plan, classes.plan):
-        planned = list(kind(board))
-        left_out += len(planned[MOST:])
+    for kind in _KINDS:
+        specs = list(kind.specs(board))
+        left_out += len(specs[MAX_PER_KIND:])
         drawn += [
-            Drawing(p.name, p.title, p.caption, save(p.draw, folder, p.name))
-            for p in planned[:MOST]
+            Drawing(s.name, s.title, s.caption, save(s.draw, folder, s.name))
+            for s in specs[:MAX_PER_KIND]
         ]
     return drawn, left_out

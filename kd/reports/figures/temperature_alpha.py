@@ -1,4 +1,4 @@
-"""Accuracy by temperature and alpha, where both were varied."""
+"""Heat map of accuracy by temperature and alpha, for sweeps that vary both."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,45 +9,47 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from kd.plots.style import HEAT, Plan, Theme, axes, file_name
+from kd.plots.figure import FigureSpec, file_name
+from kd.plots.style import HEAT, Theme, axes
+from kd.reports.labels import labels
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
-from kd.reports.settings import labels
 
 _X, _Y = "method.alpha", "method.temperature"
-Cells = dict[tuple[float, float], float]
+Cells = dict[tuple[float, float], float]  # (alpha, temperature) → percent
 
 
-def plan(board: Leaderboard) -> Iterator[Plan]:
-    """One map for each group, method and setting of everything else."""
+def specs(board: Leaderboard) -> Iterator[FigureSpec]:
+    """Yield one map for each group and each combination of all other settings."""
     for group in board.groups:
         grids: dict[object, list[Row]] = defaultdict(list)
         for row in group.rows:
             if all(isinstance(row.settings.get(key), int | float) for key in (_X, _Y)):
                 rest = {k: v for k, v in row.settings.items() if k not in (_X, _Y)}
                 grids[frozenset(rest.items())].append(row)
-        drawn = [rows for rows in grids.values() if _is_grid(rows)]
+        drawn = [rows for rows in grids.values() if _varies_both(rows)]
         rests = [{k: v for k, v in r[0].settings.items() if k not in (_X, _Y)} for r in drawn]
         for rows, label in zip(drawn, labels(rests), strict=True):
-            yield _plan(rows, f"{label} ({group.title})")
+            yield _spec(rows, f"{label} ({group.title})")
 
 
-def _is_grid(rows: list[Row]) -> bool:
+def _varies_both(rows: list[Row]) -> bool:
     return all(len({row.settings[key] for row in rows}) > 1 for key in (_X, _Y))
 
 
-def _plan(rows: list[Row], title: str) -> Plan:
+def _spec(rows: list[Row], title: str) -> FigureSpec:
+    # Settings are chosen on validation accuracy; old runs have only test accuracy.
     key = "val/acc" if all(row.values("val/acc") for row in rows) else "test/acc"
     split = {"val/acc": "validation", "test/acc": "test"}[key]
     counts = sorted({len(row.runs) for row in rows})
     seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     cells = {(row.settings[_X], row.settings[_Y]): 100 * fmean(row.values(key)) for row in rows}
     caption = (
-        f"Mean {split} accuracy in percent over {seeds} seed{'s' * (seeds != '1')} a cell; "
-        "the best is framed. An empty cell has no finished run."
+        f"Mean {split} accuracy in percent over {seeds} seed{'s' * (seeds != '1')} per cell. The "
+        "best cell is framed; an empty cell has no finished run."
     )
     title = f"Temperature and alpha: {title}"
-    return Plan(file_name(title), title, caption, partial(_draw, cells))
+    return FigureSpec(file_name(title), title, caption, partial(_draw, cells))
 
 
 def _draw(cells: Cells, theme: Theme) -> Figure:

@@ -1,4 +1,4 @@
-"""Accuracy class by class, where runs recorded it."""
+"""Figure of the test accuracy of each class: best row, baseline and teacher."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,32 +8,35 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from kd.plots.style import BLUE, RED, Plan, Theme, axes, file_name, legend_below
-from kd.reports.leaderboard import Group, Leaderboard
+from kd.plots.figure import FigureSpec, file_name
+from kd.plots.style import BLUE, RED, Theme, axes, legend_below
+from kd.reports.groups import Group
+from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
 
 _KEY = "test/acc_per_class"
-_MOST_CLASSES = 30
-Series = dict[str, NDArray[np.float64]]
+_MAX_CLASSES = 30  # more do not fit on one screen
+Series = dict[str, NDArray[np.float64]]  # label → percent [classes]
 
 
-def plan(board: Leaderboard) -> Iterator[Plan]:
-    """One figure for each group: the row that is best on validation, its teacher, the baseline."""
+def specs(board: Leaderboard) -> Iterator[FigureSpec]:
+    """Yield one figure for each group whose runs recorded accuracies by class."""
     for group in board.groups:
         series = _series(group)
         if not series:
             continue
         order = np.argsort(np.ptp(list(series.values()), axis=0), kind="stable")[::-1]
-        chosen = sorted(order[:_MOST_CLASSES].tolist())
+        chosen = sorted(order[:_MAX_CLASSES].tolist())
         caption = "Test accuracy of each class in percent, mean over seeds."
-        if len(order) > _MOST_CLASSES:
-            caption += f" The {_MOST_CLASSES} classes of {len(order)} on which they differ most."
+        if len(order) > _MAX_CLASSES:
+            caption += f" Shown are the {_MAX_CLASSES} of {len(order)} classes that differ most."
         title = f"Accuracy by class ({group.title})"
         draw = partial(_draw, series, chosen)
-        yield Plan(file_name("classes", group.title), title, caption, draw)
+        yield FigureSpec(file_name("classes", group.title), title, caption, draw)
 
 
 def _series(group: Group) -> Series:
+    """The teacher, the baseline and the row with the best validation accuracy."""
     rows = [row for row in group.rows if _mean(row, _KEY) is not None]
     if not rows:
         return {}
@@ -48,12 +51,12 @@ def _series(group: Group) -> Series:
 
 
 def _mean(row: Row, key: str) -> NDArray[np.float64] | None:
-    """A list of every run, averaged over the runs [classes]; None where one has none."""
+    """Average a list of class accuracies over runs [classes]; None if a run has none."""
     lists: list[Any] = [run.result.get(key) for run in row.runs.values()]
     if not all(isinstance(values, list) and values for values in lists):
         return None
-    found: NDArray[np.float64] = np.mean(lists, axis=0)
-    return found
+    mean: NDArray[np.float64] = np.mean(lists, axis=0)
+    return mean
 
 
 def _draw(series: Series, chosen: list[int], theme: Theme) -> Figure:

@@ -1,0 +1,90 @@
+"""Figure of validation accuracy by epoch, with the spread over seeds."""
+
+import csv
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kd.io.run_folder import RunFolder
+from kd.plots.figure import FigureSpec, file_name
+from kd.plots.style import DASHES, SERIES, Theme, axes, legend_below
+from kd.reports.groups import Group
+from kd.reports.leaderboard import Leaderboard
+from kd.reports.rows import Row
+
+Curve = dict[int, list[float]]  # epoch → one accuracy a seed
+
+
+def specs(board: Leaderboard) -> Iterator[FigureSpec]:
+    """Yield one figure for each group whose runs have a metrics.csv of two or more epochs."""
+    for group in board.groups:
+        curves = {row.label: curve for row in _chosen(group) if len(curve := curve_of(row)) > 1}
+        if curves:
+            caption = (
+                "Validation accuracy after each epoch: mean over seeds, with a band of one "
+                "standard deviation. Shown are the baseline and the rows with the best validation "
+                "accuracy."
+            )
+            title = f"Learning curves ({group.title})"
+            draw = partial(_draw, curves)
+            yield FigureSpec(file_name("curves", group.title), title, caption, draw)
+
+
+def _chosen(group: Group) -> list[Row]:
+    others = [row for row in group.rows if row is not group.baseline]
+    others.sort(key=lambda row: -(row.mean("val/acc") or 0))
+    return [group.baseline, *others[: len(SERIES) - 1]]
+
+
+def curve_of(row: Row) -> Curve:
+    """Read the validation accuracies of a row, for the epochs that all its seeds have."""
+    curves = [read_curve(RunFolder(run.folder).metrics) for run in row.runs.values()]
+    shared = sorted(set(curves[0]).intersection(*curves[1:]))
+    return {epoch: [curve[epoch] for curve in curves] for epoch in shared}
+
+
+def read_curve(path: Path) -> dict[int, float]:
+    """Read `val/acc` by epoch, counted from 1, from a metrics.csv; {} if it is unusable."""
+    try:
+        with path.open(newline="") as file:
+            # Lightning writes training and validation metrics on lines of their own.
+            lines = [line for line in csv.DictReader(file) if line.get("val/acc")]
+        return {int(line["epoch"]) + 1: float(line["val/acc"]) for line in lines}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _draw(curves: dict[str, Curve], theme: Theme) -> Figure:
+    figure, ax = axes(theme, 3.3)
+    styles = zip((theme.ink, *SERIES), DASHES, strict=False)
+    for (label, curve), (colour, dashes) in zip(curves.items(), styles, strict=False):
+        values = 100 * np.array(list(curve.values()))  # [epochs, seeds]
+        mean = values.mean(axis=1)
+        ax.plot(list(curve), mean, color=colour, linestyle=dashes, linewidth=1.5, label=label)
+        if values.shape[1] > 1:
+            spread = values.std(axis=1, ddof=1)
+            band = list(curve), mean - spread, mean + spread
+            ax.fill_between(*band, color=colour, alpha=0.13, linewidth=0)
+    ax.set_ylim(*_limits(curves))
+    ax.grid(axis="y")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("validation accuracy, percent")
+    legend_below(figure, *ax.get_legend_handles_labels(), handlelength=2.6)
+    return figure
+
+
+def _limits(curves: dict[str, Curve]) -> tuple[float, float]:
+    """Limit the y axis to the last two thirds of training, where curves lie close together."""
+    late = [
+        100 * value
+        for curve in curves.values()
+        for epoch, values in curve.items()
+        for value in values
+        if epoch > max(curve) / 3
+    ]
+    low, high = min(late), max(late)
+    room = 0.06 * (high - low or 1)
+    return max(0.0, low - room), min(100.0 + room, high + room)

@@ -1,0 +1,64 @@
+"""Search for run folders below given folders."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kd.errors import UserError, nearest
+from kd.io.run_folder import RunFolder
+from kd.reports.runs import RESULT, Excluded, Run, read_run, unfinished_run
+
+# Not searched: these hold no runs, except `teachers`, whose runs are counted but not compared.
+_SKIPPED = {"checkpoints", "csv", "cache", "teachers", "report"}
+
+
+@dataclass
+class Found:
+    """The runs below some folders, the excluded ones, and the number of teacher runs."""
+
+    runs: list[Run] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
+    teachers: int = 0
+
+
+def find_runs(folders: list[Path]) -> Found:
+    """Read every run below the folders, oldest result first.
+
+    A run that cannot be used is listed as excluded; one bad file does not stop a report.
+
+    Raises:
+        UserError: a folder does not exist, or none of them holds a run.
+    """
+    found = Found()
+    for folder in dict.fromkeys(folders):
+        _check_exists(folder)
+        for path, has_result in _run_folders(folder, found):
+            read = read_run(path) if has_result else unfinished_run(path)
+            if isinstance(read, Run):
+                found.runs.append(read)
+            else:
+                found.excluded.append(read)
+    if not found.runs and not found.excluded:
+        listed = ", ".join(map(str, folders))
+        raise UserError(f"no run below {listed}: a run folder contains {RESULT} or .hydra")
+    found.runs.sort(key=lambda run: (run.written, run.folder))
+    return found
+
+
+def _check_exists(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    above = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    there = [path.name for path in above.iterdir() if path.is_dir() and path.name[0] != "."]
+    raise UserError(f"folder {folder} does not exist; in {above}: {nearest(folder.name, there)}")
+
+
+def _run_folders(root: Path, found: Found) -> Iterator[tuple[Path, bool]]:
+    """Yield run folders and whether they have a result; count the teachers on the way."""
+    for path, folders, files in os.walk(root):
+        if RESULT in files or RunFolder(Path(path)).config.parent.is_dir():
+            yield Path(path), RESULT in files
+        if "teachers" in folders:
+            found.teachers += len(list(Path(path, "teachers").glob(f"[!.]*/{RESULT}")))
+        folders[:] = sorted(f for f in folders if f not in _SKIPPED and f[0] != ".")

@@ -1,0 +1,56 @@
+"""Summary lines of a report: the runs compared, their common overrides, seeds and teachers."""
+
+from collections import Counter
+
+from kd.reports.leaderboard import Leaderboard
+
+# Overrides that say nothing about an experiment: paths, seeds, output.
+_UNIMPORTANT = ("paths.", "hydra.", "seed=", "logger=", "trainer.enable_progress_bar")
+
+
+def summary(board: Leaderboard) -> list[tuple[str, str]]:
+    """Return what is compared, as pairs of a term and its description."""
+    runs, states = board.runs, Counter(item.state for item in board.excluded)
+    found = f"{_count(len(runs), 'finished run')} in {_count(len(board.rows), 'row')}"
+    rest = "".join(f", {n} {state}" for state, n in sorted(states.items()))
+    teachers = f"; {_count(board.teachers, 'teacher run')} not compared" if board.teachers else ""
+    commits = {str(run.result.get("git_commit"))[:12] for run in runs} - {"None"}
+    lines = [
+        ("runs", found + rest + teachers),
+        ("common overrides", " ".join(common_overrides(board))),
+    ]
+    for group in board.groups:
+        seeds = ", ".join(map(str, group.seeds))
+        accuracies = [f"{name} {100 * acc:.2f}" for name, acc in group.teachers.items()]
+        teacher = f"; test accuracy of the teacher {', '.join(accuracies)}" if accuracies else ""
+        lines.append((group.title, f"seeds {seeds}; baseline {group.baseline.label}{teacher}"))
+    lines.append(("git commit", ", ".join(sorted(commits)) + _warning(commits)))
+    return [(term, text) for term, text in lines if text]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _warning(commits: set[str]) -> str:
+    return " (the runs were made by different versions of the code)" if len(commits) > 1 else ""
+
+
+def common_overrides(board: Leaderboard) -> list[str]:
+    """Return the overrides that are on every run's command line, without paths and seeds."""
+    given = [run.overrides for run in board.runs]
+    if not given:
+        return []
+    everywhere = [word for word in given[0] if all(word in overrides for overrides in given)]
+    return [word for word in everywhere if not word.lstrip("+").startswith(_UNIMPORTANT)]
+
+
+def missing_seeds(board: Leaderboard) -> list[tuple[str, str]]:
+    """Return the rows that lack seeds which other rows of their group have."""
+    found = []
+    for group in board.groups:
+        for row in group.rows:
+            lacking = [str(seed) for seed in group.seeds if seed not in row.runs]
+            if lacking:
+                found.append((f"{row.label} ({group.title})", f"no seed {', '.join(lacking)}"))
+    return found

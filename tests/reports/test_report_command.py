@@ -1,0 +1,56 @@
+"""The command `kd.report`: its output, messages for mistakes, and import time."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from commands import ROOT, Command
+from run_folders import write_sweep
+
+from kd.config.overrides import expand_shorthand
+
+
+def report(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return Command("kd.report", *arguments).ended()
+
+
+def test_the_table_is_printed_and_the_page_names_the_command(tmp_path):
+    write_sweep(tmp_path, kd=[0.95, 0.96, 0.97], ce=[0.90, 0.905, 0.92])
+    for _ in range(2):  # the second replaces the first
+        answer = report(f"sweep={tmp_path}", "baseline=method=ce", "figures=false")
+        assert answer.returncode == 0, answer.stderr
+        assert "better" in answer.stdout
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert f"python -m kd.report sweep={tmp_path} baseline=method=ce figures=false" in page
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("figures=false", r"error: which runs\? sweep=FOLDER, or folders="),
+        ("sweep={folder}/swep", "swep does not exist; .* did you mean 'sweep'?"),
+        ("folders=[{folder}/sweep]", "error: no run below .*/sweep"),
+    ],
+)
+def test_mistakes_are_reported_without_a_traceback(argument, message, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    answer = report(argument.format(folder=tmp_path))
+    assert answer.returncode == 1
+    assert re.search(message, answer.stderr), answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_baseline_is_quoted_for_hydra():
+    quoted = "baseline='method=kd,temperature=4'"
+    assert expand_shorthand("baseline=method=kd,temperature=4") == quoted
+    assert expand_shorthand("baseline=ce") == "baseline=ce"
+    assert expand_shorthand("sweep=x", {"sweep": "folder"}) == "folder=x"
+
+
+def test_the_command_line_loads_nothing_heavy():
+    heavy = "('torch', 'lightning', 'matplotlib', 'scipy', 'numpy', 'jinja2')"
+    code = f"import sys, kd.report; print([m for m in {heavy} if m in sys.modules])"
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert answer.stdout.strip() == "[]"
