@@ -1,22 +1,39 @@
-"""What goes into a net and what one pass leaves: the two words that every part speaks."""
+"""Batches and forward outputs: the two types that every package uses."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
 class Batch(NamedTuple):
     """What a loader yields.
 
-    input: normalised images [B, C, H, W], float.
-    target: class labels [B], int64.
-    index: position of each sample in the data module's training pool [B], int64; caches, memory
-        banks and views are keyed by it.
+    Attributes:
+        input: normalised images [B, C, H, W], float32.
+        target: class labels [B], int64, or class probabilities [B, K] of mixed images.
+        index: position of each sample in the training pool [B], int64; the key of caches and
+            memory banks. In validation and test batches, the position in that split's source.
+        view: view of each sample [B], int64; 0 where there is no augmentation.
+        epoch: epoch that the order and the views are drawn for. A plain int: it is the same for
+            the whole batch, and as a tensor every read on a GPU would be a synchronisation.
     """
 
     input: Tensor
     target: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
+    view: Tensor
+    epoch: int
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
+        """Copy of the batch with all tensors on `device`."""
+        return self.apply(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """Copy of the batch with `function` applied to each of its four tensors."""
+        input, target, index, view = map(function, self[:4])
+        return Batch(input, target, index, view, self.epoch)
 
 
 class Outputs(NamedTuple):

@@ -68,8 +68,10 @@ def make_outputs(logits: torch.Tensor, **taps: torch.Tensor) -> Outputs:
     return Outputs(logits, taps)
 
 
-def make_batch(target: torch.Tensor) -> Batch:
-    return Batch(torch.zeros(len(target), 1, 8, 8), target, torch.arange(len(target)))
+def make_batch(target: torch.Tensor, index: torch.Tensor | None = None) -> Batch:
+    """A batch of black images with these labels [B]; `index` is 0 … B − 1 if not given."""
+    index = torch.arange(len(target)) if index is None else index
+    return Batch(torch.zeros(len(target), 1, 8, 8), target, index, torch.zeros_like(index), epoch=0)
 
 
 @pytest.fixture(autouse=True)

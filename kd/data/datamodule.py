@@ -163,7 +163,7 @@ class ImageDataModule(LightningDataModule, ABC):
         """Leave alone what is there already, as it is where the data fit the device."""
         if batch.input.device == device:
             return batch
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+        return batch.to(device, non_blocking=True)
 
     @property
     def arrays(self) -> Arrays:

@@ -50,8 +50,9 @@ class CSKDDistiller(Distiller):
         if self._partners is None:
             self._partners = SameClass(loader.sampler.rows, loader.targets)
         index = batch.index.to(loader.targets.device)
-        partner = self._partners.draw(loader.seed, loader.sampler.epoch, index)
-        images = loader.normalise(loader.show(partner, loader.views(partner)).input)
+        partner = self._partners.draw(loader.seed, batch.epoch, index)
+        shown = loader.show(partner, loader.views(partner, batch.epoch))
+        images = loader.normalise(shown.input)
         return self.student_taps.outputs(images.to(batch.input.device))
 
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:

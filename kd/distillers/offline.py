@@ -58,14 +58,10 @@ class OfflineDistiller(Distiller):
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         super().on_train_batch_start(batch, batch_index)
         # Lightning leaves out on_train_epoch_start where a run is resumed in mid-epoch.
-        loader = cast(TensorLoader, self.trainer.train_dataloader)
-        if (
-            self.teacher is not None
-            and self.uses_teacher
-            and self._prepared != loader.sampler.epoch
-        ):
+        if self.teacher is not None and self.uses_teacher and self._prepared != batch.epoch:
+            loader = cast(TensorLoader, self.trainer.train_dataloader)
             self._prepare(self.teacher, loader)
-            self._prepared = loader.sampler.epoch
+            self._prepared = batch.epoch
             if not self.teacher.saw(batch, loader):
                 raise RuntimeError("the teacher's answers are to other images than the student's")
 

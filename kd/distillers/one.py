@@ -120,7 +120,8 @@ class ONEDistiller(JointDistiller):
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         was_training = self.training
         self.eval()
-        pairings = self.pairings(Batch(images, images, images), True)
+        none = images.new_zeros(len(images), dtype=torch.int64)
+        pairings = self.pairings(Batch(images, none, none, none, epoch=0), True)
         self.train(was_training)
         return pairings
 

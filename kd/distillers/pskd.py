@@ -3,12 +3,11 @@
 Kim, Ji, Yoon & Hwang, "Self-Knowledge Distillation with Progressive Refinement of Targets", 2021.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.data.loader import TensorLoader
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Pairing
 from kd.types import Batch, Outputs
@@ -59,7 +58,7 @@ class PSKDDistiller(Distiller):
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         super().on_train_batch_start(batch, batch_index)
         # Lightning leaves out on_train_epoch_start where a run is resumed in mid-epoch.
-        self.turn_to(cast(TensorLoader, self.trainer.train_dataloader).sampler.epoch)
+        self.turn_to(batch.epoch)
 
     def turn_to(self, epoch: int) -> None:
         """Let the present answers become the past ones, if `epoch` is another."""

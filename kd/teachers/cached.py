@@ -77,7 +77,9 @@ class CachedTeacher(Teacher):
     ) -> None:
         if self._live:
             return
-        self._ids = (index * loader.view_space.size + loader.views(index)).cpu()
+        self._ids = (
+            index * loader.view_space.size + loader.views(index, loader.sampler.epoch)
+        ).cpu()
         try:
             self._fill(loader, report)
         except OSError as error:
@@ -100,11 +102,12 @@ class CachedTeacher(Teacher):
     def saw(self, batch: Batch, loader: TensorLoader) -> bool:
         if self._live:
             return True
-        at = self._position.index_select(0, batch.index)
-        ids = self._ids[at.cpu()].to(loader.images.device)
-        shown = loader.show(ids // loader.view_space.size, ids % loader.view_space.size)
-        images = loader.normalise(shown.input).to(batch.input)
-        return bool((at >= 0).all() and images.equal(batch.input))
+        at = self._position.index_select(0, batch.index).cpu()
+        ids = batch.index * loader.view_space.size + batch.view
+        if not ((at >= 0).all() and self._ids[at].equal(ids.cpu())):
+            return False
+        shown = loader.show(*(x.to(loader.images.device) for x in (batch.index, batch.view)))
+        return loader.normalise(shown.input).to(batch.input).equal(batch.input)
 
     def outputs(self, batch: Batch) -> Outputs:
         if self._live:

@@ -26,7 +26,6 @@ from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
 from kd.training.teacher_cache import Caching
-from kd.types import Batch
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ def acquire_teacher(
 def _answers(teacher: Teacher, loader: TensorLoader, device: torch.device) -> Tensor:
     """Logits [N, K] of a whole split in its order, float32 on the CPU."""
     teacher.prepare(loader, torch.arange(len(loader.targets)), lambda done, wanted: None)
-    answers = (teacher.outputs(Batch(*(tensor.to(device) for tensor in batch))) for batch in loader)
+    answers = (teacher.outputs(batch.to(device)) for batch in loader)
     return torch.cat([answer.logits.float().cpu() for answer in answers])
 
 

@@ -177,7 +177,7 @@ def pairs(loader):
     batch = next(iter(loader))
     # Three classes of digits, for a net of three
     keep = batch.target < 3
-    return distiller, type(batch)(*(part[keep] for part in batch))
+    return distiller, batch.apply(lambda part: part[keep])
 
 
 def test_the_teacher_is_the_nets_answer_to_the_partners(loader):

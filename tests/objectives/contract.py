@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pytest
 import torch
+from conftest import make_batch
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
@@ -80,7 +81,7 @@ class Contract:
             objective,
             student,
             teacher,
-            Batch(torch.zeros(batch, 1), setting.targets[index], index),
+            make_batch(setting.targets[index], index),
         )
 
     def value(
@@ -116,7 +117,7 @@ class Contract:
             objective,
             reorder(student, order),
             reorder(teacher, order),
-            Batch(*(tensor[order] for tensor in batch)),
+            make_batch(batch.target[order], batch.index[order]),
         )
         if not self.batch_order_matters:
             torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-6)

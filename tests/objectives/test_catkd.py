@@ -5,13 +5,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import make_batch
 from contract import Contract
 from torch import nn
 
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.catkd import ClassAttention, class_map_distance, class_maps
-from kd.types import Batch, Outputs
+from kd.types import Outputs
 
 
 def activation(image, weight, grid):
@@ -110,7 +111,7 @@ def test_the_students_head_is_read_live_and_trained_and_is_no_part_of_the_object
     student, teacher, setting = case()
     objective = ClassAttention()
     objective.build(student, teacher, setting)
-    batch = Batch(torch.zeros(3, 1), torch.arange(3), torch.arange(3))
+    batch = make_batch(torch.arange(3))
     before = objective(student, teacher, batch)
     before.backward()
     assert setting.student_head.weight.grad.abs().sum() > 0

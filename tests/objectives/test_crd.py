@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import make_batch
 from contract import Contract
 
 from kd.objectives.base import Setting
 from kd.objectives.crd import Contrastive
-from kd.types import Batch, Outputs
+from kd.types import Outputs
 
 LATE = 7  # images whose rows the bank does not have yet
 
@@ -118,7 +119,7 @@ def ready(pool=40, classes=5, **arguments):
     labels = torch.arange(pool) % classes
     objective.build(*all_outputs, Setting(classes, labels))
     index = torch.tensor([0, 5, 7, 8, 12, 31]) % pool
-    return objective, *all_outputs, Batch(torch.zeros(6, 1), labels[index], index)
+    return objective, *all_outputs, make_batch(labels[index], index)
 
 
 @pytest.mark.parametrize(("pool", "given", "count"), [(40, None, 13), (2, None, 1), (40, 30, 30)])

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from conftest import make_batch
 from contract import Contract
 
 from kd.objectives.ctkd import CurriculumTemperature
 from kd.objectives.kd import kd
-from kd.types import Batch, Outputs
+from kd.types import Outputs
 
 
 def probabilities(row, temperature):
@@ -32,13 +33,13 @@ class TestCurriculumTemperature(Contract):
 
 
 @pytest.fixture
-def pairing_outputs():
+def all_outputs():
     generator = torch.Generator().manual_seed(0)
     return [Outputs(3 * torch.randn(8, 6, generator=generator), {}) for _ in range(2)]
 
 
 def loss_of(objective, all_outputs):
-    return objective(*all_outputs, Batch(torch.zeros(8, 1), torch.zeros(8).long(), torch.arange(8)))
+    return objective(*all_outputs, make_batch(torch.zeros(8).long()))
 
 
 def test_it_starts_at_the_papers_temperature():

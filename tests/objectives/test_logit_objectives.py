@@ -6,10 +6,11 @@ import pkgutil
 
 import pytest
 import torch
+from conftest import make_batch
 
 import kd.objectives
 from kd.objectives.base import LogitObjective
-from kd.types import Batch, Outputs
+from kd.types import Outputs
 
 # For constructors that ask for more than they have defaults for.
 ARGUMENTS = {"temperature": 4.0}
@@ -39,7 +40,7 @@ def values(objective: LogitObjective) -> tuple[float, float]:
     generator = torch.Generator().manual_seed(0)
     student, teacher = (2 * torch.randn(8, 6, generator=generator) for _ in range(2))
     target = torch.randint(6, (8,), generator=generator)
-    batch = Batch(torch.zeros(8, 1), target, torch.arange(8))
+    batch = make_batch(target)
     scales, shifts = torch.linspace(0.3, 4, 8)[:, None], torch.linspace(-5, 5, 8)[:, None]
     before, after = (
         objective(Outputs(logits, {}), Outputs(teacher, {}), batch).item()

@@ -5,12 +5,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import make_batch
 from contract import Contract
 
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.mgd import MaskedGenerative, random_mask
-from kd.types import Batch, Outputs
+from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
 
@@ -94,7 +95,7 @@ def test_every_step_draws_its_own_mask():
     ]
     objective = MaskedGenerative("stage3")
     objective.build(*all_outputs, SETTING)
-    batch = Batch(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), torch.arange(2))
+    batch = make_batch(torch.zeros(2, dtype=torch.long))
     assert objective(*all_outputs, batch).item() != objective(*all_outputs, batch).item()
 
 

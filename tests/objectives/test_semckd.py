@@ -5,12 +5,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import make_batch
 from contract import Contract
 
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.semckd import SemanticCalibration, similarity_rows, stage_attention
-from kd.types import Batch, Outputs
+from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
 
@@ -121,7 +122,7 @@ def test_repeating_the_batch_changes_nothing():
     attention = objective.attention(*twice)
     torch.testing.assert_close(attention[6:], attention[:6])
     torch.testing.assert_close(attention[:6], objective.attention(student, teacher))
-    batch = [Batch(torch.zeros(n, 1), torch.zeros(n), torch.arange(n)) for n in (6, 12)]
+    batch = [make_batch(torch.zeros(n)) for n in (6, 12)]
     torch.testing.assert_close(
         objective(*twice, batch[1]), objective(student, teacher, batch[0]), rtol=1e-4, atol=1e-5
     )
@@ -141,7 +142,7 @@ def test_the_attention_is_trained():
     student, teacher = pairing_outputs(6)
     objective = SemanticCalibration(["stage1", "stage2"], ["stage1", "stage2"], 32)
     objective.build(student, teacher, SETTING)
-    objective(student, teacher, Batch(*[torch.zeros(6)] * 3)).backward()
+    objective(student, teacher, make_batch(torch.zeros(6))).backward()
     for modules in (objective.queries, objective.keys, objective.projections):
         assert all(p.grad.abs().sum() > 0 for p in modules.parameters() if p.dim() > 1)
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import make_batch
 from contract import Contract
 from torch import nn
 
@@ -13,7 +14,7 @@ from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.heads import frozen_head
 from kd.objectives.srrl import SoftmaxRegression
-from kd.types import Batch, Outputs
+from kd.types import Outputs
 
 
 def linear(rows, layer):
@@ -123,7 +124,7 @@ def test_perfect_embedding_costs_nothing_whatever_the_students_logits():
     student, teacher = case(head, student_width=6)
     objective = SoftmaxRegression()
     objective.build(student, teacher, setting(head))
-    batch = Batch(torch.zeros(3, 1), torch.arange(3), torch.arange(3))
+    batch = make_batch(torch.arange(3))
     perfect = Outputs(student.logits, teacher.taps)
     assert objective(perfect, teacher, batch).item() == pytest.approx(0, abs=1e-10)
 

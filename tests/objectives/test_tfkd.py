@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from conftest import make_batch
 from contract import Contract
 
 from kd.objectives.tfkd import VirtualTeacher, virtual_probabilities
-from kd.types import Batch, Outputs
+from kd.types import Outputs
 
 
 def softmax(row):
@@ -72,7 +73,7 @@ def test_the_minimum_is_at_the_virtual_teachers_logits(logits):
 @pytest.mark.parametrize("standardise", [False, True])
 def test_no_teacher_is_needed(logits, standardise):
     student, target = logits
-    batch = Batch(torch.zeros(8, 1), target, torch.arange(8))
+    batch = make_batch(target)
     objective = VirtualTeacher(standardise=standardise)
     assert not objective.needs_teacher
     absent, present = Outputs(torch.empty(0), {}), Outputs(torch.randn(8, 6), {})

@@ -93,7 +93,8 @@ def test_it_knows_the_images_that_its_answers_are_to(data, tmp_path):
     batches = list(loader)
     assert all(teacher.saw(batch, loader) for batch in batches)
     first, second = batches[:2]
-    assert not teacher.saw(first._replace(index=second.index), loader)
+    assert not teacher.saw(first._replace(index=second.index, view=second.view), loader)
+    assert not teacher.saw(first._replace(view=first.view + 1), loader)
     assert not teacher.saw(first._replace(input=first.input.flip(3)), loader)
     held_out = data.split.val[: len(first.index)]
     assert not teacher.saw(first._replace(index=held_out), loader)  # nothing is known of these

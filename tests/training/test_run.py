@@ -169,7 +169,7 @@ def test_a_sweep_asks_the_teacher_once(output, tmp_path):
     for epoch in range(3):
         training.sampler.set_epoch(epoch)
         index = training.sampler.order()[: 128 * len(training)]
-        views |= set((index * 9 + training.views(index)).tolist())
+        views |= set((index * 9 + training.views(index, epoch)).tolist())
     assert forwards[0] == len(views) + loader.num_samples["test"]
 
 
