@@ -2,10 +2,14 @@
 
     L = T² · (1/B) Σ_i KL(p_t^T[i] ‖ p_s^T[i]),    p^T = softmax(z / T)
 
-Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015,
-https://arxiv.org/abs/1503.02531. The factor T² keeps the size of the gradient when T changes.
-Public code differs: `KLDivLoss()` with its default reduction averages over classes too, which
-divides the term by K; several implementations leave T² out.
+Paper: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015,
+https://arxiv.org/abs/1503.02531.
+
+The gradient of the divergence shrinks like 1/T²; the factor T² keeps its size when T changes.
+Public implementations differ: `torch.nn.KLDivLoss()` with its default reduction averages over the
+classes as well, which divides the term by K, and several implementations omit T².
+
+Reduction: sum over classes, mean over the batch.
 """
 
 import torch.nn.functional as F
@@ -15,9 +19,7 @@ from kd.objectives.base import LogitObjective, check_temperature, upcast
 
 
 def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0) -> Tensor:
-    """T²·KL of the teacher's softened probabilities from the student's.
-
-    Summed over classes, mean over the batch.
+    """T²·KL(teacher ‖ student) of softened probabilities.
 
     Args:
         student_logits: [B, K].
@@ -25,7 +27,8 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0)
         temperature: T > 0, for both nets.
 
     Returns:
-        A scalar ≥ 0; 0 where both rows of logits differ by a constant only.
+        Scalar ≥ 0: sum over classes, mean over the batch. 0 where the logits of every sample differ
+        by a constant only.
 
     Example:
         >>> import torch
@@ -37,10 +40,16 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0)
     Reference:
         Hinton et al. 2015, https://arxiv.org/abs/1503.02531
     """
+    # In log space, because the logarithm of a probability that underflows is −inf.
     log_student = F.log_softmax(upcast(student_logits) / temperature, dim=1)
     log_teacher = F.log_softmax(upcast(teacher_logits) / temperature, dim=1)
     divergence = F.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
     return divergence * temperature**2
+
+
+def kl_per_sample(log_student: Tensor, log_teacher: Tensor) -> Tensor:
+    """KL(teacher ‖ student) of log-probabilities [B, K], summed over classes: [B]."""
+    return F.kl_div(log_student, log_teacher, log_target=True, reduction="none").sum(1)
 
 
 class SoftTargets(LogitObjective):
@@ -48,7 +57,10 @@ class SoftTargets(LogitObjective):
 
     Args:
         temperature: T > 0, for both nets.
-        standardise: as `LogitObjective`.
+        standardise: see `LogitObjective`.
+
+    Raises:
+        ValueError: `temperature` is out of range.
     """
 
     def __init__(self, temperature: float, standardise: bool = False) -> None:

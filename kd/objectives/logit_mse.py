@@ -1,18 +1,49 @@
-"""Logit regression: L = (1/BK) Σ_i Σ_k (z_s[i, k] − z_t[i, k])².
+"""Logit regression: mean squared difference of the logits.
 
-Ba & Caruana, "Do Deep Nets Really Need to be Deep?", 2014. Mean over batch and classes; code that
-sums over classes has a term K times as large. On logits of zero mean, T²·KL tends to half of this
-term as T grows (Hinton et al. 2015, section 2.1).
+    L = (1/(B·K)) Σ_i Σ_k (z_s[i, k] − z_t[i, k])²
+
+Paper: Ba & Caruana, "Do Deep Nets Really Need to be Deep?", NeurIPS 2014,
+https://arxiv.org/abs/1312.6184.
+
+Reduction: mean over the batch and the classes. Implementations that sum over the classes have a
+term K times as large. On logits of zero mean, T²·KL tends to L / 2 as T grows (Hinton et al. 2015,
+section 2.1, https://arxiv.org/abs/1503.02531).
 """
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective
+from kd.objectives.base import LogitObjective, upcast
+
+
+def logit_mse(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Mean squared difference of logits.
+
+    Args:
+        student_logits: [B, K].
+        teacher_logits: [B, K].
+
+    Returns:
+        Scalar ≥ 0: mean over the batch and the classes.
+
+    Example:
+        >>> import torch
+        >>> from kd import losses
+        >>> losses.logit_mse(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]])).item()
+        2.0
+
+    Reference:
+        Ba & Caruana 2014, https://arxiv.org/abs/1312.6184
+    """
+    return F.mse_loss(upcast(student_logits), upcast(teacher_logits))
 
 
 class LogitMSE(LogitObjective):
-    """Mean squared difference of the logits, over batch and classes."""
+    """Mean squared difference of the two nets' logits.
+
+    Args:
+        standardise: see `LogitObjective`.
+    """
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return F.mse_loss(student, teacher)
+        return logit_mse(student, teacher)

@@ -1,16 +1,22 @@
-"""The teacher's whole map, generated from the student's with parts left out.
+"""Masked generative distillation: generates the teacher's map from a masked student map.
 
     L = ⟨(g(M ⊙ a(F_s)) − F_t)²⟩,    g = conv3×3 – ReLU – conv3×3,    a = 1×1 convolution
 
-M is 0 where a fresh uniform number is below the masked share and 1 elsewhere; ⟨·⟩ is the mean over
-the batch, channels and positions.
+M is 0 with probability λ and 1 otherwise, drawn anew in every step; ⟨·⟩ is the mean over the batch,
+channels and positions.
 
-Yang, Li, Shao, Shi, Yuan & Yuan, "Masked Generative Distillation", 2022. The paper masks positions,
-all channels of one alike. The authors' classification code masks whole channels instead, and fewer:
-`variant: channels`. Paper and code sum over channels and positions, which ties the weight to the
-map's size; the mean used here keeps it portable. 7e-5 on ImageNet's maps of 512×7×7 is 1.76 here.
-mmrazor's and the authors' detection code sum as well, ModelOpt takes the mean.
+Paper: Yang, Li, Shao, Shi, Yuan & Yuan, "Masked Generative Distillation", ECCV 2022,
+https://arxiv.org/abs/2205.01529.
+
+The paper masks positions, all channels of a position alike. The authors' classification code masks
+whole channels instead, and fewer of them: `variant="channels"`.
+
+Reduction: mean over the batch, channels and positions. Paper and authors' code sum over channels
+and positions, which ties the weight to the size of the map: 7e-5 for ImageNet's maps of 512×7×7 is
+1.76 here. mmrazor sums as well, ModelOpt takes the mean.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +29,48 @@ from kd.types import Batch, Outputs
 VARIANTS = ("paper", "channels")
 
 
-def random_mask(maps: Tensor, masked: float, variant: str = "paper") -> Tensor:
-    """Ones with a share `masked` of zeros, for maps [B, C, H, W].
+def mgd(
+    student_map: Tensor,
+    teacher_map: Tensor,
+    generator: Callable[[Tensor], Tensor],
+    masked: float = 0.5,
+    variant: str = "paper",
+) -> Tensor:
+    """Mean squared error between the teacher's map and the one generated from a masked student map.
 
-    Positions [B, 1, H, W], or channels [B, C, 1, 1] for the variant `channels`.
+    Draws the mask from torch's global random numbers.
+
+    Args:
+        student_map: [B, C, H, W], already aligned to the teacher's shape.
+        teacher_map: [B, C, H, W].
+        generator: g, a module or function from [B, C, H, W] to the same shape.
+        masked: λ in [0, 1), the expected share of the student's map that is set to 0.
+        variant: `paper` masks positions, `channels` whole channels.
+
+    Returns:
+        Scalar ≥ 0: mean over the batch, channels and positions.
+
+    Example:
+        Without a mask and with the identity as generator it is the mean squared error:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> maps = torch.ones(1, 2, 3, 3)
+        >>> losses.mgd(maps, 3 * maps, torch.nn.Identity(), masked=0.0).item()
+        4.0
+
+    Reference:
+        Yang et al. 2022, https://arxiv.org/abs/2205.01529
+    """
+    generated = generator(student_map * random_mask(student_map, masked, variant))
+    return F.mse_loss(generated.float(), teacher_map.float())
+
+
+def random_mask(maps: Tensor, masked: float, variant: str = "paper") -> Tensor:
+    """Random zeros and ones for maps [B, C, H, W], with an expected share `masked` of zeros.
+
+    Returns:
+        [B, 1, H, W] for `paper`, [B, C, 1, 1] for `channels`.
     """
     images, channels, height, width = maps.shape
     shape = (images, channels, 1, 1) if variant == "channels" else (images, 1, height, width)
@@ -34,15 +78,18 @@ def random_mask(maps: Tensor, masked: float, variant: str = "paper") -> Tensor:
 
 
 class MaskedGenerative(Objective):
-    """Mean squared error between the teacher's map and what is generated from the masked student's.
+    """Masked generative distillation as a loss term, with a trained generator.
 
-    The student's map is resampled to the teacher's resolution; other channels go through a trained
-    1×1 convolution. The generator is trained with the student.
+    The student's map is resampled to the teacher's resolution, and a trained 1×1 convolution brings
+    it to the teacher's channels where they differ.
 
     Args:
-        tap: a tap with maps [B, C, H, W] in both nets.
-        masked: the share that is left out, in [0, 1).
+        tap: canonical name of a tap with maps [B, C, H, W] in both nets.
+        masked: λ in [0, 1), the expected share of the student's map that is set to 0.
         variant: `paper` masks positions, `channels` whole channels.
+
+    Raises:
+        ValueError: `masked` is out of range, or `variant` is unknown.
     """
 
     family = "feature"
@@ -62,15 +109,17 @@ class MaskedGenerative(Objective):
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = paired_maps("mgd", student, teacher, self.tap, self.tap)
-        narrow, wide = ours.shape[1], theirs.shape[1]
-        if narrow != wide:
-            self.align = nn.Conv2d(narrow, wide, 1)
+        student_channels, teacher_channels = ours.shape[1], theirs.shape[1]
+        if student_channels != teacher_channels:
+            self.align = nn.Conv2d(student_channels, teacher_channels, 1)
+        # As wide inside as the teacher's map, as in the authors' code.
         self.generator = nn.Sequential(
-            nn.Conv2d(wide, wide, 3, padding=1), nn.ReLU(), nn.Conv2d(wide, wide, 3, padding=1)
+            nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
         )
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         theirs = teacher.taps[self.tap]
         ours = self.align(resample(student.taps[self.tap], (theirs.shape[2], theirs.shape[3])))
-        generated = self.generator(ours * random_mask(ours, self.masked, self.variant))
-        return F.mse_loss(generated.float(), theirs.float())
+        return mgd(ours, theirs, self.generator, self.masked, self.variant)

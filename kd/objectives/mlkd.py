@@ -1,68 +1,132 @@
-"""Samples, their likenesses and the likenesses of classes, at several temperatures.
+"""Multi-level logit distillation: aligns instances, samples and classes at several temperatures.
 
     L = Σ_T [ T² · (1/B) Σ_i KL(p_t[i] ‖ p_s[i])          instances
-              + w_B · (1/B) · ‖P_t P_tᵀ − P_s P_sᵀ‖²      samples with samples, [B, B]
-              + w_K · (1/K) · ‖P_tᵀ P_t − P_sᵀ P_s‖² ]    classes with classes, [K, K]
+              + w_B · (1/B) · ‖P_t P_tᵀ − P_s P_sᵀ‖²      pairs of samples, [B, B]
+              + w_K · (1/K) · ‖P_tᵀ P_t − P_sᵀ P_s‖² ]    pairs of classes, [K, K]
 
-P [B, K] holds the rows p = softmax(z / T); ‖·‖² sums the squares of all entries.
+P [B, K] holds the rows p = softmax(z / T); ‖·‖² is the sum of squares of all entries.
 
-Jin, Wang & Lin, "Multi-Level Logit Distillation", 2023. The matrices are not divided by what they
-sum over, so the third line grows with the batch. The paper takes every term on a weak and a strong
-view of each image; a batch has one view here, and the strong one is left out.
+Paper: Jin, Wang & Lin, "Multi-Level Logit Distillation", CVPR 2023,
+https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html.
 
-The authors' code also drops, by a mask, the samples of which the teacher is surer than of the
-median sample, and the classes it believes in more than in the median class. It multiplies losses
-that are summed already by that mask, which only halves them, and gives the terms of the strong
-view at T = 2 and 6 the weak logits. `variant="masked"` is what was meant: rows of P Pᵀ and of the
-divergence are dropped by sample, rows of PᵀP by class, and the divisors stay B and K.
+The paper takes every term on a weakly and on a strongly augmented view of each image. A batch has
+one view here, so the terms of the strong view are absent.
+
+The authors' code also masks samples whose teacher confidence is above the median, and classes whose
+predicted mass is above the median. It multiplies losses that are already reduced by that mask,
+which merely halves them, and it gives the strong view's terms at T = 2 and 6 the weak logits.
+`variant="masked"` is the evident intention: rows of P Pᵀ and of the divergence are masked by
+sample, rows of PᵀP by class, and the divisors stay B and K.
+
+Reduction: mean over the batch of the first line; the second and third are sums of squares divided
+by B and by K, so the third grows with B².
 """
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature
-from kd.objectives.pairs import ONE_BATCH
+from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.kd import kl_per_sample
+from kd.objectives.pairs import ONE_BATCH, full_precision
 
-_VARIANTS = ("masked", "paper")
+VARIANTS = ("masked", "paper")
+TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)  # of the authors' code for CIFAR-100
+
+
+def mlkd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperatures: Sequence[float] = TEMPERATURES,
+    sample_weight: float = 1.0,
+    class_weight: float = 1.0,
+    variant: str = "paper",
+) -> Tensor:
+    """Multi-level logit distillation on one view of each image.
+
+    Args:
+        student_logits: [B, K].
+        teacher_logits: [B, K].
+        temperatures: every T > 0 of the sum, applied to both nets.
+        sample_weight: w_B ≥ 0.
+        class_weight: w_K ≥ 0. The class term grows with B² / K.
+        variant: `paper`, or `masked`, which keeps the half of the samples and of the classes on
+            which the teacher is less confident.
+
+    Returns:
+        Scalar ≥ 0. Mean over the batch for instances; sums of squares divided by B for pairs of
+        samples and by K for pairs of classes.
+
+    Example:
+        >>> import torch
+        >>> from kd import losses
+        >>> student, teacher = torch.zeros(4, 3), torch.eye(4, 3)
+        >>> losses.mlkd(teacher, teacher).item()
+        0.0
+        >>> without_classes = losses.mlkd(student, teacher, class_weight=0.0)
+        >>> bool(losses.mlkd(student, teacher) > without_classes)
+        True
+
+    Reference:
+        Jin et al., CVPR 2023,
+        https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html
+    """
+    student, teacher = upcast(student_logits), upcast(teacher_logits)
+    keep = less_confident(teacher) if variant == "masked" else (1.0, 1.0)
+    terms = []
+    # Differences of products lose their digits in bfloat16.
+    with full_precision(student):
+        for temperature in temperatures:
+            divergence, by_sample, by_class = levels(student, teacher, temperature)
+            terms.append((keep[0] * (divergence + sample_weight * by_sample)).mean())
+            terms.append((keep[1] * class_weight * by_class).mean())
+    return torch.stack(terms).sum()
 
 
 def levels(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """T²·KL by sample [B], and the matrices' squared distances by sample [B] and by class [K]."""
-    log_ours, log_theirs = (F.log_softmax(z / temperature, dim=1) for z in (student, teacher))
-    divergence = F.kl_div(log_ours, log_theirs, log_target=True, reduction="none").sum(1)
-    ours, theirs = log_ours.exp(), log_theirs.exp()
-    by_sample = (theirs @ theirs.T - ours @ ours.T).square().sum(1)
-    by_class = (theirs.T @ theirs - ours.T @ ours).square().sum(1)
-    return temperature**2 * divergence, by_sample, by_class
+    """The three terms before reduction, at one temperature.
+
+    Returns:
+        T²·KL [B], squared differences of P Pᵀ summed by sample [B], and of PᵀP by class [K].
+    """
+    log_student, log_teacher = ((z / temperature).log_softmax(1) for z in (student, teacher))
+    p_s, p_t = log_student.exp(), log_teacher.exp()
+    by_sample = (p_t @ p_t.T - p_s @ p_s.T).square().sum(1)
+    by_class = (p_t.T @ p_t - p_s.T @ p_s).square().sum(1)
+    return temperature**2 * kl_per_sample(log_student, log_teacher), by_sample, by_class
 
 
-def doubtful(teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Masks of samples [B] and classes [K] in which the teacher believes no more than median."""
+def less_confident(teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks [B] and [K] of the samples and classes up to the teacher's median confidence.
+
+    A sample's confidence is its largest probability, a class's the sum of its probabilities.
+    """
     probabilities = teacher.softmax(1)
-    sureness, mass = probabilities.amax(1), probabilities.sum(0)
-    samples, classes = (value <= value.quantile(0.5) for value in (sureness, mass))
+    confidence, mass = probabilities.amax(1), probabilities.sum(0)
+    samples, classes = (value <= value.quantile(0.5) for value in (confidence, mass))
     return samples.float(), classes.float()
 
 
 class MultiLevel(LogitObjective):
-    """Instances, samples and classes aligned, summed over temperatures.
+    """Multi-level logit distillation as a loss term.
 
     Args:
-        temperatures: every T > 0 of the sum.
+        temperatures: every T > 0 of the sum, at least one.
         sample_weight: w_B ≥ 0; 1 in the paper.
         class_weight: w_K ≥ 0; 1 in the paper.
-        variant: `paper`, or `masked`, which keeps what the teacher is less sure of.
-        standardise: as `LogitObjective`.
+        variant: `paper` or `masked`, see `mlkd`.
+        standardise: see `LogitObjective`.
+
+    Raises:
+        ValueError: a setting is out of range, or `variant` is unknown.
     """
 
     one_device = ONE_BATCH
 
     def __init__(
         self,
-        temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0),
+        temperatures: Sequence[float] = TEMPERATURES,
         sample_weight: float = 1.0,
         class_weight: float = 1.0,
         variant: str = "paper",
@@ -71,8 +135,8 @@ class MultiLevel(LogitObjective):
         super().__init__(standardise)
         if not temperatures:
             raise ValueError(f"temperatures must name at least one, got {temperatures!r}")
-        if variant not in _VARIANTS:
-            raise ValueError(f"variant must be one of {list(_VARIANTS)}, got {variant!r}")
+        if variant not in VARIANTS:
+            raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
         self.temperatures = [check_temperature(temperature) for temperature in temperatures]
         self.variant = variant
         for name, weight in {"sample_weight": sample_weight, "class_weight": class_weight}.items():
@@ -81,12 +145,5 @@ class MultiLevel(LogitObjective):
         self.sample_weight, self.class_weight = sample_weight, class_weight
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        keep = doubtful(teacher) if self.variant == "masked" else (1.0, 1.0)
-        terms = []
-        # Differences of products lose their digits in bfloat16.
-        with torch.autocast(student.device.type, enabled=False):
-            for temperature in self.temperatures:
-                divergence, by_sample, by_class = levels(student, teacher, temperature)
-                terms.append((keep[0] * (divergence + self.sample_weight * by_sample)).mean())
-                terms.append((keep[1] * self.class_weight * by_class).mean())
-        return torch.stack(terms).sum()
+        weights = self.sample_weight, self.class_weight
+        return mlkd(student, teacher, self.temperatures, *weights, self.variant)

@@ -1,46 +1,93 @@
-"""The label weighted by the teacher's belief in it, and the other classes normalised on their own.
+"""Normalised KD: cross-entropy on the label, weighted by the teacher, and on the other classes.
 
-    L = (1/B) Σ_i [ −p_t[i, y] · log p_s[i, y] − γ · T² · Σ_k p̂_t^T[i, k] · log p̂_s^T[i, k] ]
+    L = (1/B) Σ_i [ −p_t[i, y] · log p_s[i, y] − γ · T² · Σ_{k≠y} q_t[i, k] · log q_s[i, k] ]
 
-p = softmax(z) at temperature 1; p̂^T = the probabilities softmax(z / T) of the K − 1 classes other
-than the label y, divided by their sum, which is softmax(z / T) over those classes.
+p = softmax(z) at temperature 1. q = softmax(z / T) over the K − 1 classes other than the label y,
+which equals their softened probabilities divided by the sum of these.
 
-Yang, Zeng, Li, Zhang, Yuan & Li, "From Knowledge Distillation to Self-Knowledge Distillation: A
-Unified Approach with Normalized Loss and Customized Soft Labels", 2023. The cross-entropies are not
-divergences: where the student equals the teacher the term is not 0. An early version of the
-authors' code subtracts 1000 from the label's logit before dividing by T and adds a constant within
-the logarithm; here the label's column is left out. With two classes the second sum is 0.
+Paper: Yang, Zeng, Li, Zhang, Yuan & Li, "From Knowledge Distillation to Self-Knowledge
+Distillation: A Unified Approach with Normalized Loss and Customized Soft Labels", ICCV 2023,
+https://arxiv.org/abs/2303.13005.
+
+Both parts are cross-entropies, not divergences: L is not 0 where the student equals the teacher.
+An early version of the authors' code removes the label by subtracting 1000 from its logit before
+dividing by T, and adds a constant inside the logarithm; here the label's column is removed. With
+two classes the second part is 0.
+
+Reduction: sum over classes, mean over the batch.
 """
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature
+from kd.objectives.base import LogitObjective, check_temperature, upcast
 from kd.objectives.dkd import other_logits
 
 
+def nkd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    target: Tensor,
+    temperature: float = 1.0,
+    gamma: float = 1.5,
+) -> Tensor:
+    """Normalised KD.
+
+    Args:
+        student_logits: [B, K].
+        teacher_logits: [B, K].
+        target: class indices [B], int64.
+        temperature: T > 0 for the classes other than the label, in both nets.
+        gamma: weight γ ≥ 0 of these classes.
+
+    Returns:
+        Scalar ≥ 0: sum over classes, mean over the batch.
+
+    Example:
+        A teacher that is certain of the label leaves the cross-entropy with the label, log 3 here.
+
+        >>> import torch
+        >>> from kd import losses
+        >>> certain = torch.tensor([[100.0, 0.0, 0.0]])
+        >>> loss = losses.nkd(torch.zeros(1, 3), certain, torch.tensor([0]), gamma=0.0)
+        >>> round(loss.item(), 4)
+        1.0986
+
+    Reference:
+        Yang et al. 2023, https://arxiv.org/abs/2303.13005
+    """
+    student, teacher = upcast(student_logits), upcast(teacher_logits)
+    others = other_cross_entropy(student, teacher, target, temperature)
+    return target_cross_entropy(student, teacher, target) + gamma * others
+
+
 def target_cross_entropy(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-    """−p_t[y]·log p_s[y] of logits [B, K], mean over the batch."""
-    belief = F.softmax(teacher, dim=1).gather(1, target[:, None])
-    return -(belief * F.log_softmax(student, dim=1).gather(1, target[:, None])).mean()
+    """−p_t[y]·log p_s[y] of logits [B, K] and labels [B], mean over the batch."""
+    confidence = F.softmax(teacher, dim=1).gather(1, target[:, None])
+    return -(confidence * F.log_softmax(student, dim=1).gather(1, target[:, None])).mean()
 
 
 def other_cross_entropy(
     student: Tensor, teacher: Tensor, target: Tensor, temperature: float
 ) -> Tensor:
-    """T² times the cross-entropy among the other classes, summed over them, batch mean."""
-    ours = F.log_softmax(other_logits(student, target) / temperature, dim=1)
-    theirs = F.softmax(other_logits(teacher, target) / temperature, dim=1)
-    return -(theirs * ours).sum(1).mean() * temperature**2
+    """T² times the cross-entropy over the classes other than the label, mean over the batch."""
+    # [B, K − 1]. Removing the label's column is exact; a mask value such as −1000 becomes −1000 / T
+    # and leaves the label some probability next to very low logits.
+    log_student = F.log_softmax(other_logits(student, target) / temperature, dim=1)
+    soft_teacher = F.softmax(other_logits(teacher, target) / temperature, dim=1)
+    return -(soft_teacher * log_student).sum(1).mean() * temperature**2
 
 
 class Normalized(LogitObjective):
-    """The normalised loss of label and other classes.
+    """Normalised KD as a loss term.
 
     Args:
-        temperature: T > 0, for the other classes of both nets.
-        gamma: the weight γ ≥ 0 of the other classes.
-        standardise: as `LogitObjective`.
+        temperature: T > 0 for the classes other than the label, in both nets.
+        gamma: weight γ ≥ 0 of these classes.
+        standardise: see `LogitObjective`.
+
+    Raises:
+        ValueError: `temperature` or `gamma` is out of range.
     """
 
     needs_labels = True
@@ -55,5 +102,4 @@ class Normalized(LogitObjective):
         self.gamma = gamma
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        others = other_cross_entropy(student, teacher, target, self.temperature)
-        return target_cross_entropy(student, teacher, target) + self.gamma * others
+        return nkd(student, teacher, target, self.temperature, self.gamma)

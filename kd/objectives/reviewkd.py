@@ -1,18 +1,23 @@
-"""Review: early stages of the teacher taught by all later ones of the student, fused.
+"""Knowledge review: compares each teacher stage with a fusion of all later student stages.
 
     A_n = r_n(F_s,n),   A_l = r_l(F_s,l)·z_1 + up(A_{l+1})·z_2,   z = sigmoid(1×1 conv of both)
     L = Σ_l HCL(e_l(A_l), F_t,l)
     HCL(a, b) = Σ_k w_k·⟨(pool_k(a) − pool_k(b))²⟩ / Σ_k w_k
 
-r is a 1×1 and e a 3×3 convolution, each with batch norm; `up` repeats pixels. The levels k are the
-map itself and its average pools to 4×4, 2×2 and 1×1, as far as these are smaller than the map, with
-w = 1, ½, ¼, ⅛ in turn; the mean is over the batch, channels and positions.
+r is a 1×1 and e a 3×3 convolution, each with batch norm; `up` is nearest-neighbour interpolation.
+HCL is the hierarchical context loss. Its levels k are the map itself and its average pools to 4×4,
+2×2 and 1×1, as far as these are smaller than the map, with weights w = 1, ½, ¼, ⅛ in this order.
 
-Chen, Liu, Zhao & Jia, "Distilling Knowledge via Knowledge Review", 2021. The width of the fusion,
-which the paper leaves open, is as in the authors' code: that of the deepest student tensor, at most
-512. Their code has sizes and channels typed by hand for every net, and so fails for MobileNetV2;
-here they come from the probe. It resizes after the fusion, where student and teacher differ; here
-every stage is brought to the teacher's size first.
+Paper: Chen, Liu, Zhao & Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021,
+https://arxiv.org/abs/2104.09044.
+
+The paper leaves the width of the fusion open; it is that of the authors' code, the channels of the
+deepest student tensor but at most 512. Their code (https://github.com/dvlab-research/ReviewKD) has
+sizes and channels typed in for every net; here they come from the shapes of the probed batch. Where
+the two nets' resolutions differ, their code resizes after the fusion; here every stage is brought
+to the teacher's size first.
+
+Reduction: ⟨·⟩ is the mean over the batch, channels and positions; sum over taps.
 """
 
 from collections.abc import Sequence
@@ -26,37 +31,77 @@ from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import as_map, resample
 from kd.types import Batch, Outputs
 
-LEVELS = (4, 2, 1)
-WIDEST = 512
+LEVELS = (4, 2, 1)  # sizes of the average pools
+MAX_WIDTH = 512  # channels of the fusion, as in the authors' code
+
+
+def reviewkd(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
+    """Hierarchical context loss, summed over stages.
+
+    Args:
+        student_maps: e_l(A_l), the fused maps that `KnowledgeReview` makes, each [B, C, H, W], of
+            the teacher's shape.
+        teacher_maps: each [B, C, H, W].
+
+    Returns:
+        Scalar ≥ 0: weighted mean over the levels of the mean squared errors, sum over stages.
+
+    Example:
+        An error of 1 everywhere costs 1 at every level; with alternating signs it vanishes in the
+        pools.
+
+        >>> import torch
+        >>> from kd import losses
+        >>> teacher = torch.zeros(1, 1, 2, 2)
+        >>> losses.reviewkd([teacher + 1], [teacher]).item()
+        1.0
+        >>> signs = torch.tensor([[[[1.0, -1.0], [-1.0, 1.0]]]])
+        >>> round(losses.reviewkd([teacher + signs], [teacher]).item(), 4)  # 1 / (1 + ½)
+        0.6667
+
+    Reference:
+        Chen et al. 2021, https://arxiv.org/abs/2104.09044
+    """
+    terms = [hierarchical_distance(*maps) for maps in zip(student_maps, teacher_maps, strict=True)]
+    return torch.stack(terms).sum()
 
 
 def hierarchical_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Weighted mean of the mean squared errors of maps [B, C, H, W] and of their pools."""
+    """HCL of maps [B, C, H, W]: weighted mean of the squared errors of the maps and their pools."""
     student, teacher = student.float(), teacher.float()
     sizes = [level for level in LEVELS if level < min(teacher.shape[2:])]
     terms = [F.mse_loss(student, teacher)]
     for size in sizes:
-        ours, theirs = (F.adaptive_avg_pool2d(maps, size) for maps in (student, teacher))
-        terms.append(F.mse_loss(ours, theirs))
+        student_pool, teacher_pool = (F.adaptive_avg_pool2d(m, size) for m in (student, teacher))
+        terms.append(F.mse_loss(student_pool, teacher_pool))
     weights = [0.5**power for power in range(len(terms))]
     weighted = [weight * term for weight, term in zip(weights, terms, strict=True)]
     return torch.stack(weighted).sum() / sum(weights)
 
 
 def fuse(here: Tensor, later: Tensor, gate: nn.Module) -> Tensor:
-    """Mix two maps [B, C, H, W] by two attention maps in (0, 1), made from both."""
+    """Attention-based fusion of two maps [B, C, H, W].
+
+    Args:
+        here: maps of this stage.
+        later: fused maps of the later stages, of the same shape.
+        gate: module from the concatenation [B, 2C, H, W] to attention maps [B, 2, H, W] in (0, 1).
+    """
     attention = gate(torch.cat([here, later], 1))
     return here * attention[:, :1] + later * attention[:, 1:]
 
 
 class KnowledgeReview(Objective):
-    """Hierarchical distance of the student's fused stages to the teacher's, summed over the taps.
+    """Knowledge review as a loss term, with trained fusion modules.
 
     Student maps are resampled to the teacher's resolution; a vector counts as one position.
 
     Args:
-        taps: taps of both nets, early ones first.
-        last_tap: one more behind them, as the pooled embedding in the authors' code, or None.
+        taps: canonical names of taps with maps [B, C, H, W] or vectors [B, D], in forward order.
+        last_tap: one more tap behind them, as the pooled embedding in the authors' code, or None.
+
+    Raises:
+        ValueError: `taps` is empty.
     """
 
     family = "feature"
@@ -70,7 +115,7 @@ class KnowledgeReview(Objective):
         self.reduce, self.gates, self.expand = (nn.ModuleDict() for _ in range(3))
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
-        width = min(WIDEST, student.taps[self.student_taps[-1]].shape[1])
+        width = min(MAX_WIDTH, student.taps[self.student_taps[-1]].shape[1])
         for tap in self.student_taps:
             ours, theirs = (outputs.taps[tap].shape for outputs in (student, teacher))
             if not {len(ours), len(theirs)} <= {2, 4}:
@@ -80,11 +125,13 @@ class KnowledgeReview(Objective):
                 )
             self.reduce[tap] = _conv_bn(ours[1], width, 1)
             self.expand[tap] = _conv_bn(width, theirs[1], 3)
+            # The last stage has nothing later to be fused with.
             if tap != self.student_taps[-1]:
                 self.gates[tap] = nn.Sequential(nn.Conv2d(2 * width, 2, 1), nn.Sigmoid())
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        terms: list[Tensor] = []
+        expanded: list[Tensor] = []
+        targets: list[Tensor] = []
         fused: Tensor | None = None
         for tap in reversed(self.student_taps):
             ours, theirs = as_map(student.taps[tap]), as_map(teacher.taps[tap])
@@ -93,10 +140,11 @@ class KnowledgeReview(Objective):
             if fused is not None:
                 here = fuse(here, F.interpolate(fused, size, mode="nearest"), self.gates[tap])
             fused = here
-            terms.append(hierarchical_distance(self.expand[tap](fused), theirs))
-        return torch.stack(terms).sum()
+            expanded.append(self.expand[tap](fused))
+            targets.append(theirs)
+        return reviewkd(expanded, targets)
 
 
-def _conv_bn(narrow: int, wide: int, kernel: int) -> nn.Sequential:
-    conv = nn.Conv2d(narrow, wide, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(wide))
+def _conv_bn(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels))

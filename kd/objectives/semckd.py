@@ -1,19 +1,24 @@
-"""Every stage of the student, matched with all stages of the teacher, each as far as it is alike.
+"""Semantic calibration (SemCKD): each student stage matches all teacher stages, by attention.
 
     L = (1/(B·S)) Σ_b Σ_s Σ_t α[b, s, t] · ⟨(P_st(F_s)[b] − F_t[b])²⟩
     α = softmax over t of q_s·k_t,    q_s[b] = MLP_s(A_s[b]),    k_t[b] = MLP_t(A_t[b])
 
-A = F·Fᵀ [B, B] is a stage's similarity of all images of the batch, F flattened to [B, C·H·W]; q and
-k are brought to unit length. S is the number of the student's stages, ⟨·⟩ the mean over channels
-and positions, P_st a trained projection; the map of the higher resolution is averaged down to the
-other's.
+A = F·Fᵀ [B, B] holds a stage's similarities of all images of the batch, F flattened to [B, C·H·W];
+q and k have unit norm. S is the number of student stages, ⟨·⟩ the mean over channels and positions,
+P_st a trained projection. The map of the higher resolution is averaged down to the other's.
 
-Chen, Mei, Zhang, Wang, Feng & Chen, "Cross-Layer Distillation with Semantic Calibration", 2021. A
-row of A has one entry an image, so the paper's MLPs are as wide as the batch, and a batch of
-another size cannot be read. Here image j of a batch of any size B meets column j mod N of an MLP
-made for N images, times N/B: the paper's formula for B = N, the leading columns alone for smaller
-batches, and unchanged when a batch is repeated whole. As in the paper, α depends on the batch's
-order. The mean over the student's stages is the authors' code's, as is the width N/4 of q and k.
+Paper: Chen, Mei, Zhang, Wang, Feng & Chen, "Cross-Layer Distillation with Semantic Calibration",
+AAAI 2021, https://arxiv.org/abs/2012.03236.
+
+A row of A has one entry per image, so the paper's MLPs are as wide as the batch and accept no other
+batch size. Here image j of a batch of any size B goes to column j mod N of an MLP made for N
+images, scaled by N/B: this is the paper's formula for B = N, it uses the leading columns alone for
+smaller batches, and repeating a whole batch changes nothing. As in the paper, α depends on the
+order of the batch. The mean over the student's stages and the width N/4 of q and k are those of the
+authors' code.
+
+Reduction: mean over the batch, the student's stages, channels and positions; the weights α of the
+teacher's stages sum to 1.
 """
 
 from collections.abc import Sequence
@@ -24,48 +29,87 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import paired_maps, resample, smaller_size
-from kd.objectives.pairs import ONE_BATCH
+from kd.objectives.pairs import ONE_BATCH, full_precision
 from kd.types import Batch, Outputs
 
 
+def semckd(pairs: Sequence[Sequence[tuple[Tensor, Tensor]]], attention: Tensor) -> Tensor:
+    """Attention-weighted distances of stages.
+
+    Args:
+        pairs: `pairs[s][t]` holds the student's stage s, projected to the teacher's stage t, and
+            the teacher's map, both [B, C_t, H, W] of one shape. S × T pairs.
+        attention: α [B, S, T], non-negative and summing to 1 over T; see `stage_attention`.
+
+    Returns:
+        Scalar ≥ 0: mean over the batch, the student's stages, channels and positions.
+
+    Example:
+        One student stage and two teacher stages, with squared errors 1 and 4:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> student = torch.zeros(1, 2, 3, 3)
+        >>> pairs = [[(student, student + 1), (student, student + 2)]]
+        >>> losses.semckd(pairs, torch.tensor([[[0.5, 0.5]]])).item()
+        2.5
+
+    Reference:
+        Chen et al. 2021, https://arxiv.org/abs/2012.03236
+    """
+    distances = [_distance(*pair) for stage in pairs for pair in stage]
+    table = torch.stack(distances, 1).unflatten(1, attention.shape[1:])  # [B, S, T]
+    return (attention * table).sum(2).mean()
+
+
+def _distance(student: Tensor, teacher: Tensor) -> Tensor:
+    return (student.float() - teacher.float()).square().mean((1, 2, 3))
+
+
 def similarity_rows(maps: Tensor, width: int) -> Tensor:
-    """Products of all images' maps [B, B], folded to rows [B, width]; the identity for width B."""
-    flat = maps.flatten(1)
-    rows = flat @ flat.T
-    count = rows.shape[1]
-    folded = F.pad(rows, (0, -count % width)).unflatten(1, (-1, width)).sum(1)
+    """Similarities of maps [B, C, H, W] to all B images, folded to `width` columns: [B, width].
+
+    For width B these are the products themselves.
+    """
+    rows = maps.flatten(1)
+    products = rows @ rows.T
+    count = products.shape[1]
+    folded = F.pad(products, (0, -count % width)).unflatten(1, (-1, width)).sum(1)
     return folded * (width / count)
 
 
 def stage_attention(queries: Tensor, keys: Tensor) -> Tensor:
-    """Softmax over the teacher's stages [B, S, T] of queries [B, S, D] and keys [B, T, D]."""
+    """α [B, S, T]: softmax over the teacher's stages, of queries [B, S, D] and keys [B, T, D]."""
     scores = F.normalize(queries, dim=2) @ F.normalize(keys, dim=2).transpose(1, 2)
     return F.softmax(scores, dim=2)
 
 
 def embedder(width: int) -> nn.Sequential:
-    """The MLP on a row of similarities: width -> width / 2 -> width / 4."""
+    """MLP from a row of similarities to a query or key: width → width / 2 → width / 4."""
     out = max(width // 4, 1)
     return nn.Sequential(nn.Linear(width, 2 * out), nn.ReLU(), nn.Linear(2 * out, out))
 
 
-def projection(narrow: int, wide: int) -> nn.Sequential:
-    """1×1, 3×3 and 1×1 convolutions, twice the teacher's channels wide in between."""
-    mid = 2 * wide
+def projection(in_channels: int, out_channels: int) -> nn.Sequential:
+    """1×1, 3×3 and 1×1 convolutions with 2 · out_channels between, as in the authors' code."""
+    mid = 2 * out_channels
     layers: list[nn.Module] = []
-    for i, kernel in ((narrow, 1), (mid, 3)):
-        convolution = nn.Conv2d(i, mid, kernel, padding=kernel // 2, bias=False)
+    for channels, kernel in ((in_channels, 1), (mid, 3)):
+        convolution = nn.Conv2d(channels, mid, kernel, padding=kernel // 2, bias=False)
         layers += [convolution, nn.BatchNorm2d(mid), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv2d(mid, wide, 1, bias=False))
+    return nn.Sequential(*layers, nn.Conv2d(mid, out_channels, 1, bias=False))
 
 
 class SemanticCalibration(Objective):
-    """Attention-weighted squared distances of all pairs of a student's and a teacher's stage.
+    """Semantic calibration as a loss term, with trained attention and projections.
 
     Args:
-        student_stages: the student's taps, with maps [B, C, H, W].
-        teacher_stages: the teacher's; as many as it has.
-        batch_size: N, the batch size that the attention is made for.
+        student_stages: canonical names of the student's taps, with maps [B, C, H, W].
+        teacher_stages: canonical names of the teacher's taps, any number.
+        batch_size: N ≥ 1, the number of images that the attention's MLPs are made for.
+
+    Raises:
+        ValueError: a list of taps is empty, or `batch_size` is out of range.
     """
 
     family = "feature"
@@ -90,22 +134,22 @@ class SemanticCalibration(Objective):
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         self.queries.update({tap: embedder(self.batch_size) for tap in self.student_taps})
         self.keys.update({tap: embedder(self.batch_size) for tap in self.teacher_taps})
-        for s, t in self._pairs():
-            ours, theirs = paired_maps("semckd", student, teacher, s, t)
-            self.projections[f"{s}-{t}"] = projection(ours.shape[1], theirs.shape[1])
-
-    def _pairs(self) -> list[tuple[str, str]]:
-        return [(s, t) for s in self.student_taps for t in self.teacher_taps]
+        for s in self.student_taps:
+            for t in self.teacher_taps:
+                ours, theirs = paired_maps("semckd", student, teacher, s, t)
+                self.projections[f"{s}-{t}"] = projection(ours.shape[1], theirs.shape[1])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        distances = [self._distance(s, t, student, teacher) for s, t in self._pairs()]
-        attention = self.attention(student, teacher)
-        table = torch.stack(distances, 1).unflatten(1, attention.shape[1:])
-        return (attention * table).sum(2).mean()
+        pairs = [
+            [self._pair(s, t, student, teacher) for t in self.teacher_taps]
+            for s in self.student_taps
+        ]
+        return semckd(pairs, self.attention(student, teacher))
 
     def attention(self, student: Outputs, teacher: Outputs) -> Tensor:
-        """α [B, S, T]."""
-        with torch.autocast(student.logits.device.type, enabled=False):
+        """α [B, S, T] of a batch."""
+        # Products over C·H·W entries and the softmax of their MLP need more than bfloat16's 8 bits.
+        with full_precision(student.logits):
             return stage_attention(
                 self._embed(self.queries, student), self._embed(self.keys, teacher)
             )
@@ -117,8 +161,8 @@ class SemanticCalibration(Objective):
         ]
         return torch.stack(rows, 1)
 
-    def _distance(self, s: str, t: str, student: Outputs, teacher: Outputs) -> Tensor:
+    def _pair(self, s: str, t: str, student: Outputs, teacher: Outputs) -> tuple[Tensor, Tensor]:
+        """Student stage s projected to teacher stage t, and that stage, at the smaller size."""
         ours, theirs = student.taps[s], teacher.taps[t]
         size = smaller_size(ours, theirs)
-        projected = self.projections[f"{s}-{t}"](resample(ours, size)).float()
-        return (projected - resample(theirs, size).float()).square().mean((1, 2, 3))
+        return self.projections[f"{s}-{t}"](resample(ours, size)), resample(theirs, size)

@@ -1,14 +1,18 @@
-"""The teacher's last map, matched by a projection that then feeds the teacher's own classifier.
+"""Reused teacher classifier (SimKD): matches the teacher's last map, then uses its classifier.
 
-    L = ⟨(P(F_s) − F_t)²⟩,    student's answer at inference = h_t(average over positions of P(F_s))
+    L = ⟨(P(F_s) − F_t)²⟩,    logits at inference = h_t(average over positions of P(F_s))
 
-⟨·⟩ is the mean over the batch, channels and positions. P is conv1×1 – conv3×3 – conv1×1, each with
-batch norm and ReLU, C_t / reduction channels wide in between; h_t is the teacher's head, frozen.
+P is conv1×1 – conv3×3 – conv1×1, each with batch norm and ReLU, C_t / reduction channels wide in
+between; h_t is the teacher's frozen head.
 
-Chen, Mei, Zhang, Wang, Feng & Chen, "Knowledge Distillation with the Reused Teacher Classifier",
-2022. The student's own head gets no gradient and its logits mean nothing: `answer` gives those that
-count, and P and h_t belong to the net that is deployed. As in the paper, the map of the higher
-resolution is averaged down to the other's. P ends in a ReLU, so the teacher's map must, too.
+Paper: Chen, Mei, Zhang, Wang, Feng & Chen, "Knowledge Distillation with the Reused Teacher
+Classifier", CVPR 2022, https://arxiv.org/abs/2203.14001.
+
+The student's own head receives no gradient and its logits are meaningless; `answer` returns the
+logits at inference, and P and h_t are part of the deployed net. As in the paper, the map of the
+higher resolution is averaged down to the other's. P ends in a ReLU, so the teacher's map must, too.
+
+Reduction: ⟨·⟩ is the mean over the batch, channels and positions.
 """
 
 from typing import Self
@@ -23,23 +27,56 @@ from kd.objectives.maps import paired_maps, resample, smaller_size
 from kd.types import Batch, Outputs
 
 
-def projector(narrow: int, wide: int, reduction: int) -> nn.Sequential:
-    """1×1, 3×3 and 1×1 convolutions with batch norm and ReLU, narrower in between."""
-    mid = max(wide // reduction, 1)
+def simkd(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """Mean squared error of last maps.
+
+    Args:
+        student_map: projected maps [B, C_t, H, W].
+        teacher_map: maps [B, C_t, H_t, W_t], resampled to the student's size.
+
+    Returns:
+        Scalar ≥ 0: mean over the batch, channels and positions.
+
+    Example:
+        >>> import torch
+        >>> from kd import losses
+        >>> losses.simkd(torch.zeros(1, 1, 1, 1), torch.tensor([[[[1.0, 3.0]]]])).item()
+        4.0
+
+    Reference:
+        Chen et al. 2022, https://arxiv.org/abs/2203.14001
+    """
+    teacher_map = resample(teacher_map, (student_map.shape[2], student_map.shape[3]))
+    return F.mse_loss(student_map.float(), teacher_map.float())
+
+
+def projector(in_channels: int, out_channels: int, reduction: int) -> nn.Sequential:
+    """1×1, 3×3 and 1×1 convolutions, each with batch norm and ReLU.
+
+    Args:
+        in_channels: of the student's map.
+        out_channels: of the teacher's map.
+        reduction: the two inner layers have out_channels / reduction channels.
+    """
+    mid = max(out_channels // reduction, 1)
     layers: list[nn.Module] = []
-    for i, o, kernel in ((narrow, mid, 1), (mid, mid, 3), (mid, wide, 1)):
+    for i, o, kernel in ((in_channels, mid, 1), (mid, mid, 3), (mid, out_channels, 1)):
         convolution = nn.Conv2d(i, o, kernel, padding=kernel // 2, bias=False)
         layers += [convolution, nn.BatchNorm2d(o), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
 class ReusedClassifier(Objective):
-    """Mean squared error between the projected student map and the teacher's; answers by its head.
+    """Reused teacher classifier as a loss term; predicts with the teacher's head.
 
     Args:
-        student_tap: the student's last map.
-        teacher_tap: the map whose average over positions is the input of the teacher's head.
-        reduction: by how much P is narrower than the teacher's map.
+        student_tap: canonical name of the student's last map.
+        teacher_tap: canonical name of the teacher's map whose average over positions is the input
+            of the teacher's head.
+        reduction: whole number ≥ 1 by which P is narrower than the teacher's map.
+
+    Raises:
+        ValueError: `reduction` is out of range.
     """
 
     family = "feature"
@@ -67,7 +104,7 @@ class ReusedClassifier(Objective):
         self.size = smaller_size(ours, theirs)
 
     def train(self, mode: bool = True) -> Self:
-        """Keep the teacher's head in eval mode."""
+        """Set the mode of the projector; the teacher's head stays in evaluation mode."""
         super().train(mode)
         self.head.eval()
         return self
@@ -79,10 +116,10 @@ class ReusedClassifier(Objective):
 
     def answer(self, student: Outputs) -> Tensor:
         pooled = self.project(student).mean((2, 3))
+        # float32, as the logits of every net are under autocast
         with torch.autocast(pooled.device.type, enabled=False):
             logits: Tensor = self.head(pooled)
         return logits
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        theirs = resample(teacher.taps[self.teacher_tap], self.size)
-        return F.mse_loss(self.project(student), theirs.float())
+        return simkd(self.project(student), teacher.taps[self.teacher_tap])

@@ -2,9 +2,13 @@
 
     L = −T² · (1/B) Σ_i Σ_k p_t^T[i, k] · log p_s^T[i, k],    p^T = softmax(z / T)
 
-Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015,
-https://arxiv.org/abs/1503.02531. The gradient is that of `kd`; the value is larger by T² times the
-entropy of the teacher's softened probabilities. Several implementations leave T² out.
+Paper: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015,
+https://arxiv.org/abs/1503.02531.
+
+The gradient is that of `kd`; the value is larger by T² times the entropy of the teacher's softened
+probabilities. Several implementations omit T².
+
+Reduction: sum over classes, mean over the batch.
 """
 
 import torch.nn.functional as F
@@ -17,15 +21,14 @@ from kd.objectives.kd import SoftTargets
 def soft_ce(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0) -> Tensor:
     """T² times the cross-entropy of the student's with the teacher's softened probabilities.
 
-    Summed over classes, mean over the batch.
-
     Args:
         student_logits: [B, K].
         teacher_logits: [B, K].
         temperature: T > 0, for both nets.
 
     Returns:
-        A scalar ≥ T² times the mean entropy of the teacher's softened probabilities.
+        Scalar: sum over classes, mean over the batch. Its minimum, at the teacher's logits, is T²
+        times the mean entropy of the teacher's softened probabilities.
 
     Example:
         >>> import torch
@@ -37,6 +40,7 @@ def soft_ce(student_logits: Tensor, teacher_logits: Tensor, temperature: float =
     Reference:
         Hinton et al. 2015, https://arxiv.org/abs/1503.02531
     """
+    # cross_entropy with probabilities as target sums over the classes.
     target = F.softmax(upcast(teacher_logits) / temperature, dim=1)
     return F.cross_entropy(upcast(student_logits) / temperature, target) * temperature**2
 
@@ -46,7 +50,7 @@ class SoftTargetCrossEntropy(SoftTargets):
 
     Args:
         temperature: T > 0, for both nets.
-        standardise: as `LogitObjective`.
+        standardise: see `LogitObjective`.
     """
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:

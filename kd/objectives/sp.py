@@ -1,12 +1,17 @@
-"""Similarities between the images of a batch: L = (1/B²) ‖G_s − G_t‖²_F.
+"""Similarity-preserving KD: matches the pairwise similarities of a batch's activations.
 
-    G[i, :] = ⟨f_i, f_·⟩ / ‖⟨f_i, f_·⟩‖₂,   f_i [D] the flattened map (or vector) of image i
+    L = (1/B²) · ‖G_s − G_t‖²_F,    G[i, :] = ⟨f_i, f_·⟩ / ‖⟨f_i, f_·⟩‖₂
 
-Tung & Mori, "Similarity-Preserving Knowledge Distillation", 2019. The nets' widths and resolutions
-need not agree: only B×B matrices are compared, and a common rotation of a net's features changes
-nothing. The sum over all B² entries is divided by B² as in the paper and in public code alike; the
-entries of unit rows shrink like 1/√B, so the term itself shrinks with the batch, and the usual
-weight belongs to B = 64.
+f_i [D] is the flattened map (or vector) of image i; G [B, B] has rows of unit L2 norm.
+
+Paper: Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019,
+https://arxiv.org/abs/1907.09682.
+
+Only B×B matrices are compared, so the nets may differ in width and resolution, and rotating the
+features of one net changes nothing.
+
+Reduction: sum over all B² entries divided by B², in the paper as in public code. Entries of unit
+rows shrink like 1/√B, so the term shrinks with the batch; the usual weight of 3000 is for B = 64.
 """
 
 import torch.nn.functional as F
@@ -17,17 +22,43 @@ from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram
 from kd.types import Batch, Outputs
 
 
-def similarity_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean square difference of the row-normalised Gram matrices of [B, D_s] and [B, D_t]."""
-    ours, theirs = (F.normalize(gram(rows), dim=1) for rows in (student, teacher))
-    return F.mse_loss(ours, theirs)
+def sp(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """Distance of similarity matrices.
+
+    Args:
+        student_map: activations [B, …], flattened to [B, D_s].
+        teacher_map: activations [B, …], flattened to [B, D_t].
+
+    Returns:
+        Scalar ≥ 0: mean over the B² pairs.
+
+    Raises:
+        UserError: fewer than 2 images.
+
+    Example:
+        Two orthogonal images against two equal ones: the rows (1, 0) and (0, 1) against (√½, √½).
+
+        >>> import torch
+        >>> from kd import losses
+        >>> loss = losses.sp(torch.eye(2), torch.ones(2, 2))
+        >>> round(loss.item(), 4)  # ((1 − √½)² + √½²) / 2
+        0.2929
+
+    Reference:
+        Tung & Mori 2019, https://arxiv.org/abs/1907.09682
+    """
+    student, teacher = flat(student_map), flat(teacher_map)
+    check_images(student, 2, "similarity-preserving distillation")
+    # normalize leaves a row of zeros at 0: an image without activations is similar to none.
+    g_s, g_t = (F.normalize(gram(rows), dim=1) for rows in (student, teacher))
+    return F.mse_loss(g_s, g_t)
 
 
 class Similarity(Objective):
-    """Squared distance of the nets' row-normalised similarity matrices.
+    """Similarity-preserving KD as a loss term.
 
     Args:
-        tap: the tap compared, with a map or a vector in each net.
+        tap: canonical name of a tap in both nets; maps are flattened.
     """
 
     family = "relation"
@@ -39,6 +70,4 @@ class Similarity(Objective):
         self.student_taps = self.teacher_taps = (tap,)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        ours, theirs = flat(student.taps[self.tap]), flat(teacher.taps[self.tap])
-        check_images(ours, 2, "similarity-preserving distillation")
-        return similarity_distance(ours, theirs)
+        return sp(student.taps[self.tap], teacher.taps[self.tap])

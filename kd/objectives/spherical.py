@@ -1,44 +1,93 @@
-"""Directions of the logits: both nets' rows are brought to one length before they are compared.
+"""Spherical KD: compares logits brought to one length, so that only their directions count.
 
     ẑ = l · (z − mean(z)) / ‖z − mean(z)‖,    l = (1/B) Σ_i ‖z_t[i] − mean(z_t[i])‖
     toward the teacher: L = T² · (1/B) Σ_i KL(softmax(ẑ_t[i] / T) ‖ softmax(ẑ_s[i] / T))
     toward the labels:  L = −(1/B) Σ_i log softmax(ẑ_s[i])[y_i]
 
-The student is compared on the teacher's average sphere, and how sure either net is, which is the
-length of its logits, plays no part. The paper takes the labels' term on the sphere too, so that no
-term trains the student's length; its predictions are the same with and without it.
+Both nets' centred logits lie on a sphere with the teacher's average radius l, so the confidence of
+either net, which is the length of its logits, has no influence. The paper takes the labels' term
+on the sphere too, so that no term trains the length of the student's logits; predicted classes do
+not depend on it.
 
-Guo, Chen, Hu, Zhu, He & Cai, "Reducing the Teacher-Student Gap via Spherical Knowledge
-Distillation", 2020. The paper's l is the teacher's average; the authors' code has a constant
-instead, two or three times √K (layer norm times a `multiplier`), and says that it makes little
-difference. Here l is the average over the batch, which needs no pass over the data. A row of equal
-logits has no direction; it stays 0.
+Paper: Guo, Chen, Hu, Zhu, He & Cai, "Reducing the Teacher-Student Gap via Spherical Knowledge
+Distillation", 2020, https://arxiv.org/abs/2010.07485.
+
+In the paper l is the teacher's average; the authors' code has a constant instead, two or three
+times √K (layer norm times a `multiplier`), and states that it makes little difference. Here l is
+the average over the batch, which needs no extra pass over the data. A row of equal logits has no
+direction and stays 0.
+
+Reduction: sum over classes, mean over the batch.
 """
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature
+from kd.objectives.base import LogitObjective, check_temperature, upcast
 from kd.objectives.kd import kd
 
-_AIMS = ("labels", "teacher")
+AIMS = ("labels", "teacher")
 
 
-def on_sphere(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of [B, K], centred and of length 1, and their length before, [B, 1]."""
+def spherical(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0) -> Tensor:
+    """T²·KL of softened probabilities on the teacher's average sphere.
+
+    Args:
+        student_logits: [B, K].
+        teacher_logits: [B, K].
+        temperature: T > 0, for both nets.
+
+    Returns:
+        Scalar ≥ 0: sum over classes, mean over the batch.
+
+    Example:
+        The length of the student's logits does not matter:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> teacher = torch.tensor([[2.0, 0.0, 1.0]])
+        >>> abs(losses.spherical(10 * teacher, teacher).item()) < 1e-6
+        True
+
+    Reference:
+        Guo et al. 2020, https://arxiv.org/abs/2010.07485
+    """
+    return kd(*on_sphere(student_logits, teacher_logits), temperature)
+
+
+def spherical_cross_entropy(
+    student_logits: Tensor, teacher_logits: Tensor, target: Tensor
+) -> Tensor:
+    """Cross-entropy of the student's logits [B, K] on the teacher's sphere with labels [B]."""
+    return F.cross_entropy(on_sphere(student_logits, teacher_logits)[0], target)
+
+
+def on_sphere(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred logits [B, K] of both nets at the teacher's average length."""
+    (student_directions, _), (teacher_directions, lengths) = map(directions, (student, teacher))
+    radius = lengths.mean()
+    return radius * student_directions, radius * teacher_directions
+
+
+def directions(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred rows of [B, K] at unit length, and their lengths before, [B, 1]."""
+    logits = upcast(logits)
     centred = logits - logits.mean(1, keepdim=True)
-    # sqrt has no gradient at 0, where a row of equal logits lies
+    # The floor: at a row of equal logits, length 0, sqrt has an infinite gradient.
     length = centred.square().sum(1, keepdim=True).clamp_min(1e-12).sqrt()
     return centred / length, length
 
 
 class Spherical(LogitObjective):
-    """Soft targets, or the labels' cross-entropy, on the teacher's average sphere.
+    """Spherical KD as a loss term, toward the teacher or toward the labels.
 
     Args:
         temperature: T > 0, for both nets; the labels' term has none.
-        toward: `teacher` or `labels`.
-        standardise: as `LogitObjective`; the directions stay what they are, l becomes √(K − 1).
+        toward: `teacher` for soft targets, `labels` for cross-entropy.
+        standardise: see `LogitObjective`; it leaves the directions as they are, and l is √(K − 1).
+
+    Raises:
+        ValueError: `temperature` is out of range, or `toward` is unknown.
     """
 
     one_device = "the sphere's radius is an average over the whole batch"
@@ -48,13 +97,11 @@ class Spherical(LogitObjective):
     ) -> None:
         super().__init__(standardise)
         self.temperature = check_temperature(temperature)
-        if toward not in _AIMS:
-            raise ValueError(f"toward must be one of {list(_AIMS)}, got {toward!r}")
+        if toward not in AIMS:
+            raise ValueError(f"toward must be one of {list(AIMS)}, got {toward!r}")
         self.toward = toward
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        (ours, _), (theirs, length) = on_sphere(student), on_sphere(teacher)
-        radius = length.mean()
         if self.toward == "labels":
-            return F.cross_entropy(radius * ours, target)
-        return kd(radius * ours, radius * theirs, self.temperature)
+            return spherical_cross_entropy(student, teacher, target)
+        return spherical(student, teacher, self.temperature)

@@ -1,23 +1,63 @@
-"""Projected embeddings, standardised over the batch, compared by a softened maximum.
+"""Simple recipe distillation (SRD): log-sum distance of normalised, projected embeddings.
 
     L = log Σ_i Σ_d |z_s[i, d] − z_t[i, d]|^p,    z_s = BN(P f_s),  z_t = BN(f_t)
 
-The sum runs over the batch and the teacher's dimensions; BN is batch norm on this batch's figures,
-without trained scale and shift, and P a trained linear map.
+The sum runs over the batch and the teacher's dimensions. BN standardises by the statistics of the
+current batch, without trained scale and shift; P is a trained linear map.
 
-Miles & Mikolajczyk, "Understanding the Role of the Projector in Knowledge Distillation", 2024. The
-larger p, the more the worst dimensions count. The logarithm makes the gradient independent of how
-many terms the sum has, so its constants are left as they are. The authors' code has p = 4, and
-torchdistill's class p = 1 by default.
+Paper: Miles & Mikolajczyk, "Understanding the Role of the Projector in Knowledge Distillation",
+AAAI 2024, https://arxiv.org/abs/2303.11098.
+
+The larger p, the more the largest differences dominate. The authors' code has p = 4, torchdistill's
+class p = 1 by default.
+
+Reduction: sum inside the logarithm. The logarithm makes the gradient independent of the number of
+summands, so the sum is not divided by it.
 """
 
-import torch
 from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
-from kd.objectives.pairs import ONE_BATCH
+from kd.objectives.pairs import ONE_BATCH, full_precision
 from kd.types import Batch, Outputs
+
+
+def srd(student_embedding: Tensor, teacher_embedding: Tensor, power: float = 4.0) -> Tensor:
+    """Log-sum distance.
+
+    Args:
+        student_embedding: projected embeddings [B, D].
+        teacher_embedding: embeddings [B, D].
+        power: p ≥ 1.
+
+    Returns:
+        Scalar, negative for close embeddings: logarithm of the sum over the batch and dimensions,
+        at least log(1e-12) = −27.6.
+
+    Raises:
+        UserError: fewer than 2 images.
+
+    Example:
+        Standardised to ±1 with opposite signs, the two differences are 2: log(2 · 2⁴).
+
+        >>> import torch
+        >>> from kd import losses
+        >>> student = torch.tensor([[100.0], [-100.0]])
+        >>> round(losses.srd(student, -student).item(), 4)
+        3.4657
+
+    Reference:
+        Miles & Mikolajczyk 2024, https://arxiv.org/abs/2303.11098
+    """
+    if len(student_embedding) < 2:
+        raise UserError(
+            f"srd standardises over the batch and needs at least 2 images a step, got "
+            f"{len(student_embedding)}; raise data.batch_size"
+        )
+    student, teacher = map(standardise_dimensions, (student_embedding, teacher_embedding))
+    # The floor keeps the logarithm finite where both agree.
+    return (student - teacher).abs().pow(power).sum().clamp_min(1e-12).log()
 
 
 def standardise_dimensions(vectors: Tensor) -> Tensor:
@@ -26,19 +66,16 @@ def standardise_dimensions(vectors: Tensor) -> Tensor:
     return centred * (centred.square().mean(0) + 1e-4).rsqrt()
 
 
-def log_sum(student: Tensor, teacher: Tensor, power: float) -> Tensor:
-    """log Σ|z_s − z_t|^p of vectors [B, D], standardised first."""
-    difference = standardise_dimensions(student) - standardise_dimensions(teacher)
-    # the floor keeps the logarithm finite where both agree
-    return difference.abs().pow(power).sum().clamp_min(1e-12).log()
-
-
 class SimpleRecipe(Objective):
-    """The log-sum distance of the nets' standardised embeddings.
+    """Simple recipe distillation as a loss term, with a trained linear projector.
 
     Args:
-        tap: a tap with vectors [B, D] or maps [B, C, H, W], which are averaged over positions.
+        tap: canonical name of a tap with vectors [B, D] or maps [B, C, H, W]; maps are averaged
+            over positions.
         power: p ≥ 1.
+
+    Raises:
+        ValueError: `power` is out of range.
     """
 
     family = "feature"
@@ -64,13 +101,9 @@ class SimpleRecipe(Objective):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         ours, theirs = _vector(student.taps[self.tap]), _vector(teacher.taps[self.tap])
-        if len(ours) < 2:
-            raise UserError(
-                f"srd standardises over the batch and needs at least 2 images a step, got "
-                f"{len(ours)}; raise data.batch_size"
-            )
-        with torch.autocast(ours.device.type, enabled=False):
-            return log_sum(self.projector(ours), theirs, self.power)
+        # Powers of differences of standardised values lose their digits in bfloat16.
+        with full_precision(ours):
+            return srd(self.projector(ours), theirs, self.power)
 
 
 def _vector(tensor: Tensor) -> Tensor:

@@ -1,46 +1,90 @@
-"""The student's embedding, seen by the teacher's classifier.
+"""Softmax regression representation learning (SRRL): matches embeddings under the teacher's head.
 
     L = α·⟨(r(f_s) − f_t)²⟩ + β·⟨(h_t(r(f_s)) − z_t)²⟩
 
-f is the embedding, r a trained linear map where the widths differ, h_t the teacher's head, frozen,
-and z_t the teacher's logits. ⟨·⟩ is the mean over the batch and the dimensions or classes.
+f is the embedding, r a trained linear map where the widths differ, h_t the teacher's frozen head
+and z_t the teacher's logits.
 
-Yang, Martinez, Bulat & Tzimiropoulos, "Knowledge Distillation via Softmax Regression Representation
-Learning", 2021. The paper derives the second term as a cross-entropy of probabilities, finds the L2
-distance of logits better, and uses that; `variant: soft` is the cross-entropy
-−(1/B) Σ_i Σ_k p_t[i, k] log softmax(h_t(r(f_s)))[i, k], p_t = softmax(z_t). The authors' code and
-most others have a 1×1 convolution with batch norm and ReLU on the last map in r's place; the linear
-map on its average is the same convolution without these, and serves nets that have no map.
+Paper: Yang, Martinez, Bulat & Tzimiropoulos, "Knowledge Distillation via Softmax Regression
+Representation Learning", ICLR 2021, https://openreview.net/forum?id=ZzwDy_wiWv.
+
+The paper derives the second term as a cross-entropy of probabilities, finds the L2 distance of
+logits better and uses that; `variant="soft"` is the cross-entropy
+−(1/B) Σ_i Σ_k p_t[i, k] · log softmax(h_t(r(f_s)))[i, k] with p_t = softmax(z_t). In place of r the
+authors' code and most others have a 1×1 convolution with batch norm and ReLU on the last map; the
+linear map of the average is that convolution without batch norm and ReLU, and it serves nets that
+have no map.
+
+Reduction: ⟨·⟩ is the mean over the batch and the dimensions or classes.
 """
 
 from typing import Self
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting
 from kd.objectives.heads import frozen_head
+from kd.objectives.pairs import full_precision
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "soft")
 
 
-def regression(student: Tensor, teacher: Tensor, variant: str = "paper") -> Tensor:
-    """Distance of logits [B, K] that one head made: mean square, or cross-entropy for `soft`."""
+def srrl(
+    student_embedding: Tensor,
+    teacher_embedding: Tensor,
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    matching: float = 1.0,
+    regression: float = 1.0,
+    variant: str = "paper",
+) -> Tensor:
+    """Feature matching and softmax regression.
+
+    Args:
+        student_embedding: embeddings [B, D] of the student, mapped to the teacher's width.
+        teacher_embedding: embeddings [B, D] of the teacher.
+        student_logits: logits [B, K] of the teacher's head on `student_embedding`.
+        teacher_logits: the teacher's logits [B, K].
+        matching: α ≥ 0, weight of the embeddings' distance.
+        regression: β ≥ 0, weight of the logits' distance.
+        variant: `paper` for the squared distance of logits, `soft` for the cross-entropy.
+
+    Returns:
+        Scalar ≥ 0: mean over the batch and the dimensions or, for `paper`, the classes.
+
+    Example:
+        >>> import torch
+        >>> from kd import losses
+        >>> student, teacher = torch.zeros(1, 2), torch.ones(1, 2)
+        >>> head = torch.nn.Linear(2, 3).requires_grad_(False)
+        >>> _ = head.weight.fill_(1.0)
+        >>> losses.srrl(student, teacher, head(student), head(teacher)).item()  # 1² + 2²
+        5.0
+
+    Reference:
+        Yang et al., ICLR 2021, https://openreview.net/forum?id=ZzwDy_wiWv
+    """
+    matched = F.mse_loss(student_embedding, teacher_embedding)
     if variant == "soft":
-        return F.cross_entropy(student, F.softmax(teacher, dim=1))
-    return F.mse_loss(student, teacher)
+        regressed = F.cross_entropy(student_logits, F.softmax(teacher_logits, dim=1))
+    else:
+        regressed = F.mse_loss(student_logits, teacher_logits)
+    return matching * matched + regression * regressed
 
 
 class SoftmaxRegression(Objective):
-    """Match the teacher's embedding, and what the teacher's frozen head makes of the student's.
+    """SRRL as a loss term, with a trained linear map and a frozen copy of the teacher's head.
 
     Args:
-        matching: α ≥ 0.
-        regression: β ≥ 0.
-        variant: `paper` or `soft`.
+        matching: α ≥ 0, weight of the embeddings' distance.
+        regression: β ≥ 0, weight of the logits' distance.
+        variant: `paper` or `soft`, see `srrl`.
+
+    Raises:
+        ValueError: a weight is negative, both are 0, or `variant` is unknown.
     """
 
     family = "feature"
@@ -74,16 +118,16 @@ class SoftmaxRegression(Objective):
         self.head = frozen_head(setting.teacher_head, theirs, teacher.logits, "tap 'embedding'")
 
     def train(self, mode: bool = True) -> Self:
-        """Keep the teacher's head in eval mode."""
+        """Set the mode of the connector; the teacher's head stays in evaluation mode."""
         super().train(mode)
         self.head.eval()
         return self
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         theirs = teacher.taps["embedding"].float()
-        with torch.autocast(theirs.device.type, enabled=False):
+        # The teacher's logits are float32, so its head must compute in float32 as well.
+        with full_precision(theirs):
             ours = self.connector(student.taps["embedding"].float())
-            answer = self.head(ours)
-        matched = F.mse_loss(ours, theirs)
-        regressed = regression(answer, teacher.logits.float(), self.variant)
-        return self.matching * matched + self.regression * regressed
+            logits = self.head(ours)
+        weights = self.matching, self.regression
+        return srrl(ours, theirs, logits, teacher.logits.float(), *weights, self.variant)

@@ -1,45 +1,109 @@
-"""The teacher's distribution raised to a power, matched by the student's as it is.
+"""Transformed teacher matching: softens the teacher's probabilities, not the student's.
 
-    ttm:  L = (1/B) Σ_i KL(p̂_t[i] ‖ p_s[i]),          p̂_t = p_t^γ / U(p_t),   γ = 1 / T
-    wttm: L = (1/B) Σ_i U(p_t[i]) · KL(p̂_t[i] ‖ p_s[i]),       U(p) = Σ_k p[k]^γ
+    ttm:  L = (1/B) Σ_i KL(q_t[i] ‖ p_s[i]),          q_t = p_t^γ / U(p_t),   γ = 1 / T
+    wttm: L = (1/B) Σ_i U(p_t[i]) · KL(q_t[i] ‖ p_s[i]),       U(p) = Σ_k p[k]^γ
 
-p = softmax(z), so that p̂_t = softmax(z_t / T): soft targets without a temperature on the student's
-side, and without the factor T². Against those at T on both sides the term has one more part, which
-keeps the student's own distribution smooth (the paper's equation 15, H_γ Rényi's entropy):
+p = softmax(z), so q_t = softmax(z_t / T): soft targets without a temperature on the student's side
+and without the factor T².
 
-    KL(p̂_t ‖ p_s) = T · KL(p̂_t ‖ p̂_s) − (T − 1) · H_γ(p_s) + (T − 1) · H(p̂_t)
+Paper: Zheng & Yang, "Knowledge Distillation Based on Transformed Teacher Matching", ICLR 2024,
+https://arxiv.org/abs/2402.11148.
 
-U is 1 for a certain teacher and K^(1−γ) for one without a preference: smooth targets weigh more.
+Compared with soft targets at T on both sides the loss has a further term, which keeps the student's
+own distribution smooth (equation 15 of the paper; H_γ is Rényi's entropy, q_s = softmax(z_s / T)):
 
-Zheng & Yang, "Knowledge Distillation Based on Transformed Teacher Matching", 2024. The authors'
-code raises probabilities to the power; here it is a multiple of their logarithm, with one result.
+    KL(q_t ‖ p_s) = T · KL(q_t ‖ q_s) − (T − 1) · H_γ(p_s) + (T − 1) · H(q_t)
+
+U is 1 for a certain teacher and K^(1−γ) for a uniform one: samples with smooth targets have a
+larger weight. The authors' code raises probabilities to the power γ; here their logarithms are
+multiplied by γ, with the same result.
+
+Reduction: sum over classes, mean over the batch.
 """
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature
+from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.kd import kl_per_sample
+
+
+def ttm(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 3.3333) -> Tensor:
+    """KL of the softened teacher from the plain student.
+
+    Args:
+        student_logits: [B, K].
+        teacher_logits: [B, K].
+        temperature: T ≥ 1, for the teacher alone; the paper's γ is 1 / T.
+
+    Returns:
+        Scalar ≥ 0: sum over classes, mean over the batch.
+
+    Example:
+        The minimum is at the teacher's logits divided by T:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> teacher = torch.tensor([[4.0, 0.0]])
+        >>> losses.ttm(teacher / 4, teacher, temperature=4.0).item()
+        0.0
+
+    Reference:
+        Zheng & Yang 2024, https://arxiv.org/abs/2402.11148
+    """
+    return transformed_kl(student_logits, teacher_logits, temperature).mean()
+
+
+def wttm(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 3.3333) -> Tensor:
+    """KL of the softened teacher from the plain student, weighted by the teacher's smoothness.
+
+    Args:
+        student_logits: [B, K].
+        teacher_logits: [B, K].
+        temperature: T ≥ 1, for the teacher alone; the paper's γ is 1 / T.
+
+    Returns:
+        Scalar ≥ 0: sum over classes, mean over the batch of the weighted divergences.
+
+    Example:
+        A certain teacher has the weight 1, a uniform one K^(1 − 1/T).
+
+        >>> import torch
+        >>> from kd import losses
+        >>> student, uniform = torch.tensor([[3.0, 0.0]]), torch.zeros(1, 2)
+        >>> ratio = losses.wttm(student, uniform, 2.0) / losses.ttm(student, uniform, 2.0)
+        >>> round(ratio.item(), 4)
+        1.4142
+
+    Reference:
+        Zheng & Yang 2024, https://arxiv.org/abs/2402.11148
+    """
+    divergence = transformed_kl(student_logits, teacher_logits, temperature)
+    return (power_sum(teacher_logits, temperature) * divergence).mean()
 
 
 def transformed_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """KL(softmax(teacher / T) ‖ softmax(student)) of logits [B, K] by sample, [B]."""
-    log_student = F.log_softmax(student, dim=1)
-    log_teacher = F.log_softmax(teacher / temperature, dim=1)
-    return F.kl_div(log_student, log_teacher, log_target=True, reduction="none").sum(1)
+    """KL(softmax(teacher / T) ‖ softmax(student)) of logits [B, K] per sample, [B]."""
+    log_student = F.log_softmax(upcast(student), dim=1)
+    log_teacher = F.log_softmax(upcast(teacher) / temperature, dim=1)
+    return kl_per_sample(log_student, log_teacher)
 
 
 def power_sum(logits: Tensor, temperature: float) -> Tensor:
-    """Σ_k softmax(logits)[k]^(1/T) by sample, [B]."""
-    return (F.log_softmax(logits, dim=1) / temperature).logsumexp(1).exp()
+    """U = Σ_k softmax(logits)[k]^(1/T) per sample, [B]."""
+    return (F.log_softmax(upcast(logits), dim=1) / temperature).logsumexp(1).exp()
 
 
 class TransformedTeacher(LogitObjective):
-    """Divergence of the student's own distribution from the teacher's softened one.
+    """Transformed teacher matching as a loss term, plain or weighted.
 
     Args:
         temperature: T ≥ 1, for the teacher alone; the paper's γ is 1 / T.
-        weighted: weigh every sample by the power sum of the teacher's distribution.
-        standardise: as `LogitObjective`.
+        weighted: False for `ttm`, True for `wttm`.
+        standardise: see `LogitObjective`.
+
+    Raises:
+        ValueError: `temperature` is out of range.
     """
 
     def __init__(
@@ -47,12 +111,11 @@ class TransformedTeacher(LogitObjective):
     ) -> None:
         super().__init__(standardise)
         self.temperature = check_temperature(temperature)
+        # γ ≤ 1 in the paper: T < 1 would sharpen the teacher.
         if self.temperature < 1:
             raise ValueError(f"temperature must be ≥ 1, got {temperature!r}")
         self.weighted = weighted
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        divergence = transformed_kl(student, teacher, self.temperature)
-        if self.weighted:
-            divergence = power_sum(teacher, self.temperature) * divergence
-        return divergence.mean()
+        loss = wttm if self.weighted else ttm
+        return loss(student, teacher, self.temperature)

@@ -1,15 +1,19 @@
-"""Information: the student's tensor as the input of a Gaussian model of the teacher's.
+"""Variational information distillation: a Gaussian model of the teacher given the student.
 
     L = Σ_l ⟨½·[(F_t − μ(F_s))² / σ_c² + log σ_c²]⟩ over the batch, channels and positions
-    σ_c² = log(1 + exp(α_c)) + ε,    one trained α for every channel of the teacher
+    σ_c² = log(1 + exp(α_c)) + ε,    one trained α per channel of the teacher
 
-That is −log q(F_t | F_s) without its constant: a bound on the information that the student's tensor
-carries about the teacher's. A channel the student cannot foretell gets a large variance and counts
-little. The term may be negative. μ is trained: three 1×1 convolutions with ReLUs between.
+This is −log q(F_t | F_s) without its constant, which bounds the mutual information of the two
+tensors from below. A channel that the student cannot predict gets a large variance and a small
+weight. The term may be negative. μ is trained: three 1×1 convolutions with ReLUs between.
 
-Ahn, Hu, Damianou, Lawrence & Dai, "Variational Information Distillation for Knowledge Transfer",
-2019. The paper sums over the elements; the mean is what the usual weight of 1 belongs to. In
-mdistiller the variance is in no optimizer, so it stays at 5 and the term is the mean square / 10.
+Paper: Ahn, Hu, Damianou, Lawrence & Dai, "Variational Information Distillation for Knowledge
+Transfer", CVPR 2019, https://arxiv.org/abs/1904.05835.
+
+The paper sums over the elements; the usual weight of 1 belongs to their mean. In mdistiller the
+variances are in no optimizer, so they stay at 5 and the term is the mean square / 10.
+
+Reduction: ⟨·⟩ is the mean over the batch, channels and positions; sum over taps.
 """
 
 import math
@@ -24,31 +28,64 @@ from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import as_map, resample
 from kd.types import Batch, Outputs
 
-FLOOR = 1e-5  # ε
+FLOOR = 1e-5  # ε, the smallest variance: log σ² has no lower bound
+
+
+def vid(
+    predicted_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], alphas: Sequence[Tensor]
+) -> Tensor:
+    """Gaussian negative log-likelihood of the teacher's maps, summed over taps.
+
+    Args:
+        predicted_maps: means μ(F_s), each [B, C, H, W] of the teacher's shape.
+        teacher_maps: each [B, C, H, W].
+        alphas: α [C] for every tap; the variance is softplus(α) + 1e-5.
+
+    Returns:
+        Scalar of any sign: mean over the batch, channels and positions, sum over taps.
+
+    Example:
+        With the variance 1, half the mean squared error:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> teacher = torch.zeros(1, 2, 3, 3)
+        >>> alpha = torch.full((2,), 1 - 1e-5).expm1().log()
+        >>> round(losses.vid([teacher + 2], [teacher], [alpha]).item(), 4)
+        2.0
+
+    Reference:
+        Ahn et al. 2019, https://arxiv.org/abs/1904.05835
+    """
+    taps = zip(predicted_maps, teacher_maps, alphas, strict=True)
+    return torch.stack([gaussian_nll(*tap) for tap in taps]).sum()
 
 
 def gaussian_nll(mean: Tensor, teacher: Tensor, alpha: Tensor) -> Tensor:
     """−log density of maps [B, C, H, W] without its constant, variance softplus(α) + ε, α [C]."""
     variance = F.softplus(alpha.float()) + FLOOR
-    error = (teacher.float() - mean.float()).square().mean((0, 2, 3))
+    error = (teacher.float() - mean.float()).square().mean((0, 2, 3))  # [C]
     return (error / variance + variance.log()).mean() / 2
 
 
-def _regressor(narrow: int, wide: int) -> nn.Sequential:
-    layers = nn.Sequential(nn.Conv2d(narrow, wide, 1))
+def _regressor(in_channels: int, out_channels: int) -> nn.Sequential:
+    layers = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1))
     for _ in range(2):
-        layers.extend([nn.ReLU(), nn.Conv2d(wide, wide, 1)])
+        layers.extend([nn.ReLU(), nn.Conv2d(out_channels, out_channels, 1)])
     return layers
 
 
 class VariationalInformation(Objective):
-    """Gaussian −log q of the teacher's tensors given the student's, summed over the taps.
+    """Variational information distillation as a loss term, with trained means and variances.
 
     Student maps are resampled to the teacher's resolution; a vector counts as one position.
 
     Args:
-        taps: taps of both nets.
-        variance: σ² at the start, for every channel.
+        taps: canonical names of taps with maps [B, C, H, W] or vectors [B, D].
+        variance: initial σ² > 1e-5 of every channel, in the squared unit of the teacher's tensor.
+
+    Raises:
+        ValueError: `taps` is empty, or `variance` is out of range.
     """
 
     family = "feature"
@@ -78,9 +115,9 @@ class VariationalInformation(Objective):
             self.alphas[tap] = nn.Parameter(torch.full((theirs[1],), start))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        terms = []
+        predicted, targets = [], []
         for tap, regressor in self.regressors.items():
             ours, theirs = as_map(student.taps[tap]), as_map(teacher.taps[tap])
-            mean = regressor(resample(ours, (theirs.shape[2], theirs.shape[3])))
-            terms.append(gaussian_nll(mean, theirs, self.alphas[tap]))
-        return torch.stack(terms).sum()
+            predicted.append(regressor(resample(ours, (theirs.shape[2], theirs.shape[3]))))
+            targets.append(theirs)
+        return vid(predicted, targets, [self.alphas[tap] for tap in self.student_taps])

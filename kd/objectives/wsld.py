@@ -1,36 +1,79 @@
-"""Soft targets, weighed by how much worse than the teacher the student knows the label.
+"""Weighted soft labels: weights each sample's soft targets by the student's gap to the teacher.
 
     L = T² · (1/B) Σ_i w_i · KL(p_t^T[i] ‖ p_s^T[i]),   w_i = 1 − exp(−CE_s[i] / CE_t[i])
 
 CE is the cross-entropy with the label at temperature 1; w passes no gradient. Where the student is
-already surer of the label than the teacher, soft targets would only add variance: w is small.
+already more confident of the label than the teacher, soft targets raise the bias and lower the
+variance (the paper's regularisation samples); w is small there.
 
-Zhou, Song, Chen, Zhou, Wang, Yuan & Zhang, "Rethinking Soft Labels for Knowledge Distillation: A
-Bias-Variance Tradeoff Perspective", 2021. The authors weigh the cross-entropy with the soft
-targets; since w is a constant to the gradient, the divergence differs from it by none of the
-gradient, and is 0 at the teacher. They divide by CE_t + 1e-7; here CE_t is clamped there.
+Paper: Zhou, Song, Chen, Zhou, Wang, Yuan & Zhang, "Rethinking Soft Labels for Knowledge
+Distillation: A Bias-Variance Tradeoff Perspective", ICLR 2021, https://arxiv.org/abs/2102.00650.
+
+The authors weight the cross-entropy with the soft targets. As w is constant for the gradient, the
+divergence used here has the same gradient, and it is 0 at the teacher. They divide by CE_t + 1e-7;
+here CE_t is clamped to at least 1e-7.
+
+Reduction: sum over classes, mean over the batch.
 """
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature
+from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.kd import kl_per_sample
+
+
+def wsld(
+    student_logits: Tensor, teacher_logits: Tensor, target: Tensor, temperature: float = 4.0
+) -> Tensor:
+    """T²·KL of softened probabilities, weighted per sample.
+
+    Args:
+        student_logits: [B, K].
+        teacher_logits: [B, K].
+        target: class indices [B], int64.
+        temperature: T > 0, for both nets in the divergence.
+
+    Returns:
+        Scalar ≥ 0: sum over classes, mean over the batch.
+
+    Example:
+        A teacher that is certain of the label gives the weight 1, that is the plain soft targets:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> student, teacher = torch.zeros(1, 3), torch.tensor([[200.0, 0.0, 0.0]])
+        >>> loss = losses.wsld(student, teacher, torch.tensor([0]))
+        >>> torch.allclose(loss, losses.kd(student, teacher))
+        True
+
+    Reference:
+        Zhou et al. 2021, https://arxiv.org/abs/2102.00650
+    """
+    student, teacher = upcast(student_logits), upcast(teacher_logits)
+    log_student, log_teacher = (F.log_softmax(z / temperature, dim=1) for z in (student, teacher))
+    weights = label_weights(student, teacher, target)
+    return (weights * kl_per_sample(log_student, log_teacher)).mean() * temperature**2
 
 
 def label_weights(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-    """1 − exp(−CE_s / CE_t) of logits [B, K] and labels [B], each in [0, 1], without gradient."""
-    ours, theirs = (
+    """w = 1 − exp(−CE_s / CE_t) [B] in [0, 1], of logits [B, K] and labels [B]; no gradient."""
+    ce_student, ce_teacher = (
         F.cross_entropy(z.detach(), target, reduction="none") for z in (student, teacher)
     )
-    return -(-ours / theirs.clamp_min(1e-7)).expm1()
+    # expm1 keeps the digits of small weights.
+    return -(-ce_student / ce_teacher.clamp_min(1e-7)).expm1()
 
 
 class WeightedSoftLabels(LogitObjective):
-    """T²·KL of the softened probabilities, every sample by its weight.
+    """Weighted soft labels as a loss term.
 
     Args:
         temperature: T > 0, for both nets in the divergence.
-        standardise: as `LogitObjective`.
+        standardise: see `LogitObjective`.
+
+    Raises:
+        ValueError: `temperature` is out of range.
     """
 
     needs_labels = True
@@ -40,7 +83,4 @@ class WeightedSoftLabels(LogitObjective):
         self.temperature = check_temperature(temperature)
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        ours, theirs = (F.log_softmax(z / self.temperature, dim=1) for z in (student, teacher))
-        divergence = F.kl_div(ours, theirs, log_target=True, reduction="none").sum(1)
-        weights = label_weights(student, teacher, target)
-        return (weights * divergence).mean() * self.temperature**2
+        return wsld(student, teacher, target, self.temperature)

@@ -1,4 +1,4 @@
-"""Yang et al. 2022: the teacher's map from a masked student's."""
+"""Masked generative distillation (Yang et al. 2022) against NumPy float64."""
 
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ SETTING = Setting(5, torch.arange(10) % 5)
 
 
 def convolved(maps, layer):
-    """A padded convolution of [B, C, H, W], tap by tap of the kernel, in float64."""
+    """Padded convolution of [B, C, H, W], one kernel entry at a time, in float64."""
     weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
     size = weight.shape[2]
     border = size // 2
@@ -33,8 +33,8 @@ def convolved(maps, layer):
 
 class TestPositions(Contract):
     taps: ClassVar = {"stage3": (4, 3, 3)}
-    at_teacher = None  # a generator lies between
-    batch_order_matters = True  # the masks belong to positions in the batch
+    at_teacher = None  # the generator is not the identity
+    batch_order_matters = True  # the mask is drawn per position in the batch
 
     def make(self):
         return MaskedGenerative("stage3", masked=0.4)
@@ -43,11 +43,11 @@ class TestPositions(Contract):
         torch.manual_seed(1)  # as in Contract.value
         return (torch.rand(6, 1, 3, 3).numpy() >= 0.4).astype(float)
 
-    def student(self, maps, objective):
+    def aligned(self, maps, objective):
         return maps
 
     def reference(self, student, teacher, target, objective):
-        ours = self.student(student.taps["stage3"], objective)
+        ours = self.aligned(student.taps["stage3"], objective)
         first, _, second = objective.generator
         masked = ours * self.mask(ours, objective)
         generated = convolved(np.maximum(convolved(masked, first), 0), second)
@@ -67,20 +67,20 @@ class TestOtherChannelsAndSize(TestPositions):
     taps: ClassVar = {"stage3": (2, 6, 6)}
     teacher_taps: ClassVar = {"stage3": (5, 3, 3)}
 
-    def student(self, maps, objective):
+    def aligned(self, maps, objective):
         return convolved(maps.reshape(6, 2, 3, 2, 3, 2).mean((3, 5)), objective.align)
 
 
 @pytest.mark.parametrize(
     ("variant", "shape"), [("paper", (8, 1, 9, 9)), ("channels", (8, 7, 1, 1))]
 )
-def test_the_mask_leaves_out_whole_positions_or_whole_channels(variant, shape):
+def test_mask_covers_whole_positions_or_whole_channels(variant, shape):
     mask = random_mask(torch.randn(8, 7, 9, 9), 0.5, variant)
     assert mask.shape == shape
     assert set(mask.unique().tolist()) == {0.0, 1.0}
 
 
-def test_the_masked_share_is_the_one_asked_for():
+def test_share_of_zeros_is_the_configured_one():
     torch.manual_seed(0)
     assert random_mask(torch.zeros(50, 3, 40, 40), 0.65).mean().item() == pytest.approx(
         0.35, abs=0.01
@@ -88,7 +88,7 @@ def test_the_masked_share_is_the_one_asked_for():
     assert random_mask(torch.zeros(5, 3, 4, 4), 0.0).min().item() == 1.0
 
 
-def test_every_step_draws_its_own_mask():
+def test_each_step_draws_a_new_mask():
     torch.manual_seed(0)
     all_outputs = [
         Outputs(torch.zeros(2, 5), {"stage3": torch.randn(2, 3, 4, 4)}) for _ in range(2)
@@ -107,12 +107,12 @@ def test_every_step_draws_its_own_mask():
         ({"variant": "chanels"}, r"variant must be one of \['paper', 'channels'\], got 'chanels'"),
     ],
 )
-def test_constructor_refuses_nonsense(options, message):
+def test_invalid_settings_raise(options, message):
     with pytest.raises(ValueError, match=message):
         MaskedGenerative("stage3", **options)
 
 
-def test_vectors_are_refused():
+def test_vectors_raise():
     all_outputs = [
         Outputs(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
     ]

@@ -1,4 +1,4 @@
-"""Jin et al. 2023, on one view."""
+"""Multi-level logit distillation (Jin et al. 2023), on one view, against loops in float64."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,7 @@ import torch
 from contract import Contract
 
 from kd.objectives.kd import kd
-from kd.objectives.mlkd import MultiLevel, doubtful
-from kd.objectives.mlkd import levels as levels_of
+from kd.objectives.mlkd import MultiLevel, less_confident, levels
 
 
 def softmax(rows, temperature=1.0):
@@ -15,8 +14,8 @@ def softmax(rows, temperature=1.0):
     return powers / powers.sum(1, keepdims=True)
 
 
-def levels(student, teacher, temperature, samples, classes, by_sample=1.0, by_class=1.0):
-    """Instances, samples and classes, entry by entry, of the kept samples and classes."""
+def reference(student, teacher, temperature, samples, classes, by_sample=1.0, by_class=1.0):
+    """Terms of instances, samples and classes, entry by entry, for the samples and classes kept."""
     p_s, p_t = softmax(student, temperature), softmax(teacher, temperature)
     batch, number = p_s.shape
     total = 0.0
@@ -39,7 +38,7 @@ class TestMultiLevel(Contract):
 
     def reference(self, student, teacher, target, objective):
         every = range(6), range(5)
-        return sum(levels(student.logits, teacher.logits, t, *every) for t in (2, 3, 4, 5, 6))
+        return sum(reference(student.logits, teacher.logits, t, *every) for t in (2, 3, 4, 5, 6))
 
 
 class TestMasked(Contract):
@@ -47,13 +46,13 @@ class TestMasked(Contract):
         return MultiLevel([2.0, 5.0], sample_weight=0.5, class_weight=3.0, variant="masked")
 
     def reference(self, student, teacher, target, objective):
-        belief = softmax(teacher.logits)
-        samples = np.flatnonzero(belief.max(1) <= np.percentile(belief.max(1), 50))
-        classes = np.flatnonzero(belief.sum(0) <= np.percentile(belief.sum(0), 50))
+        probabilities = softmax(teacher.logits)
+        samples = np.flatnonzero(probabilities.max(1) <= np.percentile(probabilities.max(1), 50))
+        classes = np.flatnonzero(probabilities.sum(0) <= np.percentile(probabilities.sum(0), 50))
         assert len(samples) == 3
         assert len(classes) == 3
         pair = student.logits, teacher.logits
-        return sum(levels(*pair, t, samples, classes, 0.5, 3.0) for t in (2, 5))
+        return sum(reference(*pair, t, samples, classes, 0.5, 3.0) for t in (2, 5))
 
 
 @pytest.fixture
@@ -62,19 +61,19 @@ def logits():
     return [2 * torch.randn(8, 6, generator=generator) for _ in range(2)]
 
 
-def test_the_mask_keeps_the_doubtful_half():
+def test_mask_keeps_the_less_confident_half():
     teacher = torch.tensor([[9.0, 0.0], [8.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
-    samples, classes = doubtful(teacher)
+    samples, classes = less_confident(teacher)
     assert samples.tolist() == [0, 0, 1, 1]
     assert classes.tolist() == [0, 1]
 
 
-def test_the_first_level_is_the_usual_soft_targets(logits):
-    divergence, _, _ = levels_of(*logits, 4.0)
+def test_instance_term_is_kd(logits):
+    divergence, _, _ = levels(*logits, 4.0)
     torch.testing.assert_close(divergence.mean(), kd(*logits, 4.0))
 
 
-def test_permuted_classes_change_nothing(logits):
+def test_order_of_classes_does_not_matter(logits):
     student, teacher = logits
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     objective, target = MultiLevel(), torch.zeros(8).long()
@@ -92,6 +91,6 @@ def test_permuted_classes_change_nothing(logits):
         ({"variant": "code"}, "variant must be one of .*got 'code'"),
     ],
 )
-def test_nonsense_is_refused(options, message):
+def test_invalid_settings_raise(options, message):
     with pytest.raises(ValueError, match=message):
         MultiLevel(**options)

@@ -1,4 +1,4 @@
-"""Yang et al. 2023."""
+"""Normalised KD (Yang et al. 2023) against plain Python floats."""
 
 import math
 
@@ -16,7 +16,7 @@ def probabilities(row, temperature=1.0):
 
 
 class TestNormalized(Contract):
-    at_teacher = None  # there the value is made of entropies
+    at_teacher = None  # the value there consists of entropies
 
     def make(self):
         return Normalized(2.0, gamma=1.5)
@@ -44,21 +44,21 @@ def gradient(loss, logits):
     return torch.autograd.grad(loss, logits)[0]
 
 
-def test_the_other_classes_have_the_gradient_of_their_divergence(logits):
+def test_gradient_of_other_classes_is_that_of_their_divergence(logits):
     student, teacher, target = logits
     divergence = decoupled_kl(student, teacher, target, 3.0)[1].mean()
     cross_entropy = other_cross_entropy(student, teacher, target, 3.0)
     torch.testing.assert_close(gradient(cross_entropy, student), gradient(divergence, student))
 
 
-def test_a_certain_teacher_leaves_the_cross_entropy_with_the_labels(logits):
+def test_certain_teacher_gives_cross_entropy_with_the_labels(logits):
     student, _, target = logits
     certain = 100 * torch.nn.functional.one_hot(target, 6).float()
     expected = torch.nn.functional.cross_entropy(student, target)
     torch.testing.assert_close(target_cross_entropy(student, certain, target), expected)
 
 
-def test_two_classes_leave_only_the_label():
+def test_two_classes_give_the_label_term_alone():
     student, teacher = torch.tensor([[3.0, -1.0]]), torch.tensor([[0.5, 2.0]])
     target = torch.tensor([1])
     with_others = Normalized(2.0, gamma=5.0).compare(student, teacher, target)
@@ -72,6 +72,6 @@ def test_two_classes_leave_only_the_label():
         ({"gamma": -0.5}, "gamma must be ≥ 0, got -0.5"),
     ],
 )
-def test_nonsense_is_refused(options, message):
+def test_invalid_settings_raise(options, message):
     with pytest.raises(ValueError, match=message):
         Normalized(**options)

@@ -1,4 +1,4 @@
-"""Huang & Wang 2017, by loops over all pairs of channels."""
+"""Neuron selectivity transfer (Huang & Wang 2017) against loops over all pairs of channels."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ import torch
 from contract import Contract
 
 from kd.errors import UserError
-from kd.objectives.nst import NeuronSelectivity, selectivity, squared_discrepancy
+from kd.objectives.nst import NeuronSelectivity, squared_discrepancy, unit_channels
 
 
 def mean_kernel(ours, theirs):
@@ -29,7 +29,7 @@ def discrepancy(student, teacher):
 
 
 class TestFewChannels(Contract):
-    """Fewer channels than positions: the kernel of channels."""
+    """Fewer channels than positions: computed from the kernel matrix of channels."""
 
     taps: ClassVar = {"stage1": (3, 4, 5), "stage2": (4, 3, 3)}
     teacher_taps: ClassVar = {"stage1": (5, 4, 5), "stage2": (4, 3, 3)}
@@ -42,7 +42,7 @@ class TestFewChannels(Contract):
 
 
 class TestManyChannels(Contract):
-    """More channels than positions: the distance of second moments."""
+    """More channels than positions: computed from matrices of second moments."""
 
     taps: ClassVar = {"stage3": (7, 2, 2)}
 
@@ -54,10 +54,10 @@ class TestManyChannels(Contract):
 
 
 def unit(channels, positions):
-    return selectivity(torch.randn(2, channels, positions, 1))
+    return unit_channels(torch.randn(2, channels, positions, 1))
 
 
-def test_order_and_copies_of_channels_do_not_matter():
+def test_order_and_repetition_of_channels_do_not_matter():
     torch.manual_seed(0)
     ours, theirs = unit(3, 10), unit(4, 10)
     value = squared_discrepancy(ours, theirs)
@@ -66,28 +66,28 @@ def test_order_and_copies_of_channels_do_not_matter():
     torch.testing.assert_close(squared_discrepancy(ours, torch.cat([theirs, theirs], 1)), value)
 
 
-def test_a_channel_counts_by_its_direction_alone():
+def test_scale_and_sign_of_a_channel_do_not_matter():
     torch.manual_seed(0)
     ours, theirs = torch.randn(2, 3, 4, 4), torch.randn(2, 4, 4, 4)
     factors = torch.tensor([0.1, -2.0, 30.0])[:, None, None]
     torch.testing.assert_close(
-        squared_discrepancy(selectivity(factors * ours), selectivity(theirs)),
-        squared_discrepancy(selectivity(ours), selectivity(theirs)),
+        squared_discrepancy(unit_channels(factors * ours), unit_channels(theirs)),
+        squared_discrepancy(unit_channels(ours), unit_channels(theirs)),
     )
 
 
-def test_one_position_tells_nothing_but_signs():
-    """Also just above zero, where the norm's gradient was a million."""
+def test_one_position_compares_shares_of_non_zero_channels():
+    """Values just above zero have no gradient either; a norm's would be 1e6."""
     student = torch.tensor([[1e-9, -3.0, 0.0, 2.0]])[..., None, None].requires_grad_()
     teacher = torch.tensor([[5.0, 1e-8]])[..., None, None]
-    value = squared_discrepancy(selectivity(student), selectivity(teacher))
-    # ⟨k⟩ of the student: 3 of its 4 channels fire, so 9 of 16 pairs; with the teacher 3 of 4
+    value = squared_discrepancy(unit_channels(student), unit_channels(teacher))
+    # ⟨k⟩ of the student: 3 of its 4 channels are not 0, so 9 of 16 pairs; with the teacher 3 of 4
     assert value.item() == pytest.approx(9 / 16 + 1 - 2 * 3 / 4)
     value.backward()
     assert student.grad.abs().max() == 0
 
 
-def test_maps_of_another_size_are_compared_at_the_teachers():
+def test_student_maps_are_resampled_to_the_teachers_size():
     case = Contract()
     case.taps, case.teacher_taps = {"stage1": (3, 8, 8)}, {"stage1": (5, 4, 4)}
     case.make = lambda: NeuronSelectivity(["stage1"])
@@ -97,7 +97,7 @@ def test_maps_of_another_size_are_compared_at_the_teachers():
     assert objective(student, teacher, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_nonsense_is_refused():
+def test_empty_taps_and_vectors_raise():
     with pytest.raises(ValueError, match="no stage in common"):
         NeuronSelectivity([])
     case = Contract()

@@ -1,4 +1,4 @@
-"""Heo et al. 2019 (ICCV), neuron by neuron."""
+"""Overhaul of feature distillation (Heo et al. 2019, ICCV), one response at a time."""
 
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ def connected(connector, maps):
 
 
 def distance(student, teacher):
-    """The margin is the mean of the channel's negative values; no cost below a silent goal."""
+    """Margin: mean of the channel's negative values; no cost at or below a goal ≤ 0."""
     total = 0.0
     for channel in range(teacher.shape[1]):
         values = teacher[:, channel].ravel()
@@ -43,14 +43,14 @@ class TestMaps(Contract):
 
     def reference(self, student, teacher, target, objective):
         total = 0.0
-        for tap, share in (("stage1", 0.25), ("stage2", 0.5), ("stage3", 1.0)):
+        for tap, weight in (("stage1", 0.25), ("stage2", 0.5), ("stage3", 1.0)):
             ours = connected(objective.connectors[tap], student.taps[tap])
-            total += share * distance(ours, teacher.taps[tap])
+            total += weight * distance(ours, teacher.taps[tap])
         return total
 
 
 class TestRectifiedTeacher(TestMaps):
-    """The teacher's taps behind the ReLU: there the margin is 0."""
+    """Teacher taps behind the ReLU, where the margin is 0."""
 
     def outputs(self, shapes, batch, classes, scale=1.0):
         outputs = super().outputs(shapes, batch, classes, scale)
@@ -72,14 +72,14 @@ class TestVectors(Contract):
         return distance(ours, teacher.taps["stage1"][:, :, None, None])
 
 
-def test_only_what_the_relu_shows_is_asked():
+def test_responses_that_the_relu_maps_to_zero_cost_nothing():
     goal = torch.tensor([[2.0, -1.0, 0.0]])
     assert partial_distance(torch.tensor([[2.0, -5.0, -0.1]]), goal) == 0
     assert partial_distance(torch.tensor([[-1.0, -1.0, 0.0]]), goal) == 9
     assert partial_distance(torch.tensor([[3.0, -0.5, 0.5]]), goal) == 1 + 0.25 + 0.25
 
 
-def test_the_margin_is_the_mean_negative_response_of_a_channel():
+def test_margin_is_the_mean_negative_response_of_a_channel():
     objective, *_ = TestMaps().case()
     maps = torch.zeros(2, 5, 1, 2)
     maps[:, 0] = torch.tensor([[[-1.0, 2.0]], [[-3.0, 0.0]]])
@@ -87,17 +87,17 @@ def test_the_margin_is_the_mean_negative_response_of_a_channel():
     assert objective.margin("stage1", maps).flatten().tolist() == pytest.approx([-2, 0, 0, 0, 0])
 
 
-def margins(maps):
+def margins_after(maps):
     torch.manual_seed(0)
     objective, *_ = TestMaps().case()
     return objective, [objective.margin("stage1", m).flatten() for m in maps]
 
 
-def test_the_margin_settles_at_the_teachers_expectation():
+def test_margin_converges_to_the_teachers_mean_negative_response():
     torch.manual_seed(1)
     shift = torch.tensor([0.0, 1.0, -1.0, 0.5, 3.0])[:, None, None]
     maps = [torch.randn(16, 5, 4, 4) + shift for _ in range(60)]
-    _, found = margins(maps)
+    _, found = margins_after(maps)
     whole = torch.cat(maps)
     negative = torch.where(whole < 0, whole, torch.nan)
     expected = negative.transpose(0, 1).flatten(1).nanmean(1)
@@ -106,10 +106,10 @@ def test_the_margin_settles_at_the_teachers_expectation():
     assert last[:4].norm() < first[:4].norm()
 
 
-def test_the_margin_is_kept_in_checkpoints_and_only_moves_in_training():
+def test_margin_is_in_the_state_dict_and_changes_in_training_only():
     torch.manual_seed(1)
     maps = torch.randn(4, 5, 4, 4)
-    objective, (margin,) = margins([maps])
+    objective, (margin,) = margins_after([maps])
     again, *_ = TestMaps().case()
     again.load_state_dict(objective.state_dict())
     again.eval()
@@ -122,7 +122,7 @@ def test_the_margin_is_kept_in_checkpoints_and_only_moves_in_training():
     ("student", "teacher"),
     [((3, 8, 8), (5, 4, 4)), ((3, 2, 2), (5, 4, 4)), ((6,), (5, 4, 4)), ((3, 4, 4), (9,))],
 )
-def test_any_two_shapes_compare(student, teacher):
+def test_shapes_of_student_and_teacher_may_differ(student, teacher):
     case = TestMaps()
     case.taps, case.teacher_taps = {"stage1": student}, {"stage1": teacher}
     case.make = lambda: Overhaul(["stage1"])
@@ -132,7 +132,7 @@ def test_any_two_shapes_compare(student, teacher):
     assert ours.taps["stage1"].grad.abs().sum() > 0
 
 
-def test_nonsense_is_refused():
+def test_empty_taps_and_sequences_raise():
     with pytest.raises(ValueError, match="no stage in common"):
         Overhaul([])
     case = TestMaps()

@@ -1,4 +1,4 @@
-"""Passalis & Tefas 2018: neighbourhoods as probabilities."""
+"""Probabilistic knowledge transfer (Passalis & Tefas 2018) against plain Python loops."""
 
 import math
 from typing import ClassVar
@@ -61,22 +61,22 @@ class TestMapAgainstVector(TestPaper):
 
 
 @pytest.mark.parametrize(("variant", "others"), [("paper", 4), ("with_self", 5)])
-def test_every_neighbourhood_is_a_distribution(variant, others):
+def test_each_row_is_a_distribution(variant, others):
     torch.manual_seed(0)
-    shares = log_neighbours(torch.randn(5, 3), variant).exp()
-    assert shares.shape == (5, others)
-    torch.testing.assert_close(shares.sum(1), torch.ones(5))
+    rows = log_neighbours(torch.randn(5, 3), variant).exp()
+    assert rows.shape == (5, others)
+    torch.testing.assert_close(rows.sum(1), torch.ones(5))
 
 
-def test_rotation_and_scale_of_either_net_change_nothing():
+def test_rotation_and_scale_do_not_matter():
     torch.manual_seed(0)
     rows = torch.randn(6, 4)
-    turned = 7 * rows @ torch.linalg.qr(torch.randn(4, 4))[0]
-    torch.testing.assert_close(log_neighbours(turned), log_neighbours(rows))
+    rotated = 7 * rows @ torch.linalg.qr(torch.randn(4, 4))[0]
+    torch.testing.assert_close(log_neighbours(rotated), log_neighbours(rows))
     assert (log_neighbours(rows + 1) - log_neighbours(rows)).abs().max() > 0.05
 
 
-def test_opposite_vectors_are_finite():
+def test_opposite_vectors_give_finite_values_and_gradients():
     rows = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-2.0, 0.0], [0.0, 1.0]])
     ours = rows.clone().requires_grad_()
     outputs = Outputs(torch.zeros(4, 2), {"embedding": rows.roll(1, 0)})
@@ -86,6 +86,6 @@ def test_opposite_vectors_are_finite():
     assert ours.grad.isfinite().all()
 
 
-def test_refusals():
+def test_unknown_variant_raises():
     with pytest.raises(ValueError, match=r"variant must be one of .*, got 'code'"):
         ProbabilisticTransfer(variant="code")

@@ -1,4 +1,4 @@
-"""Chen et al. 2021 (CVPR), with every layer written again in NumPy."""
+"""Knowledge review (Chen et al. 2021, CVPR), with every layer written again in NumPy."""
 
 from typing import ClassVar
 
@@ -48,12 +48,12 @@ def pooled(maps, size):
 
 
 def hierarchical(student, teacher, sizes):
-    """The whole map counts 1, each pool half of the one before."""
+    """The map has weight 1, each pool half the weight of the one before."""
     weights, total = 1.0, ((student - teacher) ** 2).mean()
     for number, size in enumerate(sizes, 1):
-        share = 1 / 2**number
-        total += share * ((pooled(student, size) - pooled(teacher, size)) ** 2).mean()
-        weights += share
+        weight = 1 / 2**number
+        total += weight * ((pooled(student, size) - pooled(teacher, size)) ** 2).mean()
+        weights += weight
     return total / weights
 
 
@@ -93,8 +93,8 @@ class TestWithEmbedding(TestReview):
         return KnowledgeReview(["stage1", "stage2", "stage3"], last_tap="embedding")
 
 
-def test_the_distance_weighs_the_means_more_than_one_pixel():
-    """An error of 1 everywhere costs 1; the same squared sum in one pixel costs less."""
+def test_distance_penalises_an_error_of_the_mean_more_than_one_of_a_pixel():
+    """An error of 1 everywhere costs 1; the same sum of squares in one pixel costs less."""
     zeros = torch.zeros(1, 1, 4, 4)
     pixel = zeros.clone()
     pixel[..., 0, 0] = 4
@@ -104,13 +104,13 @@ def test_the_distance_weighs_the_means_more_than_one_pixel():
     assert hierarchical_distance(pixel, zeros).item() == pytest.approx(expected)
 
 
-def test_one_position_leaves_the_mean_square():
+def test_one_position_gives_the_mean_squared_error():
     torch.manual_seed(0)
     ours, theirs = torch.randn(3, 4, 1, 1), torch.randn(3, 4, 1, 1)
     torch.testing.assert_close(hierarchical_distance(ours, theirs), (ours - theirs).square().mean())
 
 
-def test_the_gate_chooses_between_the_two():
+def test_attention_maps_weight_the_two_inputs():
     here, later = torch.ones(1, 2, 3, 3), torch.full((1, 2, 3, 3), 5.0)
     for choice, expected in (((1.0, 0.0), 1.0), ((0.0, 1.0), 5.0), ((0.5, 0.5), 3.0)):
 
@@ -121,8 +121,7 @@ def test_the_gate_chooses_between_the_two():
         assert (fuse(here, later, gate) == expected).all()
 
 
-def test_an_early_teacher_stage_teaches_the_later_student_stages():
-    """The first stage's term alone moves every stage of the student."""
+def test_first_teacher_stage_has_a_gradient_in_all_student_stages():
     objective, student, teacher, _ = TestReview().case()
     student = as_leaves(student, True)
     terms = []
@@ -132,7 +131,7 @@ def test_an_early_teacher_stage_teaches_the_later_student_stages():
     assert all(tap.grad.abs().sum() > 0 for tap in student.taps.values())
 
 
-def test_the_fusion_is_at_most_512_wide():
+def test_fusion_is_at_most_512_channels_wide():
     case = TestReview()
     case.taps = case.teacher_taps = {"stage1": (3, 4, 4), "stage2": (600, 2, 2)}
     case.make = lambda: KnowledgeReview(["stage1", "stage2"])
@@ -145,7 +144,7 @@ def test_the_fusion_is_at_most_512_wide():
     ("student", "teacher"),
     [((3, 8, 8), (5, 4, 4)), ((3, 2, 2), (5, 5, 3)), ((6,), (5, 4, 4)), ((3, 4, 4), (9,))],
 )
-def test_any_two_shapes_compare(student, teacher):
+def test_shapes_of_student_and_teacher_may_differ(student, teacher):
     case = TestReview()
     case.taps = {"stage1": student, "stage2": (4, 3, 3)}
     case.teacher_taps = {"stage1": teacher, "stage2": (2, 2, 2)}
@@ -156,7 +155,7 @@ def test_any_two_shapes_compare(student, teacher):
     assert all(tap.grad.abs().sum() > 0 for tap in ours.taps.values())
 
 
-def test_nonsense_is_refused():
+def test_empty_taps_and_sequences_raise():
     with pytest.raises(ValueError, match="no stage in common"):
         KnowledgeReview([], last_tap="embedding")
     case = TestReview()

@@ -1,4 +1,4 @@
-"""Park et al. 2019: distances and angles."""
+"""Relational KD (Park et al. 2019): distances and angles against loops over images."""
 
 import subprocess
 import sys
@@ -56,23 +56,23 @@ class TestRelational(Contract):
         )
 
 
-class TestDistanceAlone(TestRelational):
+class TestDistancesOnly(TestRelational):
     refuses_one_image = "at least 2 of them, got 1"
 
     def make(self):
         return Relational(angle=0.0)
 
 
-class TestAngleAlone(TestRelational):
+class TestAnglesOnly(TestRelational):
     def make(self):
         return Relational(distance=0.0)
 
 
-class TestAnglesInParts(TestRelational):
+class TestAnglesInGroups(TestRelational):
     batch = 19
 
     @pytest.fixture(autouse=True)
-    def parts(self, monkeypatch):
+    def small_groups(self, monkeypatch):
         monkeypatch.setattr("kd.objectives.rkd.ANGLES", 3 * 19**2)
 
     teacher_taps: ClassVar = {"embedding": (5,)}
@@ -94,7 +94,7 @@ def term(ours, theirs, **weights):
 
 
 @pytest.mark.parametrize("weights", [{"angle": 0.0}, {"distance": 0.0}])
-def test_rotation_scale_and_shift_of_either_net_change_nothing(weights):
+def test_rotation_scale_and_shift_do_not_matter(weights):
     torch.manual_seed(0)
     ours, theirs = torch.randn(8, 6), torch.randn(8, 10)
     moved = [
@@ -108,7 +108,7 @@ def test_rotation_scale_and_shift_of_either_net_change_nothing(weights):
     assert (term(sheared, theirs, **weights) - before).abs() > 1e-2 * before
 
 
-def test_gradient_is_that_of_finite_differences():
+def test_gradient_agrees_with_finite_differences():
     torch.manual_seed(0)
     ours, theirs = torch.randn(6, 4, requires_grad=True), torch.randn(6, 5)
     term(ours, theirs).backward()
@@ -118,7 +118,7 @@ def test_gradient_is_that_of_finite_differences():
     torch.testing.assert_close((ours.grad * direction).sum(), slope, rtol=1e-2, atol=1e-3)
 
 
-def test_equal_images_are_finite():
+def test_equal_images_give_finite_values_and_gradients():
     torch.manual_seed(0)
     ours = 50 * torch.randn(6, 4)
     ours[3] = ours[1]
@@ -146,7 +146,7 @@ print((after - before) * (1 if sys.platform == "darwin" else 1024) / 2**20)
 
 
 def test_memory_at_256_images():
-    """One [B, B, B] of float32 has 64 MiB, and the graph of all angles at once several."""
+    """A tensor [B, B, B] of float32 has 64 MiB; the graph of all angles at once has several."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
     )
@@ -161,6 +161,6 @@ def test_memory_at_256_images():
         ({"distance": 0.0, "angle": 0.0}, r"distance or angle must be > 0, got 0\.0 and 0\.0"),
     ],
 )
-def test_refusals(weights, message):
+def test_invalid_settings_raise(weights, message):
     with pytest.raises(ValueError, match=message):
         Relational(**weights)

@@ -1,4 +1,4 @@
-"""Chen et al. 2021: cross-layer distillation."""
+"""Cross-layer distillation with semantic calibration (Chen et al. 2021), by loops over images."""
 
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ def parameters(layer):
 
 
 def embedded(maps, mlp):
-    """Unit vectors [B, D] of each image's similarities to all, by loops over images."""
+    """Unit vectors [B, D], embedded from each image's similarities to all images."""
     (w1, b1), (w2, b2) = parameters(mlp[0]), parameters(mlp[2])
     vectors = []
     for image in maps:
@@ -43,7 +43,7 @@ def convolved(maps, weight):
 
 
 def projected(maps, layers):
-    """Two convolutions with batch norm and ReLU, and one without, in float64."""
+    """Two convolutions with batch norm and ReLU, then a plain one, in float64."""
     for convolution in (layers[0], layers[3]):
         maps = convolved(maps, parameters(convolution)[0])
         centred = maps - maps.mean((0, 2, 3), keepdims=True)
@@ -51,8 +51,8 @@ def projected(maps, layers):
     return convolved(maps, parameters(layers[6])[0])
 
 
-def halved(maps, size):
-    """Average the map down to `size` positions a side."""
+def pooled(maps, size):
+    """Maps averaged down to `size` × `size` positions."""
     step = maps.shape[2] // size
     return maps.reshape(*maps.shape[:2], size, step, size, step).mean((3, 5))
 
@@ -61,7 +61,7 @@ class TestSemanticCalibration(Contract):
     taps: ClassVar = {"stage1": (3, 4, 4), "stage2": (4, 2, 2)}
     teacher_taps: ClassVar = {"stage1": (2, 4, 4), "stage2": (5, 2, 2), "stage3": (3, 2, 2)}
     batch = 12
-    batch_order_matters = True  # an MLP's columns belong to tap_paths in the batch
+    batch_order_matters = True  # each column of an MLP's input belongs to a position in the batch
 
     def make(self):
         return SemanticCalibration(["stage1", "stage2"], ["stage1", "stage2", "stage3"], 12)
@@ -74,20 +74,20 @@ class TestSemanticCalibration(Contract):
             gaps = [self.gaps(student, teacher, s, t, objective) for t in self.teacher_taps]
             for image in range(12):
                 powers = [np.exp(query[image] @ key[image]) for key in keys]
-                shares = [power / sum(powers) for power in powers]
-                total += sum(a * gap[image] for a, gap in zip(shares, gaps, strict=True))
+                weights = [power / sum(powers) for power in powers]
+                total += sum(a * gap[image] for a, gap in zip(weights, gaps, strict=True))
         return total / (12 * len(self.taps))
 
     def gaps(self, student, teacher, s, t, objective):
         ours, theirs = student.taps[s], teacher.taps[t]
         size = min(ours.shape[2], theirs.shape[2])
         layers = list(objective.projections[f"{s}-{t}"])
-        return ((projected(halved(ours, size), layers) - halved(theirs, size)) ** 2).mean((1, 2, 3))
+        return ((projected(pooled(ours, size), layers) - pooled(theirs, size)) ** 2).mean((1, 2, 3))
 
 
 @pytest.mark.parametrize("width", [4, 6, 9])
-def test_similarities_of_any_batch_fold_to_one_width(width):
-    """Image j meets column j mod N, times N/B."""
+def test_similarities_of_any_batch_size_are_folded_to_one_width(width):
+    """Image j goes to column j mod N, scaled by N/B."""
     torch.manual_seed(0)
     maps = torch.randn(6, 2, 3, 3)
     expected = torch.zeros(6, width)
@@ -97,12 +97,12 @@ def test_similarities_of_any_batch_fold_to_one_width(width):
     torch.testing.assert_close(similarity_rows(maps, width), expected)
 
 
-def test_a_batch_of_the_width_is_read_as_in_the_paper():
+def test_a_batch_as_large_as_the_width_is_not_folded():
     maps = torch.randn(6, 2, 3, 3)
     torch.testing.assert_close(similarity_rows(maps, 6), maps.flatten(1) @ maps.flatten(1).T)
 
 
-def pairing_outputs(images):
+def two_outputs(images):
     torch.manual_seed(0)
     shapes = {"stage1": (3, 4, 4), "stage2": (4, 2, 2)}
     return [
@@ -111,8 +111,8 @@ def pairing_outputs(images):
     ]
 
 
-def test_repeating_the_batch_changes_nothing():
-    student, teacher = pairing_outputs(6)
+def test_repeating_the_batch_does_not_matter():
+    student, teacher = two_outputs(6)
     objective = SemanticCalibration(["stage1", "stage2"], ["stage1", "stage2"], 6)
     objective.build(student, teacher, SETTING)
     twice = [
@@ -128,7 +128,7 @@ def test_repeating_the_batch_changes_nothing():
     )
 
 
-def test_attention_is_a_share_between_the_teachers_stages():
+def test_attention_sums_to_one_over_the_teachers_stages():
     torch.manual_seed(0)
     queries, keys = torch.randn(6, 2, 4), torch.randn(6, 3, 4)
     attention = stage_attention(queries, keys)
@@ -138,8 +138,8 @@ def test_attention_is_a_share_between_the_teachers_stages():
     assert (alike.argmax(2) == 0).all()
 
 
-def test_the_attention_is_trained():
-    student, teacher = pairing_outputs(6)
+def test_attention_and_projections_receive_gradients():
+    student, teacher = two_outputs(6)
     objective = SemanticCalibration(["stage1", "stage2"], ["stage1", "stage2"], 32)
     objective.build(student, teacher, SETTING)
     objective(student, teacher, make_batch(torch.zeros(6))).backward()
@@ -155,12 +155,12 @@ def test_the_attention_is_trained():
         ((["stage1"], ["stage1"], 0), "batch_size must be a whole number ≥ 1, got 0"),
     ],
 )
-def test_constructor_refuses_nonsense(options, message):
+def test_invalid_settings_raise(options, message):
     with pytest.raises(ValueError, match=message):
         SemanticCalibration(*options)
 
 
-def test_vectors_are_refused():
+def test_vectors_raise():
     pair = [Outputs(torch.zeros(2, 5), {"stage1": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))]
     with pytest.raises(UserError, match=r"semckd needs maps.*'stage1' has \[2, 3\], teacher"):
         SemanticCalibration(["stage1"], ["stage1"], 2).build(*pair, SETTING)

@@ -1,4 +1,4 @@
-"""Chen et al. 2022: the teacher's classifier on the student's projected map."""
+"""Reused teacher classifier (Chen et al. 2022) against NumPy float64."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from kd.types import Outputs
 
 
 def projected(maps, layers):
-    """Three padded convolutions, each with batch norm on batch statistics and ReLU, in float64."""
+    """Three padded convolutions, each with batch norm (batch statistics) and ReLU, in float64."""
     for convolution in layers[::3]:
         weight = convolution.weight.detach().double().numpy()
         size, (height, width) = weight.shape[2], maps.shape[2:]
@@ -34,7 +34,7 @@ def projected(maps, layers):
 
 
 class MapContract(Contract):
-    """Teachers whose head reads the average of their last map, as SimKD needs."""
+    """Teachers whose head has the average of their last map as input, as SimKD needs."""
 
     def setting(self, classes):
         torch.manual_seed(5)
@@ -52,7 +52,7 @@ class MapContract(Contract):
 
 class TestSameShape(MapContract):
     taps: ClassVar = {"stage3": (4, 3, 3)}
-    at_teacher = None  # a trained projection lies between
+    at_teacher = None  # the projector is not the identity
 
     def make(self):
         return ReusedClassifier()
@@ -96,7 +96,7 @@ def case(student=(3, 4, 4), teacher=(6, 2, 2), head=None):
     return ours, theirs, Setting(5, torch.arange(10) % 5, None, head)
 
 
-def test_a_perfect_projection_answers_as_the_teacher():
+def test_perfect_projection_gives_the_teachers_logits():
     student, teacher, setting = case(student=(6, 2, 2))
     objective = ReusedClassifier()
     objective.build(student, teacher, setting)
@@ -105,18 +105,18 @@ def test_a_perfect_projection_answers_as_the_teacher():
     assert not torch.allclose(objective.answer(student), student.logits, atol=0.1)
 
 
-def test_the_answer_is_the_teachers_head_on_the_average_of_the_projected_map():
+def test_logits_are_the_teachers_head_on_the_average_of_the_projected_map():
     student, teacher, setting = case()
     objective = ReusedClassifier()
     objective.build(student, teacher, setting)
     pooled = student.taps["stage3"].double().numpy().reshape(8, 3, 2, 2, 2, 2).mean((3, 5))
     average = projected(pooled, list(objective.projector)).mean((2, 3))
     weight, bias = (p.detach().double().numpy() for p in setting.teacher_head.parameters())
-    answer = objective.answer(student).detach().double()
-    torch.testing.assert_close(answer, torch.from_numpy(average @ weight.T + bias))
+    logits = objective.answer(student).detach().double()
+    torch.testing.assert_close(logits, torch.from_numpy(average @ weight.T + bias))
 
 
-def test_the_head_is_frozen_in_eval_mode_and_the_projector_is_not():
+def test_head_is_frozen_in_evaluation_mode_and_projector_is_trained():
     student, teacher, setting = case(head=nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 5)).eval())
     objective = ReusedClassifier()
     objective.build(student, teacher, setting)
@@ -137,13 +137,13 @@ def test_the_head_is_frozen_in_eval_mode_and_the_projector_is_not():
         (None, "none is known: the tap 'embedding' must be the input"),
     ],
 )
-def test_teachers_whose_head_reads_something_else_are_refused(head, message):
+def test_head_with_another_input_raises(head, message):
     student, teacher, setting = case()
     with pytest.raises(UserError, match=message):
         ReusedClassifier().build(student, teacher, setting._replace(teacher_head=head))
 
 
-def test_nonsense_is_refused():
+def test_invalid_reduction_and_vectors_raise():
     with pytest.raises(ValueError, match="reduction must be a whole number ≥ 1, got 0"):
         ReusedClassifier(reduction=0)
     student, teacher, setting = case()

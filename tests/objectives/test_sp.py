@@ -1,4 +1,4 @@
-"""Tung & Mori 2019, and the helpers that the relation methods share."""
+"""Similarity-preserving KD (Tung & Mori 2019), and helpers shared by the relation methods."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from contract import Contract
 
 from kd.errors import UserError
 from kd.objectives.pairs import gram, off_diagonal
-from kd.objectives.sp import Similarity, similarity_distance
+from kd.objectives.sp import Similarity, sp
 
 
 def similarities(features):
@@ -51,20 +51,20 @@ def rotation(size):
     return torch.linalg.qr(torch.randn(size, size))[0]
 
 
-def test_a_rotation_of_one_nets_features_changes_nothing():
+def test_rotation_does_not_matter():
     torch.manual_seed(0)
     ours, theirs = torch.randn(8, 6), torch.randn(8, 10)
-    before = similarity_distance(ours, theirs)
-    torch.testing.assert_close(similarity_distance(ours @ rotation(6), theirs), before)
-    torch.testing.assert_close(similarity_distance(ours, 3 * theirs @ rotation(10)), before)
-    assert (similarity_distance(ours @ torch.randn(6, 6), theirs) - before).abs() > 1e-4
+    before = sp(ours, theirs)
+    torch.testing.assert_close(sp(ours @ rotation(6), theirs), before)
+    torch.testing.assert_close(sp(ours, 3 * theirs @ rotation(10)), before)
+    assert (sp(ours @ torch.randn(6, 6), theirs) - before).abs() > 1e-4
 
 
-def test_a_rotated_copy_of_the_teacher_is_perfect():
+def test_rotated_copy_of_the_teacher_costs_nothing():
     torch.manual_seed(0)
     theirs = torch.randn(8, 6)
-    assert similarity_distance(theirs @ rotation(6), theirs) < 1e-12
-    assert similarity_distance(torch.randn(8, 6), theirs) > 1e-3
+    assert sp(theirs @ rotation(6), theirs) < 1e-12
+    assert sp(torch.randn(8, 6), theirs) > 1e-3
 
 
 def test_products_are_float32_under_autocast():
@@ -81,6 +81,6 @@ def test_off_diagonal():
     assert off_diagonal(torch.from_numpy(matrix)).tolist() == expected
 
 
-def test_the_refusal_says_what_to_do():
+def test_one_image_raises_and_names_the_setting():
     with pytest.raises(UserError, match=r"at least 2 .* got 1; use a larger data\.batch_size"):
         TestSimilarity().value(*TestSimilarity().case(batch=1))

@@ -1,4 +1,4 @@
-"""Guo et al. 2020."""
+"""Spherical KD (Guo et al. 2020) against NumPy float64."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def softmax(row):
 
 
 def projected(student, teacher):
-    """Both nets' rows at the length that the teacher's centred rows have on average."""
+    """Centred rows of both nets, at the average length of the teacher's."""
     centred = [np.stack([z - z.mean() for z in answer.logits]) for answer in (student, teacher)]
     radius = np.mean([np.sqrt(np.dot(z, z)) for z in centred[1]])
     return [np.stack([radius * z / np.linalg.norm(z) for z in rows]) for rows in centred]
@@ -34,7 +34,7 @@ class TestTowardTheTeacher(Contract):
 
 
 class TestTowardTheLabels(Contract):
-    at_teacher = None  # there it is the teacher's own loss
+    at_teacher = None  # the value there is the teacher's own loss
 
     def make(self):
         return Spherical(toward="labels")
@@ -52,7 +52,7 @@ def logits():
 
 
 @pytest.mark.parametrize("toward", ["teacher", "labels"])
-def test_the_students_sureness_plays_no_part(logits, toward):
+def test_scale_and_shift_of_the_student_do_not_matter(logits, toward):
     student, teacher, target = logits
     scales, shifts = torch.linspace(0.2, 5, 8)[:, None], torch.linspace(-3, 3, 8)[:, None]
     objective = Spherical(toward=toward)
@@ -62,8 +62,8 @@ def test_the_students_sureness_plays_no_part(logits, toward):
     assert (objective.compare(student, 2 * teacher, target) - before).abs() > 1e-3
 
 
-def test_each_teacher_row_loses_its_own_length(logits):
-    """Only the average of the lengths is left, which is 4 either way."""
+def test_only_the_average_length_of_teacher_rows_matters(logits):
+    """Rows of length 4, and rows of different lengths with the average 4."""
     student, teacher, target = logits
     unit = torch.nn.functional.normalize(teacher - teacher.mean(1, keepdim=True))
     lengths = torch.tensor([1.0, 2, 3, 4, 5, 6, 7, 4])[:, None]
@@ -71,14 +71,14 @@ def test_each_teacher_row_loses_its_own_length(logits):
     torch.testing.assert_close(even, uneven)
 
 
-def test_where_lengths_agree_it_is_the_usual_soft_targets(logits):
+def test_equal_lengths_give_kd(logits):
     rows = [z - z.mean(1, keepdim=True) for z in logits[:2]]
     student, teacher = (5 * torch.nn.functional.normalize(z) for z in rows)
     loss = Spherical(4.0).compare(student, teacher, logits[2])
     torch.testing.assert_close(loss, kd(student, teacher, 4.0))
 
 
-def test_the_gradient_never_changes_the_students_length(logits):
+def test_gradient_is_orthogonal_to_the_students_logits(logits):
     student, teacher, target = logits[0].requires_grad_(), *logits[1:]
     for toward in ("teacher", "labels"):
         loss = Spherical(toward=toward).compare(student, teacher, target)
@@ -94,6 +94,6 @@ def test_the_gradient_never_changes_the_students_length(logits):
         ({"toward": "label"}, "toward must be one of .*got 'label'"),
     ],
 )
-def test_nonsense_is_refused(options, message):
+def test_invalid_settings_raise(options, message):
     with pytest.raises(ValueError, match=message):
         Spherical(**options)

@@ -1,4 +1,4 @@
-"""Miles & Mikolajczyk 2024: projector, normalisation and log-sum."""
+"""Simple recipe distillation (Miles & Mikolajczyk 2024): projector, normalisation and log-sum."""
 
 import math
 from typing import ClassVar
@@ -10,7 +10,7 @@ from contract import Contract
 
 from kd.errors import UserError
 from kd.objectives.base import Setting
-from kd.objectives.srd import SimpleRecipe, log_sum
+from kd.objectives.srd import SimpleRecipe, srd
 from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
@@ -30,7 +30,7 @@ def distance(student, teacher, projector, power):
 
 class TestSimpleRecipe(Contract):
     taps: ClassVar = {"embedding": (7,)}
-    at_teacher = None  # a trained projection lies between
+    at_teacher = None  # the projector is not the identity
     refuses_one_image = "at least 2 images a step, got 1"
 
     def make(self):
@@ -57,30 +57,30 @@ class TestMapAgainstVector(TestSimpleRecipe):
         return distance(pooled, teacher.taps["stage3"], objective.projector, 1)
 
 
-def test_level_and_scale_of_a_dimension_do_not_matter():
+def test_mean_and_scale_of_a_dimension_do_not_matter():
     torch.manual_seed(0)
     student, teacher = 10 * torch.randn(20, 6), 10 * torch.randn(20, 6)
-    moved = log_sum(student, teacher * torch.rand(6).add(1) + torch.randn(6), 4.0)
-    torch.testing.assert_close(moved, log_sum(student, teacher, 4.0), rtol=1e-4, atol=1e-4)
+    moved = srd(student, teacher * torch.rand(6).add(1) + torch.randn(6), 4.0)
+    torch.testing.assert_close(moved, srd(student, teacher, 4.0), rtol=1e-4, atol=1e-4)
 
 
-def test_the_gradient_does_not_depend_on_how_often_the_batch_is_repeated():
+def test_gradient_does_not_depend_on_repetition_of_the_batch():
     torch.manual_seed(0)
     student, teacher = torch.randn(8, 6, requires_grad=True), torch.randn(8, 6)
-    once = torch.autograd.grad(log_sum(student, teacher, 4.0), student)[0]
-    twice = log_sum(student.repeat(2, 1), teacher.repeat(2, 1), 4.0)
+    once = torch.autograd.grad(srd(student, teacher, 4.0), student)[0]
+    twice = srd(student.repeat(2, 1), teacher.repeat(2, 1), 4.0)
     torch.testing.assert_close(torch.autograd.grad(twice, student)[0], once)
 
 
-def test_equal_embeddings_give_the_floor_and_no_gradient():
+def test_equal_embeddings_give_the_floor_and_zero_gradient():
     vectors = torch.randn(8, 6, requires_grad=True)
-    loss = log_sum(vectors, vectors.detach(), 4.0)
+    loss = srd(vectors, vectors.detach(), 4.0)
     loss.backward()
     assert loss.item() == pytest.approx(math.log(1e-12), rel=1e-5)
     assert vectors.grad.abs().max() == 0
 
 
-def test_nonsense_is_refused():
+def test_invalid_power_and_shapes_raise():
     with pytest.raises(ValueError, match=r"power must be ≥ 1, got 0\.5"):
         SimpleRecipe(power=0.5)
     all_outputs = [

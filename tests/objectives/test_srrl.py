@@ -1,4 +1,4 @@
-"""Yang et al. 2021: the student's embedding under the teacher's classifier."""
+"""SRRL (Yang et al. 2021): the student's embedding under the teacher's classifier."""
 
 from functools import partial
 from typing import ClassVar
@@ -23,7 +23,7 @@ def linear(rows, layer):
 
 
 class HeadContract(Contract):
-    """Traces whose logits are made by the setting's heads, as real nets' are."""
+    """Outputs whose logits come from the setting's heads, as in real nets."""
 
     def setting(self, classes):
         self.made = super().setting(classes)
@@ -46,8 +46,8 @@ class TestSameWidth(HeadContract):
 
     def reference(self, student, teacher, target, objective):
         ours, theirs = student.taps["embedding"], teacher.taps["embedding"]
-        answer = linear(ours, self.made.teacher_head)
-        regressed = ((answer - linear(theirs, self.made.teacher_head)) ** 2).mean()
+        logits = linear(ours, self.made.teacher_head)
+        regressed = ((logits - linear(theirs, self.made.teacher_head)) ** 2).mean()
         return 0.7 * ((ours - theirs) ** 2).mean() + 1.5 * regressed
 
 
@@ -61,8 +61,8 @@ class TestOtherWidths(HeadContract):
     def reference(self, student, teacher, target, objective):
         ours = linear(student.taps["embedding"], objective.connector)
         matched = ((ours - teacher.taps["embedding"]) ** 2).mean()
-        answer = linear(ours, self.made.teacher_head)
-        return matched + ((answer - teacher.logits) ** 2).mean()
+        logits = linear(ours, self.made.teacher_head)
+        return matched + ((logits - teacher.logits) ** 2).mean()
 
 
 class TestSoft(TestOtherWidths):
@@ -70,12 +70,12 @@ class TestSoft(TestOtherWidths):
         return SoftmaxRegression(matching=0.0, variant="soft")
 
     def reference(self, student, teacher, target, objective):
-        answer = linear(linear(student.taps["embedding"], objective.connector), objective.head)
+        logits = linear(linear(student.taps["embedding"], objective.connector), objective.head)
         total = 0.0
-        for z_s, z_t in zip(answer, teacher.logits, strict=True):
+        for z_s, z_t in zip(logits, teacher.logits, strict=True):
             p, q = (np.exp(z) / np.exp(z).sum() for z in (z_t, z_s))
             total -= (p * np.log(q)).sum()
-        return total / len(answer)
+        return total / len(logits)
 
 
 def case(head, student_width=4):
@@ -90,7 +90,7 @@ def setting(head):
     return Setting(5, torch.arange(10) % 5, None, head)
 
 
-def test_the_head_is_a_frozen_copy():
+def test_head_is_a_frozen_copy():
     head = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 5)).eval()
     student, teacher = case(head)
     objective = SoftmaxRegression()
@@ -105,7 +105,7 @@ def test_the_head_is_a_frozen_copy():
     assert objective.head[1].weight.abs().sum() > 0
 
 
-def test_the_copy_has_no_hooks_and_leaves_the_teacher_behind():
+def test_copy_of_the_head_has_no_hooks():
     net = nn.Linear(1000, 1000)
     head = nn.Linear(6, 5)
     seen = []
@@ -119,7 +119,7 @@ def test_the_copy_has_no_hooks_and_leaves_the_teacher_behind():
     assert head._forward_pre_hooks
 
 
-def test_perfect_embedding_costs_nothing_whatever_the_students_logits():
+def test_perfect_embedding_costs_nothing_for_any_student_logits():
     head = nn.Linear(6, 5)
     student, teacher = case(head, student_width=6)
     objective = SoftmaxRegression()
@@ -129,7 +129,7 @@ def test_perfect_embedding_costs_nothing_whatever_the_students_logits():
     assert objective(perfect, teacher, batch).item() == pytest.approx(0, abs=1e-10)
 
 
-def test_a_head_that_is_missing_or_cannot_be_repeated_is_refused():
+def test_missing_or_wrong_head_raises():
     head = nn.Linear(6, 5)
     student, teacher = case(head)
     with pytest.raises(UserError, match="none is known: the tap 'embedding' must be the input"):
@@ -142,7 +142,7 @@ def test_a_head_that_is_missing_or_cannot_be_repeated_is_refused():
         SoftmaxRegression().build(student, teacher, setting(nn.Linear(6, 4)))
 
 
-def test_maps_are_refused():
+def test_maps_raise():
     all_outputs = [
         Outputs(torch.zeros(2, 5), {"embedding": torch.zeros(s)}) for s in ((2, 3, 4, 4), (2, 3))
     ]
@@ -158,6 +158,6 @@ def test_maps_are_refused():
         ({"variant": "sofd"}, r"variant must be one of \['paper', 'soft'\], got 'sofd'"),
     ],
 )
-def test_constructor_refuses_nonsense(options, message):
+def test_invalid_settings_raise(options, message):
     with pytest.raises(ValueError, match=message):
         SoftmaxRegression(**options)

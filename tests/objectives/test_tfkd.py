@@ -1,4 +1,4 @@
-"""Yuan et al. 2020."""
+"""Teacher-free KD (Yuan et al. 2020) against plain Python floats."""
 
 import math
 
@@ -21,7 +21,7 @@ def kl(p, q):
 
 
 class TestPaper(Contract):
-    at_teacher = None  # the net that teaches is not read
+    at_teacher = None  # the teacher is not used
 
     def make(self):
         return VirtualTeacher(4.0, confidence=0.9)
@@ -43,8 +43,8 @@ class TestCode(Contract):
     def reference(self, student, teacher, target, objective):
         total = 0.0
         for z, y in zip(student.logits, target, strict=True):
-            belief = [0.9 if k == y else 0.1 / 4 for k in range(5)]
-            total += kl(softmax([u / 20 for u in belief]), softmax(z))
+            virtual = [0.9 if k == y else 0.1 / 4 for k in range(5)]
+            total += kl(softmax([u / 20 for u in virtual]), softmax(z))
         return total / len(target)
 
 
@@ -54,7 +54,7 @@ def logits():
     return 2 * torch.randn(8, 6, generator=generator), torch.randint(6, (8,), generator=generator)
 
 
-def test_without_temperature_it_is_label_smoothing(logits):
+def test_temperature_one_is_label_smoothing(logits):
     student, target = logits
     smoothed = torch.nn.functional.cross_entropy(student, target, label_smoothing=(1 - 0.9) * 6 / 5)
     entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1 / 5))
@@ -62,16 +62,16 @@ def test_without_temperature_it_is_label_smoothing(logits):
     torch.testing.assert_close(loss, smoothed - entropy)
 
 
-def test_the_minimum_is_at_the_virtual_teachers_logits(logits):
+def test_minimum_is_at_the_virtual_teachers_logits(logits):
     _, target = logits
-    belief = virtual_probabilities(target, 6, 0.99)
-    torch.testing.assert_close(belief.sum(1), torch.ones(8))
-    loss = VirtualTeacher(20.0).compare(3 + belief.log(), belief, target)
+    virtual = virtual_probabilities(target, 6, 0.99)
+    torch.testing.assert_close(virtual.sum(1), torch.ones(8))
+    loss = VirtualTeacher(20.0).compare(3 + virtual.log(), virtual, target)
     assert loss.item() == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize("standardise", [False, True])
-def test_no_teacher_is_needed(logits, standardise):
+def test_value_does_not_depend_on_a_teacher(logits, standardise):
     student, target = logits
     batch = make_batch(target)
     objective = VirtualTeacher(standardise=standardise)
@@ -91,6 +91,6 @@ def test_no_teacher_is_needed(logits, standardise):
         ({"variant": "issue"}, "variant must be one of .*got 'issue'"),
     ],
 )
-def test_nonsense_is_refused(options, message):
+def test_invalid_settings_raise(options, message):
     with pytest.raises(ValueError, match=message):
         VirtualTeacher(**options)

@@ -1,4 +1,4 @@
-"""Zheng & Yang 2024."""
+"""Transformed teacher matching (Zheng & Yang 2024) against NumPy float64."""
 
 import numpy as np
 import pytest
@@ -52,15 +52,15 @@ def logits():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_minimum_is_where_the_student_has_the_softened_logits(logits, weighted):
+def test_minimum_is_at_the_teachers_logits_divided_by_temperature(logits, weighted):
     _, teacher = logits
     loss = TransformedTeacher(4.0, weighted).compare(teacher / 4, teacher, None)
     assert loss.item() == pytest.approx(0, abs=1e-12)
     assert TransformedTeacher(4.0, weighted).compare(teacher, teacher, None) > 0.05
 
 
-def test_it_is_soft_targets_and_a_reward_for_entropy(logits):
-    """Equation 15 of the paper, every part of it computed here."""
+def test_decomposition_into_kd_and_entropies(logits):
+    """Equation 15 of the paper, with every term computed here."""
     student, teacher, temperature = *logits, 4.0
     q, p = student.softmax(1), (teacher / temperature).softmax(1)
     renyi = (q ** (1 / temperature)).sum(1).log() / (1 - 1 / temperature)
@@ -70,25 +70,25 @@ def test_it_is_soft_targets_and_a_reward_for_entropy(logits):
     torch.testing.assert_close(transformed_kl(student, teacher, temperature).mean(), expected)
 
 
-def test_without_temperature_it_is_the_usual_divergence(logits):
+def test_temperature_one_is_kd(logits):
     expected = kd(*logits, 1.0)
     for weighted in (False, True):
         loss = TransformedTeacher(1.0, weighted).compare(*logits, None)
         torch.testing.assert_close(loss, expected)
 
 
-def test_the_gradient_is_the_students_probability_less_the_targets(logits):
+def test_gradient_is_student_minus_target_probability(logits):
     student, teacher = logits[0].requires_grad_(), logits[1]
     transformed_kl(student, teacher, 4.0).sum().backward()
     torch.testing.assert_close(student.grad, student.softmax(1) - (teacher / 4).softmax(1))
 
 
-def test_the_power_sum_goes_from_one_to_its_largest():
+def test_power_sum_of_a_certain_and_a_uniform_teacher():
     rows = torch.tensor([[400.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
     assert power_sum(rows, 4.0).tolist() == pytest.approx([1, 4**0.75])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5, "hot"])
-def test_nonsense_is_refused(temperature):
+def test_invalid_temperature_raises(temperature):
     with pytest.raises(ValueError, match=f"temperature must be .*got {temperature!r}"):
         TransformedTeacher(temperature)

@@ -1,4 +1,4 @@
-"""Ahn et al. 2019, element by element."""
+"""Variational information distillation (Ahn et al. 2019), one element at a time."""
 
 import math
 from typing import ClassVar
@@ -64,7 +64,7 @@ class TestVectors(Contract):
         return negative_log_density(mean, teacher.taps["embedding"], alpha)
 
 
-def test_the_variance_starts_as_configured():
+def test_initial_variance_is_the_configured_one():
     objective, *_ = TestMaps().case()
     alpha = objective.alphas["stage1"]
     assert alpha.shape == (5,)
@@ -72,7 +72,7 @@ def test_the_variance_starts_as_configured():
         assert math.log(1 + math.exp(a)) + 1e-5 == pytest.approx(0.5, rel=1e-5)
 
 
-def test_the_best_variance_is_the_mean_squared_error():
+def test_minimum_over_the_variance_is_the_mean_squared_error():
     torch.manual_seed(0)
     mean, teacher = torch.randn(8, 3, 4, 4).double(), torch.randn(8, 3, 4, 4)
     teacher = teacher * torch.tensor([0.5, 1.0, 2.0])[:, None, None]
@@ -84,7 +84,7 @@ def test_the_best_variance_is_the_mean_squared_error():
     assert gaussian_nll(mean, teacher, moved) > gaussian_nll(mean, teacher, alpha)
 
 
-def test_the_variance_is_trained_and_follows_the_error():
+def test_variance_is_trained_and_grows_with_the_error():
     objective, student, teacher, batch = TestMaps().case()
     assert {n for n, p in objective.named_parameters() if p.requires_grad} >= {
         "alphas.stage1",
@@ -98,7 +98,7 @@ def test_the_variance_is_trained_and_follows_the_error():
     assert objective.alphas["stage1"][0] > before[0]
 
 
-def test_equal_variances_leave_a_mean_square():
+def test_equal_variances_give_a_scaled_mean_squared_error():
     torch.manual_seed(0)
     mean, teacher = torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2)
     alpha = torch.full((3,), math.log(math.expm1(5 - 1e-5)))
@@ -110,7 +110,7 @@ def test_equal_variances_leave_a_mean_square():
     ("student", "teacher"),
     [((3, 8, 8), (5, 4, 4)), ((3, 2, 2), (5, 4, 4)), ((6,), (5, 4, 4)), ((3, 4, 4), (9,))],
 )
-def test_any_two_shapes_compare(student, teacher):
+def test_shapes_of_student_and_teacher_may_differ(student, teacher):
     case = TestMaps()
     case.taps, case.teacher_taps = {"stage1": student}, {"stage1": teacher}
     case.make = lambda: VariationalInformation(["stage1"])
@@ -120,7 +120,7 @@ def test_any_two_shapes_compare(student, teacher):
     assert ours.taps["stage1"].grad.abs().sum() > 0
 
 
-def test_nonsense_is_refused():
+def test_invalid_settings_and_sequences_raise():
     with pytest.raises(ValueError, match="no stage in common"):
         VariationalInformation([])
     with pytest.raises(ValueError, match="variance must be > 1e-05, got 0"):

@@ -1,4 +1,4 @@
-"""Zhou et al. 2021."""
+"""Weighted soft labels (Zhou et al. 2021) against plain Python floats."""
 
 import math
 
@@ -36,14 +36,14 @@ def logits():
     return student.requires_grad_(), teacher, torch.randint(6, (8,), generator=generator)
 
 
-def test_a_student_as_sure_as_the_teacher_has_the_same_weight_everywhere(logits):
+def test_weight_is_constant_where_student_equals_teacher(logits):
     student, teacher, target = logits
     weights = label_weights(teacher, teacher, target)
     torch.testing.assert_close(weights, torch.full((8,), 1 - math.exp(-1)))
     assert label_weights(student, teacher, target).std() > 0.05
 
 
-def test_the_weight_falls_from_one_to_zero_as_the_student_learns_the_label():
+def test_weight_falls_from_one_to_zero_with_the_students_loss():
     teacher, label = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([0])
     weights = [label_weights(torch.tensor([[z, 0.0, 0.0]]), teacher, label) for z in (-50, 0, 50)]
     assert weights[0].item() == pytest.approx(1)
@@ -51,15 +51,15 @@ def test_the_weight_falls_from_one_to_zero_as_the_student_learns_the_label():
     assert weights[2].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_against_a_perfect_teacher_it_is_the_usual_soft_targets(logits):
+def test_perfect_teacher_gives_kd(logits):
     student, _, target = logits
     perfect = 200 * torch.nn.functional.one_hot(target, 6).float()
     loss = WeightedSoftLabels(4.0).compare(student, perfect, target)
     torch.testing.assert_close(loss, kd(student, perfect, 4.0))
 
 
-def test_the_gradient_is_that_of_the_weighted_cross_entropy(logits):
-    """The form the authors use; their weights pass no gradient either."""
+def test_gradient_is_that_of_the_weighted_cross_entropy(logits):
+    """The authors' form; their weights pass no gradient either."""
     student, teacher, target = logits
     weights = label_weights(student, teacher, target)
     assert not weights.requires_grad
@@ -72,6 +72,6 @@ def test_the_gradient_is_that_of_the_weighted_cross_entropy(logits):
     torch.testing.assert_close(torch.autograd.grad(loss, student)[0], expected)
 
 
-def test_nonsense_is_refused():
+def test_invalid_temperature_raises():
     with pytest.raises(ValueError, match="temperature must be a number > 0, got 0"):
         WeightedSoftLabels(0)
