@@ -1,0 +1,13 @@
+"""The lowest versions that pyproject.toml allows, one requirement a line, for pip."""
+
+import re
+import tomllib
+from pathlib import Path
+
+EXTRAS = ("search", "sweep", "plots", "timm")
+
+project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+optional = project["optional-dependencies"]
+for requirement in [*project["dependencies"], *(r for extra in EXTRAS for r in optional[extra])]:
+    name, lowest = re.match(r"([\w-]+)>=([\w.]+)", requirement).groups()
+    print(f"{name}=={lowest}")
