@@ -31,7 +31,7 @@ def cosines(rows):
 
 def collisions(kernel):
     """Σ of the squared eigenvalues of the kernel with trace 1."""
-    return sum(np.linalg.eigvalsh(kernel / np.outputs(kernel)) ** 2)
+    return sum(np.linalg.eigvalsh(kernel / np.trace(kernel)) ** 2)
 
 
 def mutual(ours, theirs, logarithms):
