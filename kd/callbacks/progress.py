@@ -23,9 +23,9 @@ class ProgressBar(RichProgressBar):
         if self.is_disabled or self.progress is None:
             return
         if self._teacher_task is None:
-            self._teacher_task = self._add_task(wanted, "the teacher looks ahead")
+            self._teacher_task = self.progress.add_task("teacher outputs", total=wanted)
         if done < wanted:
-            self._update(self._teacher_task, done)
+            self.progress.update(self._teacher_task, completed=done)
         else:
             self.progress.remove_task(self._teacher_task)
             self._teacher_task = None

@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from kd.compat import share_config_store
 from kd.errors import UserError, nearest
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -32,9 +33,7 @@ def register_models(*folders: Path) -> None:
 
     This is why a model is one YAML file and not three.
     """
-    # Hydra copies the whole store for every group that `--help` lists, about 140 times. What is
-    # loaded from it is copied anyway, so one store will do.
-    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
+    share_config_store()
     store = ConfigStore.instance()
     _taps_of.cache_clear()
     names = {path.stem for folder in folders for path in (folder / "model").glob("*.yaml")}

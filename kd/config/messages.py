@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from kd.compat import whole_config
 from kd.errors import UserError, nearest
 
 # What a method's YAML says beside its knobs.
@@ -27,8 +28,10 @@ _CANNOT_WRITE = {
 def user_message(error: Exception) -> str | None:
     """What to tell the user; None where the program is at fault and should show its traceback."""
     cause = error.__cause__
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.parent_node is not None:
-        return _unknown_key(cause)
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        cfg = whole_config(cause)
+        if cfg is not None:
+            return _unknown_key(str(cause.full_key), cfg)
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _unknown_option(error, error.options)
     if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
@@ -52,28 +55,27 @@ def user_message(error: Exception) -> str | None:
     return None
 
 
-def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
-    parent: Any = error.parent_node
-    place = str(parent._get_full_key("")).rstrip(".")
-    key, keys = str(error.key), [str(key) for key in parent]
+def _unknown_key(full_key: str, cfg: DictConfig) -> str:
+    place, _, key = full_key.rpartition(".")
+    parent = OmegaConf.select(cfg, place) if place else cfg
+    keys = [str(key) for key in parent]
     if place == "method":
         knobs = [k for k in keys if k not in _NO_KNOBS]
         listed = ", ".join(knobs) or "none"
         return f"method.{key}: method={parent.get('name')} has no {key!r}; its knobs: {listed}"
-    elsewhere = [path for path in _paths(parent._get_root()) if path.split(".")[-1] == key]
+    paths = _paths(OmegaConf.to_container(cfg))
+    elsewhere = [path for path in paths if path.split(".")[-1] == key]
     also = f"; there is {', '.join(elsewhere[:4])}" if elsewhere else ""
-    full_key = f"{place}.{key}" if place else key
     return f"there is no {full_key!r}{also}; {nearest(key, keys)}"
 
 
 def _paths(node: Any, prefix: str = "") -> list[str]:
-    """Every key path of a config, Hydra's own part left out."""
-    if not isinstance(node, DictConfig):
+    """Every key path of plain content, Hydra's own part left out."""
+    if not isinstance(node, dict):
         return []
     found = []
-    for key in map(str, node):
+    for key, child in node.items():
         if key != "hydra" or prefix:
-            child = node._get_node(key)
             found += [f"{prefix}{key}", *_paths(child, f"{prefix}{key}.")]
     return found
 

@@ -8,6 +8,7 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
+from kd.compat import finished_batches
 from kd.data.arrays import Arrays, Pool, digest
 from kd.data.augment import Augmentation
 from kd.data.loader import EpochSampler, TensorLoader
@@ -250,5 +251,4 @@ class ImageDataModule(LightningDataModule, ABC):
         A loader only knows what it handed out, which is one more when a step is interrupted.
         """
         assert self.trainer is not None
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return progress.processed  # type: ignore[attr-defined]
+        return finished_batches(self.trainer)

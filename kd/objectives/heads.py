@@ -1,11 +1,9 @@
 """The teacher's classifier, for methods that read it."""
 
-from collections import OrderedDict
-from copy import deepcopy
-
 import torch
 from torch import Tensor, nn
 
+from kd.compat import copy_without_hooks
 from kd.errors import UserError
 
 
@@ -26,9 +24,8 @@ def frozen_head(head: nn.Module | None, embedding: Tensor, logits: Tensor, place
             "the method reads the teacher's head, and none is known: the tap 'embedding' must be "
             "the input of a module, such as +teacher.taps.embedding=fc:in"
         )
-    # the hooks of a tapped head lead to the whole teacher
-    hooks = [h for m in head.modules() for h in (m._forward_hooks, m._forward_pre_hooks)]
-    copy = deepcopy(head, {id(h): OrderedDict() for h in hooks}).eval().requires_grad_(False)
+    # The hooks of a tapped head refer to the whole teacher.
+    copy: nn.Module = copy_without_hooks(head).eval().requires_grad_(False)
     if not _answers(copy, embedding, logits):
         raise UserError(
             f"the teacher's head {copy} does not make its logits {list(logits.shape)} of {place}, "

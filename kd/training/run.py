@@ -19,6 +19,7 @@ from torch import nn
 from kd.build.method import build_objectives
 from kd.build.parts import build_data, build_distiller, build_net, build_peers, distiller_class
 from kd.build.trainer import build_trainer
+from kd.compat import process_rank
 from kd.config.compose import plain
 from kd.config.identity import config_hash, settings
 from kd.config.members import is_ensemble
@@ -88,7 +89,7 @@ def run(
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
     # The other processes of several devices share the folder with the first.
-    with nullcontext() if _rank() else exclusive_folder(folder):
+    with nullcontext() if process_rank() else exclusive_folder(folder):
         return _run(cfg, folder, data, callbacks, test, hydra)
 
 
@@ -206,17 +207,13 @@ def _teachers(
     return {}
 
 
-def _rank() -> int:
-    return getattr(rank_zero_only, "rank", 0)
-
-
 def _refuse_stray_process(trainer: Trainer) -> None:
     """One that would train and write nothing, as it takes itself for a helper of the first."""
-    if _rank() and trainer.world_size == 1:
+    if process_rank() and trainer.world_size == 1:
         raise UserError(
-            f"the environment (RANK, LOCAL_RANK or SLURM_PROCID) says that this is process "
-            f"{_rank()} of several, but trainer.devices is 1: unset it, or start one process, as "
-            "hydra/launcher=slurm does for every job"
+            "the environment (RANK, LOCAL_RANK or SLURM_PROCID) says that this is process "
+            f"{process_rank()} of several, but trainer.devices is 1: unset it, or start one "
+            "process, as hydra/launcher=slurm does for every job"
         )
 
 

@@ -1,0 +1,71 @@
+"""Undocumented interfaces of dependencies, each with the reason why no public one will do.
+
+Nothing else in `kd` reads a private attribute of Hydra, OmegaConf, Lightning or torch.
+`tests/compat/test_compat.py` has a test for each function here that names it when a new version of
+the dependency breaks it. Imports are inside the functions: commands load this module at once.
+"""
+
+from typing import Any
+
+
+def share_config_store() -> None:
+    """Let all of Hydra's config repositories share one ConfigStore.
+
+    Hydra copies the repository, and with it the whole store, for every group that it lists: about
+    150 copies for `--help`, 2.4 s of CPU time instead of 0.5 s. The copies protect nothing, since
+    what is loaded from the store is copied once more. No option of Hydra's turns them off.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
+
+
+def whole_config(error: Any) -> Any:
+    """Return the root of the config in which OmegaConf did not find a key; None if unknown.
+
+    Hydra hands on OmegaConf's error without the config that it was composing. The error refers to
+    the node that lacks the key, and no public function leads from a node to its root.
+
+    Args:
+        error: a `ConfigAttributeError` or `ConfigKeyError`.
+    """
+    node = error.parent_node
+    return None if node is None else node._get_root()
+
+
+def copy_without_hooks(module: Any) -> Any:
+    """Return a deep copy of an `nn.Module` that has no forward hooks.
+
+    A hook is copied with all that it refers to; those of `kd.taps` refer to the whole net. torch
+    removes a hook only through the handle that registering it returned.
+
+    Args:
+        module: a module, which keeps its hooks.
+    """
+    from collections import OrderedDict
+    from copy import deepcopy
+
+    hooks = [h for m in module.modules() for h in (m._forward_hooks, m._forward_pre_hooks)]
+    return deepcopy(module, {id(each): OrderedDict() for each in hooks})
+
+
+def finished_batches(trainer: Any) -> int:
+    """Return the number of batches of the current epoch whose training step is done.
+
+    A loader cannot count them: Lightning fetches one batch ahead of the step. Callbacks know the
+    number, but the loader's state is collected between their calls.
+
+    Args:
+        trainer: the `Trainer` that fits.
+    """
+    return int(trainer.fit_loop.epoch_loop.batch_progress.current.processed)
+
+
+def process_rank() -> int:
+    """Return this process's rank among those of a run on several devices; 0 for a single process.
+
+    `Trainer.global_rank` says the same, but the folder is locked before there is a Trainer.
+    """
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", None) or 0)

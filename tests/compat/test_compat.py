@@ -1,0 +1,141 @@
+"""The dependencies' private interfaces: each test names what a new version has changed."""
+
+import copy
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import ConfigCompositionException
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from rich.progress import Progress
+from torch import nn
+from torch.utils.data import DataLoader
+
+from kd import compat
+from kd.config.compose import CONF_DIR, register_models
+
+
+class changed:  # noqa: N801
+    """Fail with the function of kd.compat to mend, instead of with what happened inside it."""
+
+    def __init__(self, dependency: str, function: str) -> None:
+        self.message = f"{dependency} changed: see kd.compat.{function}"
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, AttributeError | TypeError | KeyError | AssertionError):
+            pytest.fail(f"{self.message}: {type(error).__name__}: {error}")
+
+
+def test_hydra_copies_one_store_only(monkeypatch):
+    copies = []
+
+    def count(store: ConfigStore, memo: dict) -> ConfigStore:
+        copies.append(store)
+        return store
+
+    register_models(CONF_DIR)
+    with changed("hydra", "share_config_store"):
+        assert copy.deepcopy(ConfigStore.instance()) is ConfigStore.instance()
+        monkeypatch.setattr(ConfigStore, "__deepcopy__", count)
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            compose("train")
+        assert copies, "the store is not copied any more, so that the function can go"
+
+
+def test_a_config_is_found_from_an_error_about_its_key():
+    register_models(CONF_DIR)
+    with (
+        initialize_config_dir(str(CONF_DIR), version_base="1.3"),
+        pytest.raises(ConfigCompositionException) as found,
+    ):
+        compose("train", ["trainer.max_epoch=3"])
+    with changed("omegaconf", "whole_config"):
+        error = found.value.__cause__
+        assert (error.full_key, error.key) == ("trainer.max_epoch", "max_epoch")
+        assert {"trainer", "method", "student"} <= set(compat.whole_config(error))
+
+
+def test_a_copied_module_has_no_hooks():
+    whole = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    calls = []
+    whole[1].register_forward_hook(lambda *_: calls.append("after"))
+    whole[1].register_forward_pre_hook(lambda *_: calls.append("before"))
+    with changed("torch", "copy_without_hooks"):
+        head = compat.copy_without_hooks(whole[1])
+        images = torch.ones(1, 3)
+        assert head(images).equal(whole[1](images))
+        assert calls == ["before", "after"], "of the module itself, not of the copy"
+
+
+class Tiny(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+class Stateful(DataLoader):
+    """A loader whose state is the number of finished batches; keeps the states it is given."""
+
+    trainer: Trainer
+
+    def state_dict(self) -> dict:
+        return {"batch": compat.finished_batches(self.trainer)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.loaded = state
+
+
+class SaveAt(Callback):
+    def __init__(self, path, step: int) -> None:
+        self.path, self.step = path, step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+def fit(folder, resume=None) -> Stateful:
+    loader = Stateful(torch.ones(5, 1), batch_size=1)
+    loader.trainer = Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, default_root_dir=folder,
+        callbacks=[SaveAt(folder / "state.ckpt", 3)],
+    )  # fmt: skip
+    loader.trainer.fit(Tiny(), loader, ckpt_path=resume, weights_only=True)
+    return loader
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_a_loaders_state_counts_finished_steps_and_comes_back(tmp_path):
+    with changed("lightning", "finished_batches"):
+        fit(tmp_path)
+        assert fit(tmp_path, tmp_path / "state.ckpt").loaded == {"batch": 3}
+
+
+def test_the_rank_of_a_single_process_is_zero(monkeypatch):
+    from lightning.pytorch.utilities import rank_zero_only
+
+    with changed("lightning", "process_rank"):
+        assert compat.process_rank() == 0
+        monkeypatch.setattr(rank_zero_only, "rank", 3)
+        assert compat.process_rank() == 3
+
+
+def test_a_progress_bar_has_a_second_task():
+    """`progress` is public by its name, but in no documentation."""
+    bar = RichProgressBar()
+    with changed("lightning", "callbacks.progress.ProgressBar (no function of compat)"):
+        assert bar.progress is None
+        bar._init_progress(Trainer(logger=False, enable_checkpointing=False, accelerator="cpu"))
+        assert isinstance(bar.progress, Progress)
+        bar.progress.stop()
