@@ -44,7 +44,7 @@ def mgd(
         student_map: [B, C, H, W], already aligned to the teacher's shape.
         teacher_map: [B, C, H, W].
         generator: g, a module or function from [B, C, H, W] to the same shape.
-        masked: λ in [0, 1), the expected share of the student's map that is set to 0.
+        masked: λ in [0, 1), the expected fraction of the student's map that is set to 0.
         variant: `paper` masks positions, `channels` whole channels.
 
     Returns:
@@ -67,7 +67,7 @@ def mgd(
 
 
 def random_mask(maps: Tensor, masked: float, variant: str = "paper") -> Tensor:
-    """Random zeros and ones for maps [B, C, H, W], with an expected share `masked` of zeros.
+    """Random zeros and ones for maps [B, C, H, W], with an expected fraction `masked` of zeros.
 
     Returns:
         [B, 1, H, W] for `paper`, [B, C, 1, 1] for `channels`.
@@ -85,7 +85,7 @@ class MaskedGenerative(Objective):
 
     Args:
         tap: canonical name of a tap with maps [B, C, H, W] in both nets.
-        masked: λ in [0, 1), the expected share of the student's map that is set to 0.
+        masked: λ in [0, 1), the expected fraction of the student's map that is set to 0.
         variant: `paper` masks positions, `channels` whole channels.
 
     Raises:
@@ -97,7 +97,7 @@ class MaskedGenerative(Objective):
     def __init__(self, tap: str = "stage3", masked: float = 0.5, variant: str = "paper") -> None:
         super().__init__()
         if not 0 <= masked < 1:
-            raise ValueError(f"masked must be a share in [0, 1), got {masked!r}")
+            raise ValueError(f"masked must be a fraction in [0, 1), got {masked!r}")
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
         self.tap = tap
@@ -108,8 +108,8 @@ class MaskedGenerative(Objective):
         self.generator: nn.Module = nn.Identity()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
-        ours, theirs = paired_maps("mgd", student, teacher, self.tap, self.tap)
-        student_channels, teacher_channels = ours.shape[1], theirs.shape[1]
+        student_map, teacher_map = paired_maps("mgd", student, teacher, self.tap, self.tap)
+        student_channels, teacher_channels = student_map.shape[1], teacher_map.shape[1]
         if student_channels != teacher_channels:
             self.align = nn.Conv2d(student_channels, teacher_channels, 1)
         # As wide inside as the teacher's map, as in the authors' code.
@@ -120,6 +120,7 @@ class MaskedGenerative(Objective):
         )
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        theirs = teacher.taps[self.tap]
-        ours = self.align(resample(student.taps[self.tap], (theirs.shape[2], theirs.shape[3])))
-        return mgd(ours, theirs, self.generator, self.masked, self.variant)
+        teacher_map = teacher.taps[self.tap]
+        size = (teacher_map.shape[2], teacher_map.shape[3])
+        student_map = self.align(resample(student.taps[self.tap], size))
+        return mgd(student_map, teacher_map, self.generator, self.masked, self.variant)

@@ -44,7 +44,8 @@ def nkd(
         Scalar ≥ 0: sum over classes, mean over the batch.
 
     Example:
-        A teacher that is certain of the label leaves the cross-entropy with the label, log 3 here.
+        With a teacher that is certain of the label it is the cross-entropy with the label, here
+        log 3:
 
         >>> import torch
         >>> from kd import losses
@@ -72,7 +73,7 @@ def other_cross_entropy(
 ) -> Tensor:
     """T² times the cross-entropy over the classes other than the label, mean over the batch."""
     # [B, K − 1]. Removing the label's column is exact; a mask value such as −1000 becomes −1000 / T
-    # and leaves the label some probability next to very low logits.
+    # and gives the label some probability if the other logits are as low.
     log_student = F.log_softmax(other_logits(student, target) / temperature, dim=1)
     soft_teacher = F.softmax(other_logits(teacher, target) / temperature, dim=1)
     return -(soft_teacher * log_student).sum(1).mean() * temperature**2

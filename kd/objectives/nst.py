@@ -114,4 +114,7 @@ class NeuronSelectivity(Objective):
         check_maps("nst", self.student_taps, student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        return nst(*([net.taps[tap] for tap in self.student_taps] for net in (student, teacher)))
+        student_maps, teacher_maps = (
+            [outputs.taps[tap] for tap in self.student_taps] for outputs in (student, teacher)
+        )
+        return nst(student_maps, teacher_maps)

@@ -98,7 +98,7 @@ class Overhaul(Objective):
     """
 
     family = "feature"
-    one_device = "its margins are averages over all images so far, and each device sees a part"
+    one_device = "its margins are running averages over all images, of which a device has a part"
 
     def __init__(self, taps: Sequence[str]) -> None:
         super().__init__()
@@ -126,8 +126,9 @@ class Overhaul(Objective):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         connected, targets, margins = [], [], []
         for tap, connector in self.connectors.items():
-            ours, theirs = as_map(student.taps[tap]), as_map(teacher.taps[tap])
-            connected.append(connector(resample(ours, (theirs.shape[2], theirs.shape[3]))))
-            targets.append(theirs)
-            margins.append(self.margin(tap, theirs))
+            student_map, teacher_map = as_map(student.taps[tap]), as_map(teacher.taps[tap])
+            size = (teacher_map.shape[2], teacher_map.shape[3])
+            connected.append(connector(resample(student_map, size)))
+            targets.append(teacher_map)
+            margins.append(self.margin(tap, teacher_map))
         return ofd(connected, targets, margins)

@@ -11,11 +11,11 @@ HCL is the hierarchical context loss. Its levels k are the map itself and its av
 Paper: Chen, Liu, Zhao & Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021,
 https://arxiv.org/abs/2104.09044.
 
-The paper leaves the width of the fusion open; it is that of the authors' code, the channels of the
-deepest student tensor but at most 512. Their code (https://github.com/dvlab-research/ReviewKD) has
-sizes and channels typed in for every net; here they come from the shapes of the probed batch. Where
-the two nets' resolutions differ, their code resizes after the fusion; here every stage is brought
-to the teacher's size first.
+The paper does not state the width of the fusion. It is that of the authors' code
+(https://github.com/dvlab-research/ReviewKD): the channels of the deepest student tensor, but at
+most 512. Their code lists sizes and channels by hand for every net; here they come from the shapes
+of the probed batch. Where the two nets' resolutions differ, their code resizes after the fusion;
+here every stage is brought to the teacher's size first.
 
 Reduction: ⟨·⟩ is the mean over the batch, channels and positions; sum over taps.
 """
@@ -117,14 +117,16 @@ class KnowledgeReview(Objective):
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         width = min(MAX_WIDTH, student.taps[self.student_taps[-1]].shape[1])
         for tap in self.student_taps:
-            ours, theirs = (outputs.taps[tap].shape for outputs in (student, teacher))
-            if not {len(ours), len(theirs)} <= {2, 4}:
+            student_shape, teacher_shape = (
+                outputs.taps[tap].shape for outputs in (student, teacher)
+            )
+            if not {len(student_shape), len(teacher_shape)} <= {2, 4}:
                 raise UserError(
                     f"reviewkd needs maps [B, C, H, W] or vectors [B, D] at tap {tap!r}; the "
-                    f"student has {list(ours)}, the teacher {list(theirs)}"
+                    f"student has {list(student_shape)}, the teacher {list(teacher_shape)}"
                 )
-            self.reduce[tap] = _conv_bn(ours[1], width, 1)
-            self.expand[tap] = _conv_bn(width, theirs[1], 3)
+            self.reduce[tap] = _conv_bn(student_shape[1], width, 1)
+            self.expand[tap] = _conv_bn(width, teacher_shape[1], 3)
             # The last stage has nothing later to be fused with.
             if tap != self.student_taps[-1]:
                 self.gates[tap] = nn.Sequential(nn.Conv2d(2 * width, 2, 1), nn.Sigmoid())
@@ -134,14 +136,14 @@ class KnowledgeReview(Objective):
         targets: list[Tensor] = []
         fused: Tensor | None = None
         for tap in reversed(self.student_taps):
-            ours, theirs = as_map(student.taps[tap]), as_map(teacher.taps[tap])
-            size = (theirs.shape[2], theirs.shape[3])
-            here = self.reduce[tap](resample(ours, size))
+            student_map, teacher_map = as_map(student.taps[tap]), as_map(teacher.taps[tap])
+            size = (teacher_map.shape[2], teacher_map.shape[3])
+            here = self.reduce[tap](resample(student_map, size))
             if fused is not None:
                 here = fuse(here, F.interpolate(fused, size, mode="nearest"), self.gates[tap])
             fused = here
             expanded.append(self.expand[tap](fused))
-            targets.append(theirs)
+            targets.append(teacher_map)
         return reviewkd(expanded, targets)
 
 

@@ -11,7 +11,7 @@ https://arxiv.org/abs/1904.05068, with λ_D = 25 and λ_A = 50.
 
 Reduction: the paper sums over tuples of distinct images; here they are means, over B(B − 1) pairs
 and B(B − 1)(B − 2) triples. The authors' code divides by B² and B³, the zeros of coinciding images
-included, which is 5 % less for angles at B = 64, and leaves pairs of identical images out of μ.
+included, which is 5 % less for angles at B = 64, and excludes pairs of identical images from μ.
 
 Angles are computed from the Gram matrix, so that no tensor [B, B, B, D] exists, in groups of
 vertices, and recomputed in the backward pass instead of being stored. At B = 256 and D = 512

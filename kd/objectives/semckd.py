@@ -12,10 +12,10 @@ AAAI 2021, https://arxiv.org/abs/2012.03236.
 
 A row of A has one entry per image, so the paper's MLPs are as wide as the batch and accept no other
 batch size. Here image j of a batch of any size B goes to column j mod N of an MLP made for N
-images, scaled by N/B: this is the paper's formula for B = N, it uses the leading columns alone for
-smaller batches, and repeating a whole batch changes nothing. As in the paper, α depends on the
-order of the batch. The mean over the student's stages and the width N/4 of q and k are those of the
-authors' code.
+images, scaled by N/B. This is the paper's formula for B = N; smaller batches use the leading
+columns only, and repeating all images of a batch does not change the value. As in the paper, α
+depends on the order of the batch. The mean over the student's stages and the width N/4 of q and k
+are those of the authors' code.
 
 Reduction: mean over the batch, the student's stages, channels and positions; the weights α of the
 teacher's stages sum to 1.
@@ -136,8 +136,8 @@ class SemanticCalibration(Objective):
         self.keys.update({tap: embedder(self.batch_size) for tap in self.teacher_taps})
         for s in self.student_taps:
             for t in self.teacher_taps:
-                ours, theirs = paired_maps("semckd", student, teacher, s, t)
-                self.projections[f"{s}-{t}"] = projection(ours.shape[1], theirs.shape[1])
+                maps = paired_maps("semckd", student, teacher, s, t)
+                self.projections[f"{s}-{t}"] = projection(*(m.shape[1] for m in maps))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         pairs = [
@@ -163,6 +163,7 @@ class SemanticCalibration(Objective):
 
     def _pair(self, s: str, t: str, student: Outputs, teacher: Outputs) -> tuple[Tensor, Tensor]:
         """Student stage s projected to teacher stage t, and that stage, at the smaller size."""
-        ours, theirs = student.taps[s], teacher.taps[t]
-        size = smaller_size(ours, theirs)
-        return self.projections[f"{s}-{t}"](resample(ours, size)), resample(theirs, size)
+        student_map, teacher_map = student.taps[s], teacher.taps[t]
+        size = smaller_size(student_map, teacher_map)
+        projected = self.projections[f"{s}-{t}"](resample(student_map, size))
+        return projected, resample(teacher_map, size)

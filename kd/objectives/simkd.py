@@ -96,12 +96,14 @@ class ReusedClassifier(Objective):
         self.head: nn.Module = nn.Identity()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
-        ours, theirs = paired_maps("simkd", student, teacher, self.student_tap, self.teacher_tap)
-        place = f"the average of tap {self.teacher_tap!r}, a map {list(theirs.shape)}"
-        pooled = theirs.mean((2, 3))
+        student_map, teacher_map = paired_maps(
+            "simkd", student, teacher, self.student_tap, self.teacher_tap
+        )
+        place = f"the average of tap {self.teacher_tap!r}, a map {list(teacher_map.shape)}"
+        pooled = teacher_map.mean((2, 3))
         self.head = frozen_head(setting.teacher_head, pooled, teacher.logits, place)
-        self.projector = projector(ours.shape[1], theirs.shape[1], self.reduction)
-        self.size = smaller_size(ours, theirs)
+        self.projector = projector(student_map.shape[1], teacher_map.shape[1], self.reduction)
+        self.size = smaller_size(student_map, teacher_map)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the projector; the teacher's head stays in evaluation mode."""

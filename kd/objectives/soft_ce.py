@@ -1,4 +1,4 @@
-"""Soft-target cross-entropy: soft targets with cross-entropy in place of the divergence.
+"""Soft-target cross-entropy: soft targets with cross-entropy instead of the divergence.
 
     L = −T² · (1/B) Σ_i Σ_k p_t^T[i, k] · log p_s^T[i, k],    p^T = softmax(z / T)
 

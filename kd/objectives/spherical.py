@@ -84,7 +84,7 @@ class Spherical(LogitObjective):
     Args:
         temperature: T > 0, for both nets; the labels' term has none.
         toward: `teacher` for soft targets, `labels` for cross-entropy.
-        standardise: see `LogitObjective`; it leaves the directions as they are, and l is √(K − 1).
+        standardise: see `LogitObjective`; does not change the directions; l = √(K − 1) then.
 
     Raises:
         ValueError: `temperature` is out of range, or `toward` is unknown.

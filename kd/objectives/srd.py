@@ -91,19 +91,20 @@ class SimpleRecipe(Objective):
         self.projector: nn.Module = nn.Identity()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
-        ours, theirs = student.taps[self.tap], teacher.taps[self.tap]
-        if ours.dim() not in (2, 4) or theirs.dim() not in (2, 4):
+        student_tap, teacher_tap = student.taps[self.tap], teacher.taps[self.tap]
+        if student_tap.dim() not in (2, 4) or teacher_tap.dim() not in (2, 4):
             raise UserError(
                 f"srd needs vectors [B, D] or maps [B, C, H, W] at tap {self.tap!r}; the student "
-                f"has {list(ours.shape)}, the teacher {list(theirs.shape)}"
+                f"has {list(student_tap.shape)}, the teacher {list(teacher_tap.shape)}"
             )
-        self.projector = nn.Linear(ours.shape[1], theirs.shape[1])
+        self.projector = nn.Linear(student_tap.shape[1], teacher_tap.shape[1])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        ours, theirs = _vector(student.taps[self.tap]), _vector(teacher.taps[self.tap])
+        student_vectors = _vector(student.taps[self.tap])
         # Powers of differences of standardised values lose their digits in bfloat16.
-        with full_precision(ours):
-            return srd(self.projector(ours), theirs, self.power)
+        with full_precision(student_vectors):
+            projected = self.projector(student_vectors)
+            return srd(projected, _vector(teacher.taps[self.tap]), self.power)
 
 
 def _vector(tensor: Tensor) -> Tensor:

@@ -107,15 +107,17 @@ class SoftmaxRegression(Objective):
         self.head: nn.Module = nn.Identity()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
-        ours, theirs = student.taps["embedding"], teacher.taps["embedding"]
-        if ours.dim() != 2 or theirs.dim() != 2:
+        student_embedding, teacher_embedding = student.taps["embedding"], teacher.taps["embedding"]
+        if student_embedding.dim() != 2 or teacher_embedding.dim() != 2:
             raise UserError(
                 f"srrl needs vectors [B, D] at tap 'embedding'; the student has "
-                f"{list(ours.shape)}, the teacher {list(theirs.shape)}"
+                f"{list(student_embedding.shape)}, the teacher {list(teacher_embedding.shape)}"
             )
-        if ours.shape[1] != theirs.shape[1]:
-            self.connector = nn.Linear(ours.shape[1], theirs.shape[1])
-        self.head = frozen_head(setting.teacher_head, theirs, teacher.logits, "tap 'embedding'")
+        if student_embedding.shape[1] != teacher_embedding.shape[1]:
+            self.connector = nn.Linear(student_embedding.shape[1], teacher_embedding.shape[1])
+        self.head = frozen_head(
+            setting.teacher_head, teacher_embedding, teacher.logits, "tap 'embedding'"
+        )
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the connector; the teacher's head stays in evaluation mode."""
@@ -124,10 +126,17 @@ class SoftmaxRegression(Objective):
         return self
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        theirs = teacher.taps["embedding"].float()
+        teacher_embedding = teacher.taps["embedding"].float()
         # The teacher's logits are float32, so its head must compute in float32 as well.
-        with full_precision(theirs):
-            ours = self.connector(student.taps["embedding"].float())
-            logits = self.head(ours)
+        with full_precision(teacher_embedding):
+            student_embedding = self.connector(student.taps["embedding"].float())
+            logits = self.head(student_embedding)
         weights = self.matching, self.regression
-        return srrl(ours, theirs, logits, teacher.logits.float(), *weights, self.variant)
+        return srrl(
+            student_embedding,
+            teacher_embedding,
+            logits,
+            teacher.logits.float(),
+            *weights,
+            self.variant,
+        )

@@ -12,7 +12,7 @@ writes the divergence without T². The factor is present here as for every soft 
 the term has almost no gradient at the paper's T = 20.
 
 The authors' code divides the probabilities u by T as if they were logits, which makes the teacher
-almost uniform, and leaves the student at T = 1 (for CIFAR-100, as they state in an issue):
+almost uniform, and has the student at T = 1 (for CIFAR-100, as they state in an issue):
 `variant="code"`, which rewards entropy. It also averages over the classes and multiplies by 100,
 which together is the sum over classes if K = 100.
 

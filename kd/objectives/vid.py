@@ -105,19 +105,22 @@ class VariationalInformation(Objective):
         start = self.variance - FLOOR
         start += math.log(-math.expm1(-start))  # the inverse of softplus, without overflow
         for tap in self.student_taps:
-            ours, theirs = (outputs.taps[tap].shape for outputs in (student, teacher))
-            if not {len(ours), len(theirs)} <= {2, 4}:
+            student_shape, teacher_shape = (
+                outputs.taps[tap].shape for outputs in (student, teacher)
+            )
+            if not {len(student_shape), len(teacher_shape)} <= {2, 4}:
                 raise UserError(
                     f"vid needs maps [B, C, H, W] or vectors [B, D] at tap {tap!r}; the student "
-                    f"has {list(ours)}, the teacher {list(theirs)}"
+                    f"has {list(student_shape)}, the teacher {list(teacher_shape)}"
                 )
-            self.regressors[tap] = _regressor(ours[1], theirs[1])
-            self.alphas[tap] = nn.Parameter(torch.full((theirs[1],), start))
+            self.regressors[tap] = _regressor(student_shape[1], teacher_shape[1])
+            self.alphas[tap] = nn.Parameter(torch.full((teacher_shape[1],), start))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         predicted, targets = [], []
         for tap, regressor in self.regressors.items():
-            ours, theirs = as_map(student.taps[tap]), as_map(teacher.taps[tap])
-            predicted.append(regressor(resample(ours, (theirs.shape[2], theirs.shape[3]))))
-            targets.append(theirs)
+            student_map, teacher_map = as_map(student.taps[tap]), as_map(teacher.taps[tap])
+            size = (teacher_map.shape[2], teacher_map.shape[3])
+            predicted.append(regressor(resample(student_map, size)))
+            targets.append(teacher_map)
         return vid(predicted, targets, [self.alphas[tap] for tap in self.student_taps])

@@ -102,8 +102,8 @@ def test_each_step_draws_a_new_mask():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"masked": 1.0}, r"masked must be a share in \[0, 1\), got 1.0"),
-        ({"masked": -0.1}, r"masked must be a share in \[0, 1\), got -0.1"),
+        ({"masked": 1.0}, r"masked must be a fraction in \[0, 1\), got 1.0"),
+        ({"masked": -0.1}, r"masked must be a fraction in \[0, 1\), got -0.1"),
         ({"variant": "chanels"}, r"variant must be one of \['paper', 'channels'\], got 'chanels'"),
     ],
 )

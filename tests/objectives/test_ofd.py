@@ -98,8 +98,8 @@ def test_margin_converges_to_the_teachers_mean_negative_response():
     shift = torch.tensor([0.0, 1.0, -1.0, 0.5, 3.0])[:, None, None]
     maps = [torch.randn(16, 5, 4, 4) + shift for _ in range(60)]
     _, found = margins_after(maps)
-    whole = torch.cat(maps)
-    negative = torch.where(whole < 0, whole, torch.nan)
+    values = torch.cat(maps)
+    negative = torch.where(values < 0, values, torch.nan)
     expected = negative.transpose(0, 1).flatten(1).nanmean(1)
     first, last = (found[i] - expected for i in (0, -1))
     assert last[:4].abs().max() < 0.02

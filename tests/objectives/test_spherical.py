@@ -16,7 +16,7 @@ def softmax(row):
 
 def projected(student, teacher):
     """Centred rows of both nets, at the average length of the teacher's."""
-    centred = [np.stack([z - z.mean() for z in answer.logits]) for answer in (student, teacher)]
+    centred = [np.stack([z - z.mean() for z in net.logits]) for net in (student, teacher)]
     radius = np.mean([np.sqrt(np.dot(z, z)) for z in centred[1]])
     return [np.stack([radius * z / np.linalg.norm(z) for z in rows]) for rows in centred]
 
