@@ -30,12 +30,12 @@ def rows() -> list[Row]:
 def _row(path: Path) -> Row:
     from hydra import compose, initialize_config_dir
 
-    from kd.build.method import build_objectives
+    from kd.build.method import build_method
 
     register_models(CONF_DIR)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = compose("train", overrides=[f"method={path.stem}", "paths.run=run"])
-    objectives, _ = build_objectives(cfg)
+    objectives, _ = build_method(cfg)
     own = [o for name, o in objectives.items() if name not in ("hard", "soft")]
     main = (own or list(objectives.values()))[-1]
     knobs = {k: v for k, v in plain(cfg.method).items() if k not in _NO_KNOBS}

@@ -41,25 +41,58 @@ def stage_configs(cfg: DictConfig) -> list[StageConfig]:
     ]
 
 
-def build_objectives(cfg: DictConfig) -> tuple[dict[str, Objective], Plan]:
-    """Make the method's terms and the plan of their weights; a term of weight 0 is left out."""
-    schedules = build_schedules(cfg)
+class Method(NamedTuple):
+    """The terms of a loss, ready to train with.
+
+    Attributes:
+        objectives: the terms by name, without those whose weight is 0 in every stage.
+        plan: the stages of the run with the terms' weights.
+    """
+
+    objectives: dict[str, Objective]
+    plan: Plan
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term reads a teacher's outputs."""
+        return any(objective.needs_teacher for objective in self.objectives.values())
+
+    @property
+    def teacher_taps(self) -> list[str]:
+        """The teacher's taps that the terms read."""
+        return [tap for term in self.objectives.values() for tap in term.teacher_taps]
+
+
+def build_method(cfg: DictConfig) -> Method:
+    """Build the objectives of `cfg.method` and the plan of their weights.
+
+    Raises:
+        UserError: an objective, a schedule or the stages refuse their settings.
+    """
+    plan = build_plan(cfg, build_schedules(cfg))
+    return Method({name: build_objective(cfg, name) for name in plan.terms}, plan)
+
+
+def build_objective(cfg: DictConfig, name: str) -> Objective:
+    """Build one objective; its adapters come later, when the shapes of both nets are known."""
+    objective: Objective = make(cfg.method.objectives[name], f"method.objectives.{name}")
+    return objective
+
+
+def build_plan(cfg: DictConfig, schedules: Mapping[str, Schedule]) -> Plan:
+    """Build the stages and their weights, without terms of weight 0."""
     stages = []
     for stage in stage_configs(cfg):
         weights = {k: _weight(cfg, stage, k, schedules) for k in map(str, stage.weights)}
         stages.append(Stage(stage.name, stage.share, {k: w for k, w in weights.items() if w != 0}))
-    used = {name: None for stage in stages for name in stage.weights}
-    objectives = {
-        name: make(cfg.method.objectives[name], f"method.objectives.{name}") for name in used
-    }
     try:
-        return objectives, Plan(stages, schedules.get("temperature"))
+        return Plan(stages, schedules.get("temperature"))
     except ValueError as error:
         raise UserError(f"method.stages: {error}") from error
 
 
 def build_schedules(cfg: DictConfig) -> dict[str, Schedule]:
-    """Make what `method.schedules` says of the method's terms and knobs, by their names."""
+    """Build `method.schedules`: a schedule by the name of the term or setting that it varies."""
     configured = cfg.method.get("schedules") or {}
     return {
         str(name): _schedule(leaf, f"method.schedules.{name}") for name, leaf in configured.items()

@@ -9,12 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from kd.build.instantiate import make
+from kd.build.method import Method
 from kd.build.trainer import build_optimizer
 from kd.config.compose import model_config, plain
 from kd.data.datamodule import ImageDataModule
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Peer
 from kd.errors import UserError
+from kd.schedules import Schedule
 
 
 def build_data(cfg: DictConfig) -> ImageDataModule:
@@ -70,14 +72,18 @@ def distiller_class(cfg: DictConfig) -> type[Distiller]:
     return found
 
 
-def build_distiller(cfg: DictConfig, **parts: Any) -> Distiller:
+def build_distiller(
+    cfg: DictConfig, method: Method, scheduler: Schedule, **parts: Any
+) -> Distiller:
     """Make the mode's LightningModule from its parts."""
     distiller: Distiller = make(
         cfg.mode.distiller,
         f"mode={cfg.mode.name}",
         tap_paths=plain(cfg.student.taps),
         optimizer=partial(build_optimizer, cfg.optimizer),
-        scheduler=make(cfg.scheduler, "scheduler"),
+        scheduler=scheduler,
+        objectives=method.objectives,
+        plan=method.plan,
         **parts,
     )
     return distiller

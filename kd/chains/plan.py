@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from hydra import compose
 from omegaconf import DictConfig, ListConfig, open_dict
 
-from kd.build.method import build_objectives
+from kd.build.method import Method
 from kd.build.parts import distiller_class
 from kd.config.compose import model_config, plain
 from kd.errors import UserError
@@ -46,12 +46,13 @@ def plan(overrides: Sequence[str], folder: Path) -> list[ChainStage]:
     _check_chain(cfg)
     made = _of_nets if cfg.stages is not None else _of_epochs
     stages = list(made(cfg, overrides, folder))
+    methods = []
     for stage in stages:
         try:
-            check_config(stage.cfg)
+            methods.append(check_config(stage.cfg).method)
         except UserError as error:
             raise UserError(f"{stage}: {error}") from error
-    _check_method(stages[0].cfg)
+    _check_method(stages[0].cfg.method.name, methods[0])
     _tell_apart(stages)
     return stages
 
@@ -149,13 +150,12 @@ def _stage(overrides: Sequence[str], number: int, folder: Path) -> ChainStage:
     return ChainStage(number, cfg, folder)
 
 
-def _check_method(cfg: DictConfig) -> None:
-    objectives = build_objectives(cfg)[0].values()
-    if not any(objective.needs_teacher for objective in objectives):
-        raise UserError(f"method={cfg.method.name} asks no teacher: there is nothing to hand on")
-    if any(objective.changes_student for objective in objectives):
+def _check_method(name: str, method: Method) -> None:
+    if not method.needs_teacher:
+        raise UserError(f"method={name} asks no teacher: there is nothing to hand on")
+    if any(objective.changes_student for objective in method.objectives.values()):
         raise UserError(
-            f"method={cfg.method.name} leaves another net than the student, which cannot go on as "
+            f"method={name} leaves another net than the student, which cannot go on as "
             "the next stage's"
         )
 

@@ -42,6 +42,11 @@ class Plan:
         self.temperature = temperature
         self._base: dict[nn.Module, float] = {}  # temperatures as configured
 
+    @property
+    def terms(self) -> list[str]:
+        """The names of the terms that count in any stage."""
+        return list(dict.fromkeys(name for stage in self.stages for name in stage.weights))
+
     def at(self, progress: float) -> tuple[Stage, float]:
         """The stage at a run's progress in [0, 1], and how much of it is done, in [0, 1]."""
         begin = 0.0

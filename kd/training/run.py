@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from kd.build.method import build_objectives
+from kd.build.given import GivenParts
+from kd.build.method import Method
 from kd.build.parts import build_data, build_distiller, build_net, build_peers, distiller_class
 from kd.build.trainer import build_trainer
 from kd.compat import process_rank
@@ -40,7 +41,7 @@ from kd.training.evaluate import Ready, Result, finish
 from kd.training.figures import check_drawing
 from kd.training.resume import begin_from, find_own
 from kd.training.teacher import AcquiredTeacher, acquire_teacher
-from kd.validation.check import check_config
+from kd.validation.check import CheckedConfig, check_config
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +60,14 @@ warnings.filterwarnings("ignore", r"It is recommended to use `self.log\(.*sync_d
 # Lightning 2.6 with torch 2.15, nothing a user can act on.
 warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)")
 
+NOTHING_GIVEN = GivenParts()
 _ROLES = ("method", "teacher", "student", "data", "mode")
 
 
 def run(
     cfg: DictConfig,
     folder: Path,
-    data: ImageDataModule | None = None,
+    given: GivenParts = NOTHING_GIVEN,
     callbacks: Sequence[Callback] = (),
     test: bool = True,
     hydra: DictConfig | None = None,
@@ -75,7 +77,7 @@ def run(
     Args:
         cfg: the composed config.
         folder: the run's folder.
-        data: the data, where they are in memory already.
+        given: parts that the caller has built, see `GivenParts`; the others come from the config.
         callbacks: what watches the student's training beside the configured callbacks.
         test: False leaves the test set alone; the status is then `untested`.
         hydra: Hydra's part of the config, recorded beside; None where the run is part of another.
@@ -90,13 +92,13 @@ def run(
     """
     # The other processes of several devices share the folder with the first.
     with nullcontext() if process_rank() else exclusive_folder(folder):
-        return _run(cfg, folder, data, callbacks, test, hydra)
+        return _run(cfg, folder, given, callbacks, test, hydra)
 
 
 def _run(
     cfg: DictConfig,
     folder: Path,
-    data: ImageDataModule | None,
+    given: GivenParts,
     callbacks: Sequence[Callback],
     test: bool,
     hydra: DictConfig | None,
@@ -106,13 +108,13 @@ def _run(
     done = (read_result(folder) or {}).get("status") == "completed"  # to go on from, in another way
     begun = False
     try:
-        check_config(cfg)
+        checked = check_config(cfg, given)
         resume = _resume_point(cfg, folder)
         result |= {"seed": cfg.seed, "config_hash": config_hash(cfg), "git_commit": git_commit()}
         result |= {"threads": torch.get_num_threads()}
         if not RunFolder(folder).config.is_file():
             rank_zero_only(write_record)(folder, cfg, hydra)
-        ready = _prepare(cfg, folder, data, callbacks)
+        ready = _prepare(checked, folder, given, callbacks)
         begun = True
         rank_zero_only(_begin)(folder, cfg, hydra, result if done else None)
         _fit(ready.trainer, ready.distiller, ready.data, resume)
@@ -145,22 +147,22 @@ def _exit_code(stop: BaseException) -> int:
 
 
 def _prepare(
-    cfg: DictConfig, folder: Path, data: ImageDataModule | None, callbacks: Sequence[Callback]
+    checked: CheckedConfig, folder: Path, given: GivenParts, callbacks: Sequence[Callback]
 ) -> Ready:
+    cfg, method = checked.cfg, checked.method
     trainer = build_trainer(cfg, folder, settings(cfg), callbacks)
     _refuse_stray_process(trainer)
     start = _start_point(cfg)
-    data = data or build_data(cfg)
+    data = given.data or build_data(cfg)
     check_drawing(plain(cfg.figures), data)
-    objectives, plan = build_objectives(cfg)
-    _refuse_several_devices(cfg, trainer, objectives)
-    acquired = _acquire(cfg, data, objectives, trainer)
+    _refuse_several_devices(cfg, trainer, method.objectives)
+    acquired = _acquire(cfg, data, method, trainer, given.teacher)
     seed_everything(cfg.seed, verbose=False)
     distiller = build_distiller(
         cfg,
-        student=_student(cfg, data, start),
-        objectives=objectives,
-        plan=plan,
+        method,
+        checked.scheduler,
+        student=_student(cfg, data, start) if given.student is None else given.student,
         num_classes=data.num_classes,
         **_teachers(cfg, data, acquired),
     )
@@ -185,14 +187,18 @@ def _fit(
 
 
 def _acquire(
-    cfg: DictConfig, data: ImageDataModule, objectives: dict[str, Objective], trainer: Trainer
+    cfg: DictConfig,
+    data: ImageDataModule,
+    method: Method,
+    trainer: Trainer,
+    given: nn.Module | None,
 ) -> AcquiredTeacher | None:
-    needed = any(objective.needs_teacher for objective in objectives.values())
-    if not needed or distiller_class(cfg).teacher_kind != "pretrained":
+    if not method.needs_teacher or distiller_class(cfg).teacher_kind != "pretrained":
         return None
-    wanted = [tap for objective in objectives.values() for tap in objective.teacher_taps]
-    acquire = acquire_ensemble if is_ensemble(cfg) else acquire_teacher
-    return acquire(cfg, data, wanted, trainer.strategy.root_device, run)
+    device = trainer.strategy.root_device
+    if is_ensemble(cfg):
+        return acquire_ensemble(cfg, data, method.teacher_taps, device, run)
+    return acquire_teacher(cfg, data, method.teacher_taps, device, run, given)
 
 
 def _teachers(

@@ -13,6 +13,7 @@ from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
+from kd.build.given import GivenParts
 from kd.build.parts import build_net
 from kd.config.compose import plain
 from kd.config.identity import content_hash
@@ -34,7 +35,7 @@ _ACCURACY_TOLERANCE = 2e-3
 # Where a teacher's training runs and how it reports does not make it another teacher.
 _NOT_IN_KEY = ("accelerator", "devices", "enable_progress_bar")
 
-Train = Callable[[DictConfig, Path, ImageDataModule], Any]
+Train = Callable[[DictConfig, Path, GivenParts], Any]
 
 
 class AcquiredTeacher(NamedTuple):
@@ -57,6 +58,7 @@ def acquire_teacher(
     wanted: Iterable[str],
     device: torch.device,
     train: Train,
+    given: nn.Module | None = None,
 ) -> AcquiredTeacher:
     """Make the teacher net, give it its weights, and test it once.
 
@@ -66,30 +68,41 @@ def acquire_teacher(
         wanted: the taps that the objectives read.
         device: where the teacher is tested.
         train: runs a config in a folder; called where the teacher has to be trained now.
+        given: the teacher net with its weights; None: made as configured.
 
     Raises:
         UserError: the weights cannot be loaded, or their accuracy is not the recorded one.
     """
     started = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        seed_everything(cfg.teacher.training.seed, verbose=False)
-        net = build_net(cfg, "teacher", data)
-    path, source = _weights(cfg, data, net, train)
-    epoch = cfg.teacher.epoch
-    load_weights(net, path if epoch is None else kept_epoch(path, epoch))
+    net, source, path = (given, "given", None) if given else _trained_net(cfg, data, train)
     seconds = time.perf_counter() - started if source == "trained now" else 0.0
 
     live = FrozenTeacher(net, plain(cfg.teacher.taps), wanted).to(device)
     caching = Caching(cfg, data, live)
     logits = _answers(caching.of_test(), data.test_dataloader(), device)
     accuracy = (logits.argmax(1) == data.arrays.test_targets.cpu()).float().mean().item()
+    epoch = cfg.teacher.epoch
     name = cfg.teacher.name if epoch is None else f"{cfg.teacher.name} after epoch {epoch}"
-    log.info("teacher %s: test accuracy %.4f (%s, %s)", name, accuracy, source, path)
-    if source != "checkpoint":
+    where = source if path is None else f"{source}, {path}"
+    log.info("teacher %s: test accuracy %.4f (%s)", name, accuracy, where)
+    if path is not None and source != "checkpoint":
         _compare_with_record(path, accuracy, epoch)
     teacher = caching.of_training()
     live.cpu()  # beside the student, while adapters are made; Lightning moves both
     return AcquiredTeacher(teacher, logits, accuracy, source, seconds)
+
+
+def _trained_net(
+    cfg: DictConfig, data: ImageDataModule, train: Train
+) -> tuple[nn.Module, str, Path]:
+    """Build the teacher net with its trained weights; return also their source and path."""
+    with torch.random.fork_rng(devices=[]):
+        seed_everything(cfg.teacher.training.seed, verbose=False)
+        net = build_net(cfg, "teacher", data)
+    path, source = _weights(cfg, data, net, train)
+    epoch = cfg.teacher.epoch
+    load_weights(net, path if epoch is None else kept_epoch(path, epoch))
+    return net, source, path
 
 
 def _answers(teacher: Teacher, loader: TensorLoader, device: torch.device) -> Tensor:
@@ -111,7 +124,7 @@ def _weights(
         log.info("teacher %s is not in %s yet: training it now", cfg.teacher.name, registry.root)
         run = teacher_run(cfg, folder)
         _go_on(run, folder)
-        train(run, folder, _teacher_data(cfg, data))
+        train(run, folder, GivenParts(data=_teacher_data(cfg, data)))
 
     path, trained = registry.get_or_train(name, train_in)
     return path, "trained now" if trained else "reused"

@@ -1,6 +1,8 @@
-"""The check before a run: every mistake of a config at once, before anything heavy happens."""
+"""Checks of a config before a run: all mistakes at once, before any data is read."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,37 +10,74 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
+from kd.build.given import GivenParts
 from kd.build.instantiate import make, root_cause
+from kd.build.method import Method
 from kd.build.trainer import build_optimizer
 from kd.config.compose import plain
 from kd.config.members import is_ensemble
 from kd.errors import UserError
+from kd.schedules import Schedule
 from kd.validation.ensemble import combination_problems
-from kd.validation.method import method_problems, schedule_problems
+from kd.validation.method import (
+    check_method,
+    check_objectives,
+    objective_problems,
+    weight_problems,
+)
 from kd.validation.mode import mode_problems
+from kd.validation.problems import attempt, refuse
 from kd.validation.signatures import target_problems
 from kd.validation.values import value_problems
 
+_NOTHING_GIVEN = GivenParts()
 
-def check_config(cfg: DictConfig) -> None:
-    """Import every `_target_`, bind its arguments, and check what only makes sense together.
+
+@dataclass(frozen=True)
+class CheckedConfig:
+    """A config without mistakes, and the parts that were built to find that out.
+
+    The parts keep state (adapters, schedules that follow the validation accuracy), so a checked
+    config serves one run.
+
+    Attributes:
+        cfg: the config as it was given.
+        method: the objectives and the plan of their weights.
+        scheduler: factor of the learning rate as a function of a stage's progress.
+    """
+
+    cfg: DictConfig
+    method: Method
+    scheduler: Schedule
+
+
+def check_config(cfg: DictConfig, given: GivenParts = _NOTHING_GIVEN) -> CheckedConfig:
+    """Import every `_target_`, bind its arguments, and check how the settings go together.
+
+    Args:
+        cfg: the composed config of a run.
+        given: parts that the run has beside its config.
 
     Raises:
-        UserError: names every mistake with its place and the nearest valid choice.
+        UserError: lists every mistake with its place in the config and the nearest valid choice.
     """
-    problems = list(_missing(cfg)) or [*value_problems(cfg), *target_problems(_plain(cfg), "")]
-    if not problems:
-        problems = [
-            *mode_problems(cfg),
-            *(combination_problems(cfg) if is_ensemble(cfg) else ()),
-            *method_problems(cfg),
-            *_optimization(cfg, ""),
-            *_optimization(cfg.teacher.training, "teacher.training."),
-        ]
-    problems = problems or list(schedule_problems(cfg))
-    if problems:
-        count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        raise UserError("\n  ".join([f"{count} in the configuration", *problems]))
+    refuse(_missing(cfg))
+    refuse([*value_problems(cfg), *target_problems(_plain(cfg), "")])
+    # From here on every value has its type, and every `_target_` can be called.
+    problems = [*mode_problems(cfg, given)]
+    if is_ensemble(cfg):
+        problems += combination_problems(cfg)
+    if given.method is None:
+        problems += weight_problems(cfg)
+        objectives = check_objectives(cfg, problems)
+    else:
+        objectives = given.method.objectives
+    problems += objective_problems(cfg, objectives)
+    scheduler = _check_optimization(cfg, "", problems)
+    _check_optimization(cfg.teacher.training, "teacher.training.", problems)
+    refuse(problems)
+    assert scheduler is not None  # or there was a problem
+    return CheckedConfig(cfg, given.method or check_method(cfg, objectives), scheduler)
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
@@ -53,10 +92,8 @@ def _missing(cfg: DictConfig) -> Iterator[str]:
         yield f"{key} has no value; give it as {key}=…"
 
 
-def _optimization(cfg: DictConfig, place: str) -> Iterator[str]:
-    """Make optimizer and scheduler for a single number: they refuse bad values only when made."""
-    try:
-        build_optimizer(cfg.optimizer, [nn.Parameter(torch.zeros(1))])
-        make(cfg.scheduler, "scheduler")
-    except UserError as error:
-        yield f"{place}{error}"
+def _check_optimization(cfg: DictConfig, place: str, problems: list[str]) -> Schedule | None:
+    """Build the optimizer, for a single number, and the scheduler: both check their values then."""
+    number = nn.Parameter(torch.zeros(1))
+    attempt(problems, partial(build_optimizer, cfg.optimizer, [number]), place)
+    return attempt(problems, partial(make, cfg.scheduler, "scheduler"), place)

@@ -1,77 +1,112 @@
-"""A method: its terms, weights and stages, and the schedules that move them."""
+"""Checks of a method: its objectives, weights and stages, and the schedules that vary them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from kd.build.instantiate import make
-from kd.build.method import StageConfig, build_objectives, build_schedules, stage_configs
+from kd.build.method import (
+    Method,
+    StageConfig,
+    build_objective,
+    build_plan,
+    build_schedules,
+    stage_configs,
+)
 from kd.config.compose import plain
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective
+from kd.schedules import Schedule
 from kd.validation.mode import tap_problems
 from kd.validation.numbers import is_number
+from kd.validation.problems import attempt, listed, refuse
 
 
-def method_problems(cfg: DictConfig) -> Iterator[str]:
+def weight_problems(cfg: DictConfig) -> Iterator[str]:
+    """Find weights without an objective, objectives without a weight, and wrong values."""
     objectives, stages = cfg.method.objectives, stage_configs(cfg)
-    weighted = {name for stage in stages for name in stage.weights}
-    # What another way of training weighs is not forgotten.
-    weighted_ever = weighted | set(cfg.method.get("weights") or ())
-    for name in objectives.keys() - weighted_ever:
+    # `method.weights` counts as well while a method trains in stages: `method.joint=true` uses it.
+    weighted = {*_weighted(stages), *(cfg.method.get("weights") or ())}
+    for name in objectives.keys() - weighted:
         yield f"method.objectives.{name} has no weight; add method.weights.{name}"
     for stage in stages:
-        for name in sorted(stage.weights):
-            if name not in objectives:
-                yield f"{stage.place}.{name} names no objective; {nearest(name, objectives)}"
-                continue
-            weight = stage.weights[name]
-            if not is_number(weight) and not isinstance(weight, DictConfig):
-                yield f"{stage.place}.{name}={weight}: must be a number ≥ 0 or a schedule"
-            elif is_number(weight) and weight < 0:
-                yield f"{stage.place}.{name}={weight}: must be ≥ 0{_share_hint(cfg)}"
-        if all(weight == 0 for weight in stage.weights.values()):
-            yield f"{stage.place} are all 0: nothing is left to train on"
+        yield from _stage_problems(cfg, stage)
     shares = {stage.name: stage.share for stage in stages}
     if not all(is_number(share) and share > 0 for share in shares.values()):
         yield f"method.stages: every share must be a number > 0, got {shares}"
     elif abs(sum(shares.values()) - 1) > 1e-6:
-        yield f"method.stages: the shares must make 1, got {shares}"
-    for name in sorted(weighted & objectives.keys()):
-        yield from _objective(cfg, name, all(s.weights.get(name, 0) == 0 for s in stages))
+        yield f"method.stages: the shares must sum to 1, got {shares}"
 
 
-def _share_hint(cfg: DictConfig) -> str:
+def _weighted(stages: list[StageConfig]) -> set[str]:
+    return {str(name) for stage in stages for name in stage.weights}
+
+
+def _stage_problems(cfg: DictConfig, stage: StageConfig) -> Iterator[str]:
+    objectives = cfg.method.objectives
+    for name in sorted(stage.weights):
+        weight = stage.weights[name]
+        if name not in objectives:
+            yield f"{stage.place}.{name} names no objective; {nearest(name, objectives)}"
+        elif not is_number(weight) and not isinstance(weight, DictConfig):
+            yield f"{stage.place}.{name}={weight}: must be a number ≥ 0 or a schedule"
+        elif is_number(weight) and weight < 0:
+            yield f"{stage.place}.{name}={weight}: must be ≥ 0{_sum_hint(cfg)}"
+    if all(weight == 0 for weight in stage.weights.values()):
+        yield f"{stage.place} are all 0: nothing is left to train on"
+
+
+def _sum_hint(cfg: DictConfig) -> str:
     both = "alpha" in cfg.method and "beta" in cfg.method
     return " (alpha + beta must be ≤ 1 where they share the loss with the labels)" if both else ""
 
 
-def _objective(cfg: DictConfig, name: str, unused: bool) -> Iterator[str]:
-    """Make the objective (it is cheap: its adapters come later) and look for what it needs."""
-    place = f"method.objectives.{name}"
-    try:
-        objective: Objective = make(cfg.method.objectives[name], place)
-    except UserError as error:
-        yield str(error)
-        return
-    if unused:
-        return
+def check_objectives(cfg: DictConfig, problems: list[str]) -> dict[str, Objective]:
+    """Build the objectives, which is cheap: their adapters come later.
+
+    An objective of weight 0 is built as well, so that its mistakes are reported, but not returned.
+    """
+    stages = stage_configs(cfg)
+    found: dict[str, Objective] = {}
+    for name in sorted(_weighted(stages) & cfg.method.objectives.keys()):
+        objective = attempt(problems, partial(build_objective, cfg, name))
+        if objective is not None and any(s.weights.get(name, 0) != 0 for s in stages):
+            found[name] = objective
+    return found
+
+
+def objective_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Iterator[str]:
+    """Find inputs of objectives that the data, the student or the teacher do not provide."""
     augment = OmegaConf.select(cfg, "data.augment._target_")
-    if objective.needs_labels and augment and get_object(augment).mixes:
-        yield f"{place} reads labels, and data/augment={augment.split('.')[-1]} mixes them"
-    yield from tap_problems(cfg, place, objective)
+    for name, objective in objectives.items():
+        place = f"method.objectives.{name}"
+        if objective.needs_labels and augment and get_object(augment).mixes:
+            yield f"{place} reads labels, and data/augment={augment.split('.')[-1]} mixes them"
+        yield from tap_problems(cfg, place, objective)
 
 
-def schedule_problems(cfg: DictConfig) -> Iterator[str]:
-    """Look for schedules that nothing would follow."""
-    method = cfg.method
+def check_method(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Method:
+    """Build the plan of the objectives' weights, and check that every schedule varies something.
+
+    Args:
+        cfg: a config without `weight_problems`.
+        objectives: those of a weight other than 0.
+
+    Raises:
+        UserError: lists every mistake.
+    """
     try:
         schedules = build_schedules(cfg)
-        build_objectives(cfg)
+        plan = build_plan(cfg, schedules)
     except UserError as error:
-        yield str(error)
-        return
+        raise UserError(listed([str(error)])) from error
+    refuse(_schedule_problems(cfg, schedules))
+    return Method({name: objectives[name] for name in plan.terms}, plan)
+
+
+def _schedule_problems(cfg: DictConfig, schedules: Mapping[str, Schedule]) -> Iterator[str]:
+    method = cfg.method
     knobs = [key for key, value in plain(method).items() if is_number(value)]
     for name, schedule in schedules.items():
         place = f"method.schedules.{name}"
@@ -82,10 +117,10 @@ def schedule_problems(cfg: DictConfig) -> Iterator[str]:
         elif name == "temperature":
             if min(schedule(step / 100) for step in range(101)) <= 0:
                 yield f"{place}: a temperature must stay > 0; give it an end or a begin above 0"
-        elif not any(_enters(cfg, stage, name) for stage in stage_configs(cfg)):
-            yield f"{place}: {name} enters no weight, so that nothing would follow"
+        elif not any(_has_effect(cfg, stage, name) for stage in stage_configs(cfg)):
+            yield f"{place}: {name} enters no weight, so the schedule has no effect"
 
 
-def _enters(cfg: DictConfig, stage: StageConfig, knob: str) -> bool:
-    """Whether a knob has a part in any weight of a stage."""
+def _has_effect(cfg: DictConfig, stage: StageConfig, knob: str) -> bool:
+    """Whether any weight of a stage depends on a setting of the method."""
     return plain(stage.without(cfg, knob)) != plain(stage.weights)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig
 
+from kd.build.given import GivenParts
 from kd.build.parts import distiller_class, peer_configs
 from kd.config.members import is_ensemble
 from kd.errors import nearest
@@ -11,7 +12,7 @@ from kd.objectives.base import Objective
 from kd.validation.ensemble import taps_problem
 
 
-def mode_problems(cfg: DictConfig) -> Iterator[str]:
+def mode_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
     """Look for a teacher that the mode has no place for, or the other way round."""
     teacher_kind = distiller_class(cfg).teacher_kind
     name = cfg.teacher.name
@@ -24,7 +25,12 @@ def mode_problems(cfg: DictConfig) -> Iterator[str]:
             f"leave teacher out, or choose mode=offline"
         )
     if teacher_kind == "peers":
-        peer_configs(cfg)  # refuses what is no list of models
+        peers = peer_configs(cfg)  # raises for anything but a list of models
+        if given.student is not None and any(peer is cfg.student for peer in peers):
+            yield (
+                "mode.peers: a student that is given as a module cannot be built once more; name "
+                "models, as mode.peers=[resnet8]"
+            )
 
 
 def tap_problems(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalle
 from machine import describe, peak_mb, reset_peak
 from project import Project
 
-from kd.build.method import build_objectives
+from kd.build.method import build_method
 from kd.build.trainer import build_optimizer
 from kd.config.compose import CONF_DIR, plain
 from kd.objectives.base import Setting
@@ -79,7 +79,7 @@ def step(project: Project, method: str, size: int) -> Callable[[], None]:
     """One training step of the method on a fixed batch, with a fixed answer of the teacher."""
     joint = ["method.joint=true"] if method in STAGED else []
     cfg = project.compose(method, *NEEDS.get(method, []), *joint)
-    objectives, plan = build_objectives(cfg)
+    objectives, plan = build_method(cfg)
     ours = [tap for objective in objectives.values() for tap in objective.student_taps]
     theirs = [tap for objective in objectives.values() for tap in objective.teacher_taps]
     student = Taps(project.net("student"), plain(cfg.student.taps), ours)

@@ -12,6 +12,7 @@ import torch
 from loops import Images
 from torch import nn
 
+from kd.build.given import GivenParts
 from kd.build.parts import build_net
 from kd.config.compose import CONF_DIR, register_models
 from kd.data.arrays import Arrays
@@ -93,7 +94,7 @@ class Project:
         folder.mkdir(parents=True)
         started = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):  # its tables would stand in ours
-            result = run(cfg, folder, self.data.variant())
+            result = run(cfg, folder, GivenParts(data=self.data.variant()))
         return result | {"seconds": time.perf_counter() - started}
 
     def compose(self, method: str, *overrides: str) -> Any:

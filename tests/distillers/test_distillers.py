@@ -11,7 +11,7 @@ from conftest import make_batch, make_outputs
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from kd.build.method import build_objectives
+from kd.build.method import build_method
 from kd.config.compose import CONF_DIR, register_models
 from kd.distillers.base import Distiller
 from kd.distillers.offline import OfflineDistiller
@@ -201,7 +201,7 @@ def plan_of(*overrides):
     register_models(CONF_DIR)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = compose("train", overrides=["paths.run=run", *overrides])
-    return build_objectives(cfg)
+    return build_method(cfg)
 
 
 def test_what_alpha_gives_up_the_labels_get():
