@@ -1,19 +1,27 @@
 """Configs, data and callbacks that several test files share."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import ClassVar
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_method
 from lightning import Callback
 from omegaconf import OmegaConf
+from torch import nn
 
 from kd.config.compose import CONF_DIR, model_config, plain, register_models
 from kd.data.digits import Digits
 from kd.data.vision import MNIST
+from kd.distillers.base import Distiller
+from kd.distillers.stages import Plan, Stage
+from kd.objectives.base import Objective
+from kd.schedules import Constant
+from kd.types import Batch
 
 
 def configured(folder, output, *overrides, teacher=("teacher=resnet8",)):
@@ -37,6 +45,17 @@ class Losses(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self.seen.append(outputs["loss"].item())
+
+
+class InterruptAt(Callback):
+    """Raise SIGINT, as Ctrl-C does, after the given step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            signal.raise_signal(signal.SIGINT)
 
 
 def composed(*overrides: str):
@@ -100,3 +119,78 @@ def within(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def random_batch(size: int = 6, classes: int = 3) -> Batch:
+    """Images [size, 1, 8, 8] and labels that are the same in every call."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(0, classes, (size,), generator=generator)
+    images = torch.randn(size, 1, 8, 8, generator=generator)
+    index = torch.arange(size)
+    return Batch(images, target, index, torch.zeros_like(index), epoch=0)
+
+
+def make_distiller(
+    mode: type[Distiller],
+    objectives: Mapping[str, Objective],
+    weights: Mapping[str, float] | None = None,
+    momentum: float = 0.0,
+    **options,
+):
+    """A distiller of three classes with SGD at a constant rate, which logs nowhere."""
+    distiller = mode(
+        objectives=objectives,
+        plan=Plan([Stage("", 1.0, weights or dict.fromkeys(objectives, 1.0))]),
+        optimizer=partial(torch.optim.SGD, lr=0.1, momentum=momentum),
+        scheduler=Constant(),
+        num_classes=3,
+        **options,
+    )
+    distiller.log = distiller.log_dict = lambda *args, **kwargs: None
+    return distiller
+
+
+def linear_net(seed: int) -> nn.Sequential:
+    """Images [B, 1, 8, 8] -> logits [B, 3]."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+
+class TwoStages(nn.Module):
+    """Two stages of maps and a head, with dropout before the head: [B, 1, 8, 8] -> [B, 3]."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.stage1 = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU())
+        self.stage2 = nn.Sequential(nn.Conv2d(2, 5, 3, stride=4, padding=1), nn.ReLU())
+        self.drop = nn.Dropout(dropout)
+        self.fc = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.fc(self.drop(self.stage2(self.stage1(x)).mean((2, 3))))
+
+
+def self_distiller(mode, objectives, weights=None, net=None, **options):
+    """A distiller of `TwoStages` that has built its adapters; nine training samples."""
+    taps = {"stage1": "stage1", "stage2": "stage2", "embedding": "fc:in"}
+    net = net or TwoStages()
+    distiller = make_distiller(mode, objectives, weights, student=net, tap_paths=taps, **options)
+    distiller.build_adapters(torch.zeros(2, 1, 8, 8), torch.arange(9) % 3)
+    return distiller
+
+
+def training_logits(distiller, images):
+    """The student's logits in training mode, without gradients."""
+    with torch.no_grad():
+        return distiller.student(images)
+
+
+def softmax(logits):
+    """Softmax over the last axis in NumPy, in float64."""
+    powers = np.exp(np.asarray(logits, dtype=np.float64) - np.max(logits, -1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def divergence(p, q):
+    """Mean over the batch of KL(p || q) of probabilities [B, K]."""
+    return (p * (np.log(p) - np.log(q))).sum(1).mean()

@@ -5,7 +5,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from kd.distillers.base import HPARAMS_METRIC
+from kd.distillers.evaluation import HPARAMS_METRIC
 
 
 class LogHyperparameters(Callback):

@@ -1,10 +1,13 @@
-"""BYOT: the student's early exits are taught by its deepest one.
+"""Be your own teacher (BYOT): early exits of the student, distilled from its deepest one.
 
-    L = CE_deepest + Σ_exits ((1 − α)·CE + α·T²·KL(deepest ‖ exit) + β·feature term)
+    L = CE_deepest + Σ_exits ((1 − α)·CE + α·T²·KL(p_deepest ‖ p_exit) + β·feature term)
 
-with the terms of any method that reads logits and embeddings. Zhang, Song, Gao, Chen, Bao & Ma, "Be
-Your Own Teacher: Improve the Performance of Convolutional Neural Networks via Self Distillation",
-2019.
+Zhang, Song, Gao, Chen, Bao & Ma, "Be Your Own Teacher: Improve the Performance of Convolutional
+Neural Networks via Self Distillation", ICCV 2019, https://arxiv.org/abs/1905.08094. Any method
+that reads logits and embeddings supplies the terms.
+
+Difference from the paper: its feature term compares the maps in front of the deepest pool; here an
+objective compares the pooled embeddings [B, C'].
 """
 
 import math
@@ -29,12 +32,12 @@ DEEPEST = "deepest"
 class Exit(nn.Module):
     """A classifier on early maps [B, C, H, W]: logits [B, K] and an embedding [B, C'].
 
-    In between, 3×3 convolutions with batch norm and ReLU halve the maps and double their channels
-    until they are as small as the deepest ones; the last makes them as wide.
+    A bottleneck of 3×3 convolutions with batch norm and ReLU halves the maps and doubles their
+    channels until they are as small as the deepest maps; its last convolution has their width C'.
 
     Args:
-        maps: a batch of the maps it starts from.
-        deepest: the student's deepest maps [B, C', H', W'], whose shape its bottleneck ends in.
+        maps: an example of the maps it starts from [b, C, H, W].
+        deepest: an example of the student's deepest maps [b, C', H', W'].
         num_classes: K.
     """
 
@@ -54,17 +57,21 @@ class Exit(nn.Module):
 
 
 class BYOTDistiller(Distiller):
-    """Pairings `exit1`, `exit2` … under the detached deepest answer; `deepest` under labels alone.
+    """Pairings `exit1`, `exit2`, … with the detached deepest outputs as teacher, and `deepest`.
 
-    The labels count in full for the deepest exit, whatever weight of them the method leaves to the
-    others: it has nobody else to learn from. Exits are in the checkpoint, and no part of the net
-    that is saved; their accuracies are logged as `test/exit1/acc` and so on.
+    The deepest exit is trained on labels alone, at weight 1 whatever weight the method leaves to
+    the labels at the other exits. Exits are part of the checkpoint but not of the saved student;
+    their accuracies are logged as `test/exit1/acc` and so on.
 
     Args:
         tap_paths: as `Distiller`.
-        objectives: as `Distiller`; one that needs no teacher must be among them.
-        exits: the taps that have an exit; None: all stages but the deepest.
+        objectives: as `Distiller`; at least one reads no teacher.
+        exits: taps with an exit; None: all stages but the deepest.
         **student: as `Distiller`.
+
+    Raises:
+        ValueError: all objectives read a teacher.
+        UserError: there is no such tap, or it has no maps.
     """
 
     teacher_kind = "itself"
@@ -79,8 +86,8 @@ class BYOTDistiller(Distiller):
     ) -> None:
         if all(objective.needs_teacher for objective in objectives.values()):
             raise ValueError(
-                "the deepest exit learns from labels alone, and none of the method's terms "
-                f"({', '.join(objectives)}) is for them; alpha must be below 1"
+                "the deepest exit is trained on labels alone, and none of the method's terms "
+                f"({', '.join(objectives)}) reads them without a teacher; alpha must be below 1"
             )
         *early, self.deepest = exit_taps(tap_paths, exits)
         self.sources = {f"exit{number}": tap for number, tap in enumerate(early, 1)}
@@ -102,48 +109,47 @@ class BYOTDistiller(Distiller):
             if taps[tap].dim() != 4:
                 shape = list(taps[tap].shape)
                 raise UserError(f"an exit needs maps [B, C, H, W]; student tap {tap!r} has {shape}")
-        deep = taps[self.deepest]
         for name, tap in self.sources.items():
-            self.exits[name] = Exit(taps[tap], deep, self.num_classes)
+            self.exits[name] = Exit(taps[tap], taps[self.deepest], self.num_classes)
         return super().build_adapters(images, targets)
 
     def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
-        return self._pairings(self.student_taps.outputs(batch.input), with_teacher)
-
-    def _pairings(self, student: Outputs, with_teacher: bool) -> dict[str, Pairing]:
-        embedding = student.taps["embedding"].detach()
-        teacher = (
-            Outputs(student.logits.detach(), {"embedding": embedding}) if with_teacher else None
-        )
-        # No teacher's head: it learns, and methods that read one copy it once.
-        found = {
-            name: Pairing(exit(student.taps[tap]), teacher, student_head=exit.head)
-            for (name, tap), exit in zip(self.sources.items(), self._exits, strict=True)
-        }
-        return found | {DEEPEST: Pairing(student, weight=self._share_of_deepest())}
-
-    @property
-    def _exits(self) -> list[Exit]:
-        return cast(list[Exit], list(self.exits.values()))
-
-    def _share_of_deepest(self) -> float:
-        """What brings the weights of the terms without a teacher to 1."""
-        weights = self.plan.weights(self.progress)
-        total = sum(w for term, w in weights.items() if term not in self.teacher_terms)
-        return 1 / total if total else 1.0
+        return self._paired(self.student_taps.outputs(batch.input), with_teacher)
 
     @torch.no_grad()
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         was_training = self.exits.training
         self.exits.eval()
-        pairings = self._pairings(self.student_taps.probe(images), with_teacher=True)
+        pairings = self._paired(self.student_taps.probe(images), with_teacher=True)
         self.exits.train(was_training)
         return pairings
+
+    def _paired(self, student: Outputs, with_teacher: bool) -> dict[str, Pairing]:
+        teacher = None
+        if with_teacher:
+            embedding = student.taps["embedding"].detach()
+            teacher = Outputs(student.logits.detach(), {"embedding": embedding})
+        # No teacher_head: methods that read one copy it once, and this one is still trained.
+        found = {
+            name: Pairing(exit(student.taps[tap]), teacher, student_head=exit.head)
+            for name, tap, exit in self._sources()
+        }
+        return found | {DEEPEST: Pairing(student, weight=self._weight_of_deepest())}
+
+    def _sources(self) -> list[tuple[str, str, Exit]]:
+        """Return name, tap and module of every exit."""
+        return [(name, tap, cast(Exit, self.exits[name])) for name, tap in self.sources.items()]
+
+    def _weight_of_deepest(self) -> float:
+        """Return the factor that brings the weights of the terms without a teacher to 1."""
+        weights = self.plan.weights(self.progress)
+        total = sum(w for term, w in weights.items() if term not in self.teacher_terms)
+        return 1 / total if total else 1.0
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         super().test_step(batch, batch_index)
         taps = self.student_taps.outputs(batch.input).taps
-        for (name, tap), exit in zip(self.sources.items(), self._exits, strict=True):
+        for name, tap, exit in self._sources():
             cast(Evaluation, self.exit_figures[name]).update(exit(taps[tap]).logits, batch.target)
 
     def on_test_epoch_end(self) -> None:
@@ -153,16 +159,21 @@ class BYOTDistiller(Distiller):
 
 
 def exit_taps(tap_paths: Mapping[str, str], exits: Sequence[str] | None) -> list[str]:
-    """The taps with an exit and, behind them, the deepest stage.
+    """Return the taps with an exit, followed by the deepest stage.
 
     Args:
         tap_paths: the student's taps.
-        exits: those with an exit; None: all stages but the deepest.
+        exits: taps with an exit; None: all stages but the deepest.
 
     Raises:
-        UserError: there are none, or no such taps.
+        UserError: the student has fewer than two stages, or no such tap.
+
+    Example:
+        >>> exit_taps(dict.fromkeys(("stem", "stage1", "stage2", "stage3"), "…"), None)
+        ['stage1', 'stage2', 'stage3']
     """
-    stages = sorted((tap for tap in tap_paths if re.fullmatch(r"stage\d+", tap)), key=_number)
+    stages = [tap for tap in tap_paths if re.fullmatch(r"stage\d+", tap)]
+    stages.sort(key=lambda stage: int(stage.removeprefix("stage")))
     early = stages[:-1] if exits is None else list(dict.fromkeys(exits))
     if not early or not stages:
         raise UserError(
@@ -173,7 +184,3 @@ def exit_taps(tap_paths: Mapping[str, str], exits: Sequence[str] | None) -> list
         if tap not in tap_paths:
             raise UserError(f"mode.distiller.exits: no tap {tap!r}; {nearest(tap, tap_paths)}")
     return [*early, stages[-1]]
-
-
-def _number(stage: str) -> int:
-    return int(stage.removeprefix("stage"))

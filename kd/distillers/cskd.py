@@ -1,6 +1,11 @@
-"""CS-KD: the student is taught by its own answer to another image of the same class.
+"""Class-wise self-distillation (CS-KD): the student's outputs on another image of the class.
 
-Yun, Park, Lee & Shin, "Regularizing Class-wise Predictions via Self-knowledge Distillation", 2020.
+    L = CE(x, y) + λ · T² · KL(p(x') ‖ p(x)),    x' of the class of x, no gradient through p(x')
+
+Yun, Park, Lee & Shin, "Regularizing Class-wise Predictions via Self-knowledge Distillation",
+CVPR 2020, https://arxiv.org/abs/2003.13964. As in the published code, x' passes through the net in
+a batch of its own in training mode, which updates the running statistics of batch norm a second
+time.
 """
 
 from collections.abc import Mapping
@@ -18,13 +23,11 @@ from kd.types import Batch, Outputs
 
 
 class CSKDDistiller(Distiller):
-    """Every sample's teacher is the net's own outputs of a partner, in training mode, detached.
+    """The teacher outputs are the student's own on a partner image of the same class.
 
-    SameClass are other training samples of the class, drawn anew each epoch from (data seed, epoch,
-    index), in the view that the epoch shows them in, without `data.augment`; of a mixed image the
-    first part counts. Only the single image of a class is paired with itself. As in the authors'
-    code, partners pass through the net in a batch of their own, which moves the running statistics
-    of batch norm a second time.
+    Partners are other training samples of the class, drawn in every epoch from (data seed, epoch,
+    index), in the view of that epoch and without `data.augment`; for a mixed image, the class of
+    its first part counts. The only image of a class is its own partner.
 
     Args:
         objectives: as `Distiller`.
@@ -39,13 +42,14 @@ class CSKDDistiller(Distiller):
         self._partners: SameClass | None = None
 
     def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
-        # The student first: autocast would keep the weights that a pass without gradients casts,
-        # and the student's pass would get none.
+        # The student first: autocast caches the cast weights of the first pass, and those of a
+        # pass under no_grad would leave the student's pass without gradients
+        # (https://github.com/pytorch/pytorch/issues/112583).
         student = self.student_taps.outputs(batch.input)
-        return {"": Pairing(student, self._partners_trace(batch) if with_teacher else None)}
+        return {"": Pairing(student, self._partner_outputs(batch) if with_teacher else None)}
 
     @torch.no_grad()
-    def _partners_trace(self, batch: Batch) -> Outputs:
+    def _partner_outputs(self, batch: Batch) -> Outputs:
         loader = cast(TensorLoader, self.trainer.train_dataloader)
         if self._partners is None:
             self._partners = SameClass(loader.sampler.rows, loader.targets)
@@ -57,5 +61,5 @@ class CSKDDistiller(Distiller):
 
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student = self.student_taps.probe(images)
-        # No teacher's head: it learns, and methods that read one copy it once.
+        # No teacher_head: methods that read one copy it once, and this one is still trained.
         return {"": Pairing(student, student, student_head=self.student_taps.head)}

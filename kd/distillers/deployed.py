@@ -1,4 +1,4 @@
-"""The net that a run leaves: the student, or what its method makes of it."""
+"""The net that a run saves if its method changes the student at inference (SimKD)."""
 
 from torch import Tensor, nn
 
@@ -7,11 +7,15 @@ from kd.taps import Taps
 
 
 class ChangedStudent(nn.Module):
-    """A student together with the objective that answers in its place (SimKD, Chen et al. 2022).
+    """A student whose logits are computed by an objective.
+
+    SimKD (Chen et al. 2022, https://arxiv.org/abs/2203.14001) predicts with the teacher's
+    classifier on a projection of the student's features. Saved weights are `changed_student.*` and
+    `objective.*`.
 
     Args:
-        taps: of the student, with the taps that the objective reads.
-        objective: one that `changes_student`; its modules and parameters belong to the net.
+        taps: of the student; records the taps that the objective reads.
+        objective: one with `changes_student`; its modules and parameters belong to this net.
     """
 
     def __init__(self, taps: Taps, objective: Objective) -> None:

@@ -1,9 +1,13 @@
-"""Collaborative learning: nets that learn together are taught by what they make jointly.
+"""Collaborative learning (KDCL): nets trained jointly under the ensemble of their logits.
 
     L = Σ_i [ CE_i + λ · T² · KL(p_e ‖ p_i) ],    p_e the ensemble's, without gradient
 
 Guo, Wang, Wu, Yu, Liang, Hu & Luo, "Online Knowledge Distillation via Collaborative Learning",
-2020 (KDCL). The paper shows every net another distortion of the image; here all see the same view.
+CVPR 2020,
+https://openaccess.thecvf.com/content_CVPR_2020/html/Guo_Online_Knowledge_Distillation_via_Collaborative_Learning_CVPR_2020_paper.html
+
+Difference from the paper: there every net gets its own random distortion of an image; here all
+nets run on the same view.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,21 +17,24 @@ import torch
 from torch import Tensor
 
 from kd.distillers.ensemble_logits import ENSEMBLES
+from kd.distillers.joint import PeersDistiller, peer_names
 from kd.distillers.pairing import Pairing, Peer
-from kd.distillers.peers import PeersDistiller, peer_names
 from kd.types import Batch, Outputs
 
 
 class KDCLDistiller(PeersDistiller):
-    """M ≥ 2 nets under the logits of their ensemble; the pairings are `student`, `peer1`, …
+    """M ≥ 2 nets distilled from their ensemble; the pairings are `student`, `peer1`, …
 
     Args:
-        peers: the nets beside the student.
+        peers: the nets besides the student.
         ensemble: `mean`, `min_logit` or `min_loss`, see `kd.distillers.ensemble_logits`.
         **student: as `Distiller`.
+
+    Raises:
+        ValueError: `ensemble` is none of these.
     """
 
-    available_teacher_taps = ()
+    available_teacher_taps = ()  # the ensemble has logits only
 
     def __init__(self, peers: Sequence[Peer], ensemble: str = "min_logit", **student: Any) -> None:
         if ensemble not in ENSEMBLES:
@@ -36,22 +43,18 @@ class KDCLDistiller(PeersDistiller):
         self.ensemble = ENSEMBLES[ensemble]
 
     def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
-        return self._joined(self.outputs(batch.input), batch.target if with_teacher else None)
+        return self._paired(self.all_outputs(batch.input), batch.target if with_teacher else None)
 
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
-        all_outputs = {name: taps.probe(images) for name, taps in self.taps.items()}
-        return self._joined(all_outputs, torch.zeros(len(images), dtype=torch.int64))
+        target = torch.zeros(len(images), dtype=torch.int64)
+        return self._paired(self.example_outputs(images), target)
 
-    def _joined(
-        self, all_outputs: Mapping[str, Outputs], target: Tensor | None
-    ) -> dict[str, Pairing]:
+    def _paired(self, outputs: Mapping[str, Outputs], target: Tensor | None) -> dict[str, Pairing]:
         teacher = None
         if target is not None:
-            logits = torch.stack(
-                [outputs.logits.detach().float() for outputs in all_outputs.values()]
-            )
+            logits = torch.stack([out.logits.detach().float() for out in outputs.values()])
             teacher = Outputs(self.ensemble(logits, target), {})
         return {
-            name: Pairing(outputs, teacher, student_head=self.taps[name].head)
-            for name, outputs in all_outputs.items()
+            name: Pairing(out, teacher, student_head=self.taps[name].head)
+            for name, out in outputs.items()
         }

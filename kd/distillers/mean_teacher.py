@@ -1,20 +1,26 @@
-"""Mean teacher: the student is taught by the moving average of its own weights.
+"""Mean teacher: the exponential moving average of the student's weights.
 
     θ'_n = d_n θ'_(n−1) + (1 − d_n) θ_n,    d_n = min(1 − 1/(n + 1), decay),    n = 1, 2, … steps
 
-Tarvainen & Valpola, "Mean teachers are better role models", 2017. θ'_0 = θ_0 are the initial
-weights; as in the authors' code the average is the plain mean of θ_0 … θ_n at first, until n =
-decay/(1 − decay). Batch norm's statistics and other buffers are copied from the student.
+Tarvainen & Valpola, "Mean teachers are better role models: Weight-averaged consistency targets
+improve semi-supervised deep learning results", NeurIPS 2017, https://arxiv.org/abs/1703.01780.
+θ'_0 = θ_0 are the initial weights. As in the published code, the average is the plain mean of
+θ_0 … θ_n until n = decay / (1 − decay).
+
+Differences from the paper: student and teacher see the same view of an image instead of two
+augmentations, and there are no unlabelled images. By default the teacher runs in eval mode, and its
+buffers are the student's; the published teacher runs in training mode (`noisy=true`).
 """
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Pairing
@@ -24,51 +30,74 @@ from kd.taps import Taps
 from kd.types import Batch
 
 
-class Average(nn.Module):
-    """The moving average of a net's weights; it gets no gradients.
+@torch.no_grad()
+def update_average(
+    decay: float, average: Sequence[Tensor], weights: Sequence[Tensor], step: Tensor | int
+) -> None:
+    """Move the average towards the weights in place; `multi_avg_fn` of `AveragedModel`.
 
     Args:
-        net: what is averaged; copied, hooks and all.
-        decay: what is kept at each step in the long run, in [0, 1).
-        noisy: follow the modules around into training mode; else stay in eval mode.
+        decay: of the average in the long run.
+        average: θ'_(n−1), becomes θ'_n.
+        weights: θ_n.
+        step: n, from 1.
+
+    Example:
+        >>> average = torch.zeros(1)
+        >>> for step, weight in enumerate((3.0, 6.0, 6.0), 1):
+        ...     update_average(0.6, [average], [torch.tensor([weight])], step)
+        ...     print(round(average.item(), 2))
+        1.5
+        3.3
+        4.38
+    """
+    rate = 1 - min(1 - 1 / (int(step) + 1), decay)
+    for ours, theirs in zip(average, weights, strict=True):
+        ours.lerp_(theirs, rate)
+
+
+class WeightAverage(AveragedModel):
+    """The moving average of a net's weights; parameters without gradients.
+
+    Args:
+        net: the net to average; copied with its hooks.
+        decay: of the average in the long run, in [0, 1).
+        noisy: follow the surrounding module into training mode; else stay in eval mode.
+
+    Raises:
+        ValueError: `decay` is out of range.
     """
 
     def __init__(self, net: nn.Module, decay: float, noisy: bool = False) -> None:
-        super().__init__()
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), got {decay!r}")
-        self.net = copy.deepcopy(net).requires_grad_(False)
-        self.decay, self.noisy = decay, noisy
+        super().__init__(net, multi_avg_fn=partial(update_average, decay))
+        self.requires_grad_(False)
+        self.noisy = noisy
         self.train(self.training)
+        # AveragedModel copies at its first update. That is θ_0; step n finds n_averaged = n.
+        self.update_parameters(net)
 
-    def train(self, mode: bool = True) -> "Average":
+    def train(self, mode: bool = True) -> "WeightAverage":
         return super().train(mode and self.noisy)
-
-    @torch.no_grad()
-    def follow(self, net: nn.Module, step: int) -> None:
-        """Take in the net's weights after its optimizer step number `step`, from 1."""
-        rate = 1 - min(1 - 1 / (step + 1), self.decay)
-        for ours, theirs in zip(self.net.parameters(), net.parameters(), strict=True):
-            ours.lerp_(theirs, rate)
-        for mine, buffer in zip(self.net.buffers(), net.buffers(), strict=True):
-            mine.copy_(buffer)
 
 
 class MeanTeacherDistiller(Distiller):
-    """The averaged net sees the student's own batch and answers without noise, or with it.
+    """The teacher is the moving average of the student's weights, run on the student's batch.
 
-    The student is what is selected, tested and saved; the averaged net is in the checkpoint, and
-    its accuracy is logged as `val/ema/acc` and `test/ema/acc`. In the paper the teacher sees
-    another augmentation than the student, and unlabelled images too; here it sees the same view.
+    The student is selected, tested and saved; the average is part of the checkpoint. Logs
+    `val/ema/acc` and `test/ema/acc` of the average.
 
     Args:
         student: as `Distiller`.
         tap_paths: as `Distiller`.
         objectives: as `Distiller`.
         decay: of the average, in [0, 1).
-        noisy: the teacher answers in training mode, as in the paper, with dropout and the batch's
-            own statistics.
+        noisy: run the teacher in training mode, with dropout and the statistics of the batch.
         **options: as `Distiller`.
+
+    Raises:
+        ValueError: `decay` is out of range.
     """
 
     teacher_kind = "itself"
@@ -82,11 +111,11 @@ class MeanTeacherDistiller(Distiller):
         noisy: bool = False,
         **options: Any,
     ) -> None:
-        average = Average(student, decay, noisy)  # before the student has hooks
+        average = WeightAverage(student, decay, noisy)  # copied before the student has hooks
         super().__init__(student=student, tap_paths=tap_paths, objectives=objectives, **options)
         self.average = average
         wanted = [tap for objective in objectives.values() for tap in objective.teacher_taps]
-        self.average_taps = Taps(average.net, tap_paths, wanted)
+        self.average_taps = Taps(average.module, tap_paths, wanted)
         self.average_val = Evaluation(self.num_classes)
         self.average_test = Evaluation(self.num_classes)
 
@@ -99,12 +128,12 @@ class MeanTeacherDistiller(Distiller):
 
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student, teacher = self.student_taps.probe(images), self.average_taps.probe(images)
-        # No teacher's head: it changes, and methods that read one copy it once.
+        # No teacher_head: methods that read one copy it once, and this one changes.
         return {"": Pairing(student, teacher, student_head=self.student_taps.head)}
 
     def compile_nets(self, mode: str) -> None:
         super().compile_nets(mode)
-        self.average.net.compile(mode=mode)
+        self.average.module.compile(mode=mode)
 
     def optimizer_step(
         self,
@@ -113,17 +142,18 @@ class MeanTeacherDistiller(Distiller):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Step, and let the average follow.
+        """Step, then update the average.
 
-        Not in on_train_batch_end: callbacks have theirs before, and would save a checkpoint whose
-        average is a step behind. Batches whose gradients are accumulated do not come here.
+        Not in on_train_batch_end: callbacks run theirs before the module's, so a checkpoint saved
+        there would hold an average that is one step behind. With accumulated gradients this hook
+        is called for complete steps only.
         """
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.average.follow(self.student, self.global_step + 1)  # which counts finished steps
+        self.average.update_parameters(self.student)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         super().validation_step(batch, batch_index)
-        self.average_val.update(self.average.net(batch.input), batch.target)
+        self.average_val.update(self.average(batch.input), batch.target)
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
@@ -131,7 +161,7 @@ class MeanTeacherDistiller(Distiller):
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         super().test_step(batch, batch_index)
-        self.average_test.update(self.average.net(batch.input), batch.target)
+        self.average_test.update(self.average(batch.input), batch.target)
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()

@@ -1,4 +1,10 @@
-"""Offline distillation: the teacher was trained before and stays as it is."""
+"""Offline distillation: a pretrained, frozen teacher.
+
+Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015,
+https://arxiv.org/abs/1503.02531. The teacher outputs belong to exactly the view of an image that
+the student sees ("consistent teaching", Beyer et al. 2022, https://arxiv.org/abs/2106.05237),
+whether they are cached or computed on the batch.
+"""
 
 from typing import Any, cast
 
@@ -12,12 +18,12 @@ from kd.types import Batch
 
 
 class OfflineDistiller(Distiller):
-    """A student under a frozen teacher (Hinton et al. 2015), or under labels alone.
+    """A student distilled from a frozen teacher, or trained on labels alone.
 
     Args:
-        teacher: live or cached, or None where no objective needs one.
-        test_logits: the teacher's logits [N, K] on the test set, in its order; they give the
-            agreement without a second pass.
+        teacher: live or cached; None: no objective reads one.
+        test_logits: the teacher's logits [N, K] on the test set, in its order, for
+            `test/agreement` without running the teacher again.
         **student: as `Distiller`.
     """
 
@@ -27,25 +33,25 @@ class OfflineDistiller(Distiller):
         test_logits: Tensor | None = None,
         **student: Any,
     ) -> None:
-        self._shares = {"": 1.0} if teacher is None else dict(teacher.pairing_weights)
-        super().__init__(**student, pairings=tuple(self._shares))
+        self._weights = {"": 1.0} if teacher is None else dict(teacher.pairing_weights)
+        super().__init__(**student, pairings=tuple(self._weights))
         self.teacher = teacher
         self.test_logits = test_logits
-        self._prepared = -1  # the epoch the teacher is ready for
+        self._prepared_epoch = -1  # of the teacher outputs that are ready
 
     def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
         student = self.student_taps.outputs(batch.input)
         if self.teacher is None or not with_teacher:
-            return {name: Pairing(student, weight=weight) for name, weight in self._shares.items()}
-        all_outputs = self.teacher.pairing_outputs(batch)
-        return {k: Pairing(student, all_outputs[k], weight) for k, weight in self._shares.items()}
+            return {name: Pairing(student, weight=weight) for name, weight in self._weights.items()}
+        teacher = self.teacher.pairing_outputs(batch)
+        return {name: Pairing(student, teacher[name], w) for name, w in self._weights.items()}
 
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student, head = self.student_taps.probe(images), self.student_taps.head
         if self.teacher is None:
             return {"": Pairing(student, student_head=head)}
         return {
-            name: Pairing(student, outputs, self._shares[name], head, self.teacher.head)
+            name: Pairing(student, outputs, self._weights[name], head, self.teacher.head)
             for name, outputs in self.teacher.example_outputs(images).items()
         }
 
@@ -57,26 +63,22 @@ class OfflineDistiller(Distiller):
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         super().on_train_batch_start(batch, batch_index)
-        # Lightning leaves out on_train_epoch_start where a run is resumed in mid-epoch.
-        if self.teacher is not None and self.uses_teacher and self._prepared != batch.epoch:
+        # Lightning does not call on_train_epoch_start when a run resumes within an epoch.
+        if self.teacher is not None and self.uses_teacher and self._prepared_epoch != batch.epoch:
             loader = cast(TensorLoader, self.trainer.train_dataloader)
             self._prepare(self.teacher, loader)
-            self._prepared = batch.epoch
+            self._prepared_epoch = batch.epoch
             if not self.teacher.saw(batch, loader):
-                raise RuntimeError("the teacher's answers are to other images than the student's")
+                raise RuntimeError("the teacher outputs belong to other images than the batch")
 
     def _prepare(self, teacher: Teacher, loader: TensorLoader) -> None:
-        """Let the teacher look at the epoch's images in advance, if it keeps its answers."""
+        """Compute the teacher outputs of the epoch that the cache lacks."""
         index = loader.sampler.order()[: self.trainer.num_training_batches * loader.batch_size]
-        watching = [
-            callback.on_teacher_progress
-            for callback in cast(Any, self.trainer).callbacks
-            if hasattr(callback, "on_teacher_progress")
-        ]
+        callbacks = [c for c in cast(Any, self.trainer).callbacks if hasattr(c, _PROGRESS_HOOK)]
 
-        def report(done: int, wanted: int) -> None:
-            for told in watching:
-                told(done, wanted)
+        def report(done: int, total: int) -> None:
+            for callback in callbacks:
+                getattr(callback, _PROGRESS_HOOK)(done, total)
 
         with self.trainer.precision_plugin.forward_context():
             teacher.prepare(loader, index, report)
@@ -85,3 +87,6 @@ class OfflineDistiller(Distiller):
         if self.test_logits is None:
             return None
         return self.test_logits[batch.index.cpu()].to(batch.input.device)
+
+
+_PROGRESS_HOOK = "on_teacher_progress"  # of callbacks: (images done, images in total)

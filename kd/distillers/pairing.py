@@ -1,4 +1,4 @@
-"""Who learns from whom: what a mode makes of a batch."""
+"""Student-teacher pairings of a training step, and the names of their loss terms."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,13 +9,13 @@ from kd.types import Outputs
 
 
 class Pairing(NamedTuple):
-    """One learner, who teaches it, and how much that counts.
+    """Outputs of one student and its teacher on the same batch.
 
-    student: the learner's outputs of the batch, with gradients.
-    teacher: its teacher's outputs, without; None: it learns from labels alone.
-    weight: of the loss; the terms of a pairing are weighted by it.
-    student_head, teacher_head: the modules that turn the tap `embedding` into logits, where there
-        are such; asked for when adapters are built.
+    student: outputs of the net that is trained, with gradients.
+    teacher: outputs of its teacher, without gradients; None: it is trained on labels alone.
+    weight: factor of every loss term of the pairing.
+    student_head, teacher_head: the modules that map the tap `embedding` to logits, where the nets
+        have one. Only objectives that build adapters read them.
     """
 
     student: Outputs
@@ -26,9 +26,11 @@ class Pairing(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """A net that learns beside the student.
+    """A net that is trained jointly with the student.
 
-    name: of its architecture. net: itself. tap_paths: its taps, canonical name -> module path.
+    name: its architecture, as in `conf/model`.
+    net: the module; its `forward` maps images [B, C, H, W] to logits [B, K].
+    tap_paths: its taps, canonical name -> module path.
     """
 
     name: str
@@ -36,6 +38,11 @@ class Peer(NamedTuple):
     tap_paths: Mapping[str, str]
 
 
-def key(pairing: str, term: str) -> str:
-    """A term's name in logs and checkpoints: that of its pairing in front, where it has one."""
-    return f"{pairing}/{term}" if pairing else term
+def term_name(pairing: str, objective: str) -> str:
+    """Name of a loss term in logs and checkpoints.
+
+    Example:
+        >>> term_name("peer1", "soft"), term_name("", "soft")
+        ('peer1/soft', 'soft')
+    """
+    return f"{pairing}/{objective}" if pairing else objective

@@ -1,6 +1,14 @@
-"""PS-KD: the student is taught by what it answered an epoch ago.
+"""Progressive self-knowledge distillation (PS-KD): the student's outputs of the last epoch.
 
-Kim, Ji, Yoon & Hwang, "Self-Knowledge Distillation with Progressive Refinement of Targets", 2021.
+    L_e = CE(p_e(x), (1 − α_e)·y + α_e·p_(e−1)(x)),    α_e = α · e / E
+
+Kim, Ji, Yoon & Hwang, "Self-Knowledge Distillation with Progressive Refinement of Targets", ICCV
+2021, https://arxiv.org/abs/2006.12000. `experiment=pskd` has this loss; any other method that reads
+logits alone works as well.
+
+Difference from the published code: it keeps probabilities in one table that is overwritten during
+the epoch. Here the log-probabilities of the last and of the current epoch are two tables, so that
+a run resumed within an epoch continues exactly.
 """
 
 from typing import Any
@@ -12,32 +20,31 @@ from kd.distillers.base import Distiller
 from kd.distillers.pairing import Pairing
 from kd.types import Batch, Outputs
 
-# Log-odds of the label in the first epoch: exp(−100) leaves nothing of the other classes in
-# float32, and exp(−25) at T = 4 as good as nothing.
+# Log-odds of the label in the first epoch: exp(−100) is 0 in float32, and at T = 4 exp(−25) = 1e-11
+# is negligible.
 CERTAIN = 100.0
 
 
 class PSKDDistiller(Distiller):
-    """The teacher's logits are the student's log-probabilities for the sample in the last epoch.
+    """The teacher logits are the student's log-probabilities for the sample in the last epoch.
 
-    They were given in training mode, to the view that epoch showed; in the first epoch the label
-    stands in for them, and a sample that an epoch left out keeps its older answer. A mixed image's
-    answer is kept for the first of its parts. Two tables [N, K] in float32 are in the checkpoint,
-    so that a run resumed in mid-epoch goes on exactly.
+    They were computed in training mode on the view of that epoch. In the first epoch they are the
+    one-hot label; a sample that an epoch leaves out keeps its older value. The outputs for a mixed
+    image are stored under its first part. Both tables [N, K] in float32 are in the checkpoint.
 
     Args:
         **student: as `Distiller`.
     """
 
     teacher_kind = "itself"
-    available_teacher_taps = ()
-    one_device = "each device would know the past answers of its own samples only"
+    available_teacher_taps = ()  # only logits are stored
+    one_device = "each device would know the past outputs of its own samples only"
     past: Tensor  # log-probabilities [N, K] of the last epoch
-    present: Tensor  # and those of this one, as far as it has come
+    present: Tensor  # log-probabilities [N, K] of the current epoch, as far as it is done
 
     def __init__(self, **student: Any) -> None:
         super().__init__(**student)
-        self._epoch = 0  # the one that `present` is of
+        self._epoch = 0  # the epoch of `present`
 
     def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Pairing]:
         labels = CERTAIN * (F.one_hot(targets, self.num_classes).float() - 1)
@@ -47,7 +54,7 @@ class PSKDDistiller(Distiller):
 
     def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
         student = self.student_taps.outputs(batch.input)
-        # Also while nobody is taught: alpha may grow from 0.
+        # Also without a teacher term: a schedule may raise alpha from 0 later.
         self.present[batch.index] = student.logits.detach().float().log_softmax(1)
         return {"": Pairing(student, Outputs(self.past[batch.index], {}) if with_teacher else None)}
 
@@ -57,19 +64,19 @@ class PSKDDistiller(Distiller):
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         super().on_train_batch_start(batch, batch_index)
-        # Lightning leaves out on_train_epoch_start where a run is resumed in mid-epoch.
-        self.turn_to(batch.epoch)
+        # Lightning does not call on_train_epoch_start when a run resumes within an epoch.
+        self.start_epoch(batch.epoch)
 
-    def turn_to(self, epoch: int) -> None:
-        """Let the present answers become the past ones, if `epoch` is another."""
+    def start_epoch(self, epoch: int) -> None:
+        """Make the present outputs the past ones if `epoch` is a new one."""
         if epoch != self._epoch:
             self.past.copy_(self.present)
             self._epoch = epoch
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["answers_of_epoch"] = self._epoch
+        checkpoint["outputs_of_epoch"] = self._epoch
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self._epoch = checkpoint["answers_of_epoch"]
+        self._epoch = checkpoint["outputs_of_epoch"]

@@ -1,4 +1,4 @@
-"""What is trained when: the stages of a run, and the weights of the terms in each."""
+"""Stages of a run, with the weights and temperatures of the loss terms at every step."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,86 +11,98 @@ Weight = float | Schedule
 
 
 class Stage(NamedTuple):
-    """A part of a run with terms of its own.
+    """A contiguous part of a run with its own loss terms.
 
-    name: told to the objectives (`Objective.enter`); empty where a method has one stage only.
-    weight: of the run's steps, in (0, 1].
-    weights: of the terms that count in it; a schedule runs over the stage, not over the run.
+    name: passed to the objectives (`Objective.enter`); empty if the method has a single stage.
+    fraction: of the run's steps, in (0, 1].
+    weights: weight of each term by name. A schedule is evaluated on the progress of the stage, not
+        of the run.
     """
 
     name: str
-    weight: float
+    fraction: float
     weights: Mapping[str, Weight]
 
 
 class Plan:
-    """The stages of a run, one behind the other.
+    """Consecutive stages that make up a run.
 
     Args:
-        stages: at least one; their pairing_weights make 1.
-        temperature: factor of every objective's temperature over the run; None: 1.
+        stages: at least one; their fractions sum to 1.
+        temperature: factor of every objective's temperature as a function of the run's progress;
+            None: 1.
+
+    Raises:
+        ValueError: a fraction is not positive, or they do not sum to 1.
+
+    Example:
+        >>> plan = Plan([Stage("hint", 0.25, {"hint": 100.0}), Stage("kd", 0.75, {"soft": 1.0})])
+        >>> plan.weights(0.1), plan.weights(0.5)
+        ({'hint': 100.0}, {'soft': 1.0})
     """
 
     def __init__(self, stages: Sequence[Stage], temperature: Schedule | None = None) -> None:
-        total = sum(stage.weight for stage in stages)
-        if abs(total - 1) > 1e-6 or any(stage.weight <= 0 for stage in stages):
-            pairing_weights = {stage.name: stage.weight for stage in stages}
-            raise ValueError(
-                f"the stages' pairing_weights must be > 0 and make 1, got {pairing_weights}"
-            )
+        total = sum(stage.fraction for stage in stages)
+        if abs(total - 1) > 1e-6 or any(stage.fraction <= 0 for stage in stages):
+            fractions = {stage.name: stage.fraction for stage in stages}
+            raise ValueError(f"stage fractions must be > 0 and sum to 1, got {fractions}")
         self.stages = list(stages)
         self.temperature = temperature
-        self._base: dict[nn.Module, float] = {}  # temperatures as configured
+        self._base: dict[nn.Module, float] = {}  # configured temperatures
 
     @property
     def terms(self) -> list[str]:
-        """The names of the terms that count in any stage."""
+        """Names of the terms of all stages, without duplicates."""
         return list(dict.fromkeys(name for stage in self.stages for name in stage.weights))
 
     def at(self, progress: float) -> tuple[Stage, float]:
-        """The stage at a run's progress in [0, 1], and how much of it is done, in [0, 1]."""
+        """Return the stage at a run's progress in [0, 1], and the progress of that stage."""
         begin = 0.0
         for stage in self.stages[:-1]:
-            if progress < begin + stage.weight:
-                return stage, (progress - begin) / stage.weight
-            begin += stage.weight
+            if progress < begin + stage.fraction:
+                return stage, (progress - begin) / stage.fraction
+            begin += stage.fraction
         last = self.stages[-1]
-        return last, min((progress - begin) / last.weight, 1.0)
+        return last, min((progress - begin) / last.fraction, 1.0)
 
     def weights(self, progress: float) -> dict[str, float]:
-        """The terms that count at a run's progress; a weight of 0 leaves a term out.
+        """Return the nonzero weights at a run's progress; terms of weight 0 are not computed.
 
-        Where all are 0, as at the foot of a warm-up, they stay, so that there is a loss.
+        If all weights are 0 (the first step of a warm-up), all terms are returned, because a step
+        needs a loss to call `backward` on.
         """
         stage, done = self.at(progress)
         now = {k: w(done) if isinstance(w, Schedule) else w for k, w in stage.weights.items()}
         return {name: weight for name, weight in now.items() if weight} or now
 
     def set_temperatures(self, objectives: Iterable[nn.Module], progress: float) -> None:
-        """Give the objectives that have a temperature that of this progress."""
+        """Set the scheduled temperature on every objective that has one."""
         if self.temperature is None:
             return
         factor = self.temperature(progress)
         for objective in objectives:
             own: Any = getattr(objective, "temperature", None)
-            if isinstance(own, float):
+            if isinstance(own, float):  # a learned temperature (CTKD) is a tensor
                 vars(objective)["temperature"] = self._base.setdefault(objective, own) * factor
 
     @property
     def schedules(self) -> list[Schedule]:
-        """All schedules of weights and temperatures, each once, in a fixed order."""
+        """All schedules of weights and temperature, without duplicates, in a fixed order."""
         weights = [weight for stage in self.stages for weight in stage.weights.values()]
-        moved = [w.schedule if isinstance(w, Between) else w for w in (*weights, self.temperature)]
-        return list(dict.fromkeys(s for s in moved if isinstance(s, Schedule)))
+        # The two weights that follow one schedule of alpha share it through their `Between`s.
+        shared = [w.schedule if isinstance(w, Between) else w for w in (*weights, self.temperature)]
+        return list(dict.fromkeys(s for s in shared if isinstance(s, Schedule)))
 
     def observe(self, accuracy: float) -> None:
-        """Tell the schedules the validation accuracy of an epoch that has just ended."""
+        """Pass an epoch's validation accuracy, in [0, 1], to every schedule."""
         for schedule in self.schedules:
             schedule.observe(accuracy)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the states of all schedules, for checkpoints."""
         return {"schedules": [schedule.state_dict() for schedule in self.schedules]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for schedule, then in zip(self.schedules, state["schedules"], strict=True):
-            schedule.load_state_dict(then)
+        """Restore the states of all schedules."""
+        for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(saved)

@@ -1,4 +1,4 @@
-"""What comes after a tap, as a net of its own, for nets that weight what comes before."""
+"""The part of a net behind a tap as a module of its own, for branches that share a trunk."""
 
 import copy
 from collections.abc import Mapping
@@ -13,114 +13,111 @@ from kd.taps import INPUT_SUFFIX, Taps
 
 
 class Tail(nn.Module):
-    """The part of a net behind a tap: feature of the tap [B, …] -> logits [B, K].
+    """The layers of a net behind a tap: tapped feature [B, …] -> logits [B, K].
 
-    In a copy of the net, all modules that have run before the tap become identities, and the
-    tapped one hands on the feature it is given. The keys in `net`'s state dict are the whole net's.
+    Works for any `forward`, without a list of layers: in a copy of the net, every module that
+    finishes before the tap is replaced by an identity, and a hook makes the tapped module return
+    the given feature. State dict keys are those of the whole net.
 
     Args:
-        net: the whole net; it is left as it is.
-        place: the tap's module path, with `:in` behind it for the module's input.
-        images: a few images [b, C, H, W], to see in which order the modules run.
+        net: the whole net; not modified.
+        path: module path of the tap, ending in `:in` for the module's input.
+        images: a small batch [b, C, H, W], run once to find the execution order of the modules.
     """
 
-    def __init__(self, net: nn.Module, place: str, images: Tensor) -> None:
+    def __init__(self, net: nn.Module, path: str, images: Tensor) -> None:
         super().__init__()
         self.net = copy.deepcopy(net)
-        self._given: Tensor | None = None
-        path = place.removesuffix(INPUT_SUFFIX)
-        for name in _finished_before(self.net, place, images):
-            self.net.set_submodule(name, nn.Identity())
-        if place.endswith(INPUT_SUFFIX):
-            self.net.get_submodule(path).register_forward_pre_hook(self._as_input)
+        self._feature: Tensor | None = None
+        name = path.removesuffix(INPUT_SUFFIX)
+        for finished in _finished_before(self.net, path, images):
+            self.net.set_submodule(finished, nn.Identity())
+        if path.endswith(INPUT_SUFFIX):
+            self.net.get_submodule(name).register_forward_pre_hook(self._replace_input)
         else:
-            self.net.set_submodule(path, nn.Identity())
-            self.net.get_submodule(path).register_forward_hook(self._as_output)
+            self.net.set_submodule(name, nn.Identity())
+            self.net.get_submodule(name).register_forward_hook(self._replace_output)
 
-    def _as_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
-        return (self._given,)
+    def _replace_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        return (self._feature,)
 
-    def _as_output(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        return self._given
+    def _replace_output(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        return self._feature
 
     def forward(self, feature: Tensor) -> Tensor:
-        self._given = feature
-        logits: Tensor = self.net(feature)  # the input is not looked at: the feature is put in
-        self._given = None
+        self._feature = feature
+        logits: Tensor = self.net(feature)  # the argument is unused: the hook inserts the feature
+        self._feature = None
         return logits
 
 
 def tail_of(net: nn.Module, tap_paths: Mapping[str, str], tap: str, images: Tensor) -> Tail:
-    """The part of `net` behind a tap, once it has been seen to answer as the whole net does.
+    """Return the part of a net behind a tap, after checking it against the whole net.
 
     Args:
-        net: the whole net. tap_paths: its taps, canonical name -> module path.
+        net: the whole net.
+        tap_paths: its taps, canonical name -> module path.
         tap: the canonical name.
-        images: a few images [b, C, H, W] that differ.
+        images: a small batch [b, C, H, W] of different images.
 
     Raises:
-        UserError: the rest of the net reads more than the tap, or there is none; names the taps
-            that will do.
+        UserError: the layers behind the tap read other tensors as well (a shortcut around the
+            tap), or have no parameters; the message lists the taps that work.
     """
-    rest = _replayed(net, tap_paths, tap, images)
-    if rest is None:
-        working = [
-            other for other in tap_paths if _replayed(net, tap_paths, other, images) is not None
-        ]
+    tail = _checked_tail(net, tap_paths, tap, images)
+    if tail is None:
+        working = [t for t in tap_paths if _checked_tail(net, tap_paths, t, images) is not None]
         raise UserError(
-            f"distiller.branch_at={tap}: what comes after this tap cannot be run from it alone; "
-            f"taps of this net that will do: {', '.join(working) or 'none'}"
+            f"distiller.branch_at={tap}: the layers behind this tap cannot be run on it alone; "
+            f"taps of this net that work: {', '.join(working) or 'none'}"
         )
-    return rest
+    return tail
 
 
 @torch.no_grad()
-def _replayed(
+def _checked_tail(
     net: nn.Module, tap_paths: Mapping[str, str], tap: str, images: Tensor
 ) -> Tail | None:
-    """The rest behind a tap if it has weights and answers as the whole net; else None."""
+    """Return the tail if it has parameters and reproduces the net's logits; else None."""
     whole = Taps(copy.deepcopy(net), tap_paths, [tap]).probe(images)
     try:
-        rest = Tail(net, tap_paths[tap], images)
-        answer = rest.eval()(whole.taps[tap])
+        tail = Tail(net, tap_paths[tap], images)
+        logits = tail.eval()(whole.taps[tap])
+    # A wrong cut runs arbitrary code of the net on tensors of unexpected shapes.
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError):
         return None
-    trainable = next(rest.parameters(), None) is not None
-    same = answer.shape == whole.logits.shape and torch.allclose(answer, whole.logits, 1e-4, 1e-5)
-    return rest.train(net.training) if trainable and same else None
+    trainable = next(tail.parameters(), None) is not None
+    same = logits.shape == whole.logits.shape and torch.allclose(logits, whole.logits, 1e-4, 1e-5)
+    return tail.train(net.training) if trainable and same else None
 
 
 @torch.no_grad()
-def _finished_before(net: nn.Module, place: str, images: Tensor) -> list[str]:
-    """The modules whose forward is over when a tap is reached, without those within others.
-
-    A module that runs again later is left out.
-    """
-    path, at_input = place.removesuffix(INPUT_SUFFIX), place.endswith(INPUT_SUFFIX)
-    order: list[str] = []
+def _finished_before(net: nn.Module, path: str, images: Tensor) -> list[str]:
+    """Return the outermost modules whose last forward call ends before the tap is reached."""
+    name, at_input = path.removesuffix(INPUT_SUFFIX), path.endswith(INPUT_SUFFIX)
+    order: list[str] = []  # module names in the order in which their forward calls end
     handles = [
-        module.register_forward_hook(partial(_note, order, name))
-        for name, module in net.named_modules()
+        module.register_forward_hook(partial(_record, order, own))
+        for own, module in net.named_modules()
     ]
-    mark = place if at_input else path
+    mark = path if at_input else name
     if at_input:
-        handles.append(
-            net.get_submodule(path).register_forward_pre_hook(partial(_note, order, mark))
-        )
+        pre_hook = partial(_record, order, mark)
+        handles.append(net.get_submodule(name).register_forward_pre_hook(pre_hook))
     was_training = net.training
     net.eval()(images)
     net.train(was_training)
     for handle in handles:
         handle.remove()
     reached = order.index(mark)
-    done = set(order[:reached]) - set(order[reached:])
-    return sorted(name for name in done if not _within(name, {*done, path}))
+    finished = set(order[:reached]) - set(order[reached:])  # a shared module may run again later
+    return sorted(own for own in finished if not _inside(own, {*finished, name}))
 
 
-def _note(order: list[str], name: str, *_: Any) -> None:
+def _record(order: list[str], name: str, *_: Any) -> None:
     order.append(name)
 
 
-def _within(name: str, others: set[str]) -> bool:
-    """Whether a module lies in another one of these."""
+def _inside(name: str, others: set[str]) -> bool:
+    """Return whether a module is a descendant of one of the others."""
     return any(name.startswith(f"{other}.") for other in others)

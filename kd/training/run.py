@@ -27,7 +27,7 @@ from kd.config.members import is_ensemble
 from kd.config.record import write_record
 from kd.data.datamodule import ImageDataModule
 from kd.distillers.base import Distiller
-from kd.distillers.pairing import Pairing, key
+from kd.distillers.pairing import Pairing, term_name
 from kd.errors import UserError
 from kd.io.locks import exclusive_folder
 from kd.io.provenance import git_commit, library_versions
@@ -290,7 +290,7 @@ def _print_taps(cfg: DictConfig, distiller: Distiller, pairings: dict[str, Pairi
             for ours, theirs in zip(term.student_taps, term.teacher_taps, strict=False):
                 pairs = (student, ours), (teacher, theirs)
                 shapes = [list(outputs.taps[tap].shape[1:]) for outputs, tap in pairs]
-                named = key(pairing, name), f"{ours} {shapes[0]}", f"{theirs} {shapes[1]}"
+                named = term_name(pairing, name), f"{ours} {shapes[0]}", f"{theirs} {shapes[1]}"
                 table.add_row(*named)
     if table.row_count:
         Console().print(table)

@@ -1,4 +1,4 @@
-"""Whole runs in which the student teaches itself, and what they refuse."""
+"""Runs of self-distillation: figures, refusals, resuming."""
 
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ ITSELF = ("teacher=itself", "trainer.max_epochs=2")
 
 
 class Recurrence(Callback):
-    """Work out the average of the student's weights behind each optimizer step, from outside."""
+    """Compute the average of the student's weights after each optimizer step independently."""
 
     seen: ClassVar[list] = []
     weights: ClassVar[dict] = {}
@@ -32,7 +32,7 @@ class Recurrence(Callback):
         keep = min(1 - 1 / (trainer.global_step + 1), 0.8)
         for key, parameter in self.parameters(pl_module):
             self.weights[key] = keep * self.weights[key] + (1 - keep) * parameter.detach()
-        for key, parameter in pl_module.average.net.named_parameters():
+        for key, parameter in pl_module.average.module.named_parameters():
             torch.testing.assert_close(parameter, self.weights[key])
 
     @staticmethod
@@ -40,7 +40,7 @@ class Recurrence(Callback):
         return pl_module.student.named_parameters()
 
 
-def test_the_average_follows_optimizer_steps(output, tmp_path):
+def test_average_is_updated_once_an_optimizer_step(output, tmp_path):
     options = ["mode=mean_teacher", "mode.distiller.decay=0.8", "method=at"]
     options += ["+trainer.accumulate_grad_batches=2", "+callbacks.watch=" + TARGET]
     result = run(configured(tmp_path, output, *ITSELF, *options), tmp_path)
@@ -63,13 +63,13 @@ TARGET = "{_target_: test_self_runs.Recurrence}"
         ("byot", "cosine", 14),
     ],
 )
-def test_resuming_changes_nothing(mode, method, step, output, tmp_path):
+def test_resumed_run_equals_an_uninterrupted_one(mode, method, step, output, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     final = "+callbacks.final={_target_: test_self_runs.Final}"
     options = (*ITSELF, f"mode={mode}", f"method={method}", final)
     expected = run(configured(whole, output, *options), whole)
     finals = [dict(Final.state)]
-    stop = f"+callbacks.stop={{_target_: test_run.InterruptAt, step: {step}}}"
+    stop = f"+callbacks.stop={{_target_: support.InterruptAt, step: {step}}}"
     with pytest.raises(SystemExit, match="130"):
         run(configured(broken, output, *options, stop), broken)
     resumed = run(configured(broken, output, *options, f"resume={broken}"), broken)
@@ -83,7 +83,7 @@ def test_resuming_changes_nothing(mode, method, step, output, tmp_path):
 
 
 class Final(Callback):
-    """Keep everything that a checkpoint would hold at the end."""
+    """Keep the state dict at the end of training."""
 
     state: ClassVar[dict] = {}
 
@@ -113,7 +113,7 @@ def test_published_settings_run(name, extra, output, tmp_path):
     )
 
 
-def test_self_is_a_word_for_pskd():
+def test_mode_self_is_an_alias_of_pskd():
     mode, other = (composed(f"mode={name}") for name in ("self", "pskd"))
     assert mode == other
     assert mode.teacher.name == "itself"
@@ -141,7 +141,7 @@ def test_self_is_a_word_for_pskd():
         (["teacher=itself"], "teacher=itself: mode=offline has a teacher of its own"),
     ],
 )
-def test_what_a_mode_has_not_is_named(overrides, message):
+def test_taps_and_settings_that_a_mode_lacks_are_refused(overrides, message):
     with pytest.raises(UserError, match=f"(?s){message}"):
         check_config(composed(*overrides))
 
@@ -151,11 +151,14 @@ def test_what_a_mode_has_not_is_named(overrides, message):
     [
         (["mode=cskd", "method=srrl"], "srrl copies a trained teacher's classifier; mode=cskd"),
         (["mode=mean_teacher", "mode.distiller.decay=2"], r"mode=mean_teacher: decay must be in"),
-        (["mode=byot", "method.alpha=1"], r"mode=byot: the deepest exit learns from labels alone"),
+        (
+            ["mode=byot", "method.alpha=1"],
+            "mode=byot: the deepest exit is trained on labels",
+        ),
         (["mode=byot", "mode.distiller.exits=[stage9]"], "exits: no tap 'stage9'; did you mean"),
         (["mode=byot", "mode.distiller.exits=[]"], "an exit needs an early stage, with maps"),
     ],
 )
-def test_what_a_mode_cannot_do_is_said_before_training(overrides, message, output, tmp_path):
+def test_combinations_that_a_mode_cannot_train_are_refused(overrides, message, output, tmp_path):
     with pytest.raises(UserError, match=message):
         run(configured(tmp_path, output, *ITSELF, *overrides), tmp_path)

@@ -19,17 +19,6 @@ from kd.teachers.cached import CachedTeacher
 from kd.training.run import run
 
 
-class InterruptAt(Callback):
-    """Press Ctrl-C behind the given step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if trainer.global_step == self.step:
-            signal.raise_signal(signal.SIGINT)
-
-
 class InterruptTheTeacher(Callback):
     """Press Ctrl-C while the teacher looks ahead; its answers come at once afterwards."""
 
@@ -78,7 +67,7 @@ def test_resuming_changes_nothing(method, step, output, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     told = f"method={method}".split()
     expected = run(configured(whole, output, *told), whole)
-    stop = f"+callbacks.stop={{_target_: test_run.InterruptAt, step: {step}}}"
+    stop = f"+callbacks.stop={{_target_: support.InterruptAt, step: {step}}}"
     with pytest.raises(SystemExit, match="130"):
         run(configured(broken, output, *told, stop), broken)
     watch = "+callbacks.watch={_target_: test_run.Watch}"
@@ -139,7 +128,7 @@ def test_cached_and_live_losses_agree(method, dtype, relative, output, tmp_path)
     losses = {}
     for mode in ("off", "refresh", "on"):
         options = (f"method={method}", f"teacher.cache.mode={mode}", f"teacher.cache.dtype={dtype}")
-        watch = "+callbacks.losses={_target_: test_run.Losses}"
+        watch = "+callbacks.losses={_target_: support.Losses}"
         result = run(configured(tmp_path / mode, output, *options, watch), tmp_path / mode)
         assert result["teacher/outputs"] == ("live" if mode == "off" else "cached")
         losses[mode] = list(Losses.seen)
@@ -252,7 +241,7 @@ class Terms(Callback):
 def test_compiled_nets_learn_the_same(output, tmp_path):
     results = [
         run(configured(tmp_path / name, output, f"compile={mode}", "trainer.max_epochs=1",
-            "method=at", "teacher.cache.mode=off", "+callbacks.losses={_target_: test_run.Losses}",
+            "method=at", "teacher.cache.mode=off", "+callbacks.losses={_target_: support.Losses}",
             "trainer.limit_train_batches=3"), tmp_path / name) and list(Losses.seen)
         for name, mode in (("eager", "null"), ("compiled", "default"))
     ]  # fmt: skip

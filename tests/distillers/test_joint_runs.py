@@ -1,4 +1,4 @@
-"""Runs of nets that learn together: files, figures, refusals, resuming."""
+"""Runs of jointly trained nets: files, figures, refusals, resuming."""
 
 import csv
 
@@ -12,7 +12,7 @@ from kd.training.run import run
 from kd.training.summary import print_summary
 from kd.validation.check import check_config
 
-# A term behind the others that any number of devices may compute
+# A last term without restrictions on the number of devices
 HARMLESS = (
     "+method.objectives.last={_target_: kd.objectives.ce.CrossEntropy}",
     "+method.weights.last=1",
@@ -20,14 +20,14 @@ HARMLESS = (
 
 
 @pytest.mark.parametrize(
-    ("options", "members"),
+    ("options", "peers"),
     [
         (["mode=online", "method=at", "mode.peers=[resnet14,student]"], ["peer1", "peer2"]),
         (["mode=kdcl", "mode.distiller.ensemble=min_loss"], ["peer1"]),
         (["mode=one"], ["branch1", "branch2", "ensemble"]),
     ],
 )
-def test_a_run_leaves_every_net_and_its_figures(options, members, output, tmp_path, capsys):
+def test_run_saves_every_net_and_its_figures(options, peers, output, tmp_path, capsys):
     cfg = joint(tmp_path, output, *options, "logger=csv", "trainer.max_epochs=2")
     result = run(cfg, tmp_path)
     assert (result["status"], result["teacher"], result["teacher_forwards"]) == (
@@ -36,33 +36,33 @@ def test_a_run_leaves_every_net_and_its_figures(options, members, output, tmp_pa
     with (tmp_path / "csv" / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row.get("val/acc")]
     best = rows[result["best_epoch"] - 1]
-    for member in members:
-        logged = float(best[f"val/{member}/acc"])
-        assert result[f"{member}/val/acc"] == pytest.approx(logged), member
-        assert result[f"{member}/params"] > 10_000
-        if member != "ensemble":
-            width = 1.0 if result[f"{member}/net"] == "resnet14" else 0.5
-            own = load_file(tmp_path / f"{member}.safetensors")
-            found = accuracy(own, result[f"{member}/net"], width)
-            assert found == pytest.approx(result[f"{member}/test/acc"]), member
+    for peer in peers:
+        logged = float(best[f"val/{peer}/acc"])
+        assert result[f"{peer}/val/acc"] == pytest.approx(logged), peer
+        assert result[f"{peer}/params"] > 10_000
+        if peer != "ensemble":
+            width = 1.0 if result[f"{peer}/net"] == "resnet14" else 0.5
+            own = load_file(tmp_path / f"{peer}.safetensors")
+            found = accuracy(own, result[f"{peer}/net"], width)
+            assert found == pytest.approx(result[f"{peer}/test/acc"]), peer
     assert accuracy(load_file(tmp_path / "student.safetensors")) == pytest.approx(
         result["test/acc"]
     )
     capsys.readouterr()
     print_summary(result)
     shown = capsys.readouterr().out
-    assert all(member in shown for member in ("student", *members))
+    assert all(net in shown for net in ("student", *peers))
 
 
 def joint(folder, output, *options):
-    """As `configured`, where the mode says who teaches."""
+    """As `configured`, with the teacher that the mode implies."""
     return configured(folder, output, *options, teacher=())
 
 
 @pytest.mark.parametrize("method", ["dkd", "ce", "fitnet"])
-def test_methods_of_one_teacher_are_learned_mutually(method, output, tmp_path):
+def test_offline_methods_run_mutually(method, output, tmp_path):
     short = ("trainer.max_epochs=1", "trainer.limit_train_batches=3")
-    watch = "+callbacks.losses={_target_: test_run.Losses}"
+    watch = "+callbacks.losses={_target_: support.Losses}"
     result = run(
         joint(tmp_path, output, "mode=online", f"method={method}", *short, watch), tmp_path
     )
@@ -88,7 +88,7 @@ def test_methods_of_one_teacher_are_learned_mutually(method, output, tmp_path):
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(options, message, output, tmp_path):
+def test_incompatible_settings_are_refused(options, message, output, tmp_path):
     with pytest.raises(UserError, match=message):
         check_config(joint(tmp_path, output, *options))
 
@@ -106,7 +106,7 @@ def test_what_does_not_go_together_is_refused(options, message, output, tmp_path
         (["mode=online", "method=sp", *HARMLESS, "trainer.devices=2"], "method=sp runs on one"),
     ],
 )
-def test_what_shows_once_the_nets_are_made(options, message, output, tmp_path):
+def test_settings_that_do_not_fit_the_nets_are_refused(options, message, output, tmp_path):
     with pytest.raises(UserError, match=message):
         run(joint(tmp_path, output, *options), tmp_path)
 
@@ -120,11 +120,11 @@ def test_several_devices_are_refused_before_a_teacher_is_trained(output, tmp_pat
 
 
 @pytest.mark.parametrize(("mode", "step"), [("online", 14), ("one", 5)])
-def test_resuming_changes_nothing(mode, step, output, tmp_path):
+def test_resumed_run_equals_an_uninterrupted_one(mode, step, output, tmp_path):
     options = (f"mode={mode}", "trainer.max_epochs=2")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     expected = run(joint(whole, output, *options), whole)
-    stop = f"+callbacks.stop={{_target_: test_run.InterruptAt, step: {step}}}"
+    stop = f"+callbacks.stop={{_target_: support.InterruptAt, step: {step}}}"
     with pytest.raises(SystemExit, match="130"):
         run(joint(broken, output, *options, stop), broken)
     resumed = run(joint(broken, output, *options, f"resume={broken}"), broken)

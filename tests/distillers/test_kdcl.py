@@ -1,0 +1,31 @@
+"""Collaborative learning against the ensemble's KL in NumPy."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support import divergence, linear_net, make_distiller, random_batch, softmax
+
+from kd.distillers.ensemble_logits import mean_logits, min_logit, min_loss
+from kd.distillers.kdcl import KDCLDistiller
+from kd.distillers.pairing import Peer
+from kd.objectives.ce import CrossEntropy
+from kd.objectives.kd import SoftTargets
+
+
+@pytest.mark.parametrize(
+    ("name", "join"), [("mean", mean_logits), ("min_logit", min_logit), ("min_loss", min_loss)]
+)
+def test_every_net_is_distilled_from_the_ensemble(name, join):
+    batch, nets = random_batch(), [linear_net(seed) for seed in (1, 2, 3)]
+    objectives = {"hard": CrossEntropy(), "soft": SoftTargets(2.0)}
+    peers = [Peer("linear", net, {}) for net in nets[1:]]
+    options = {"student": nets[0], "tap_paths": {}, "peers": peers, "ensemble": name}
+    distiller = make_distiller(KDCLDistiller, objectives, **options)
+    terms = distiller.training_step(batch, 0)["terms"]
+    logits = torch.stack([net(batch.input).detach() for net in nets])
+    teacher = softmax(join(logits, batch.target).numpy() / 2)
+    for pairing, ours in zip(("student", "peer1", "peer2"), logits, strict=True):
+        kl = 4 * divergence(teacher, softmax(ours.numpy() / 2))
+        assert terms[f"{pairing}/soft"].item() == pytest.approx(kl, rel=1e-4)
+        hard = F.cross_entropy(ours, batch.target).item()
+        assert terms[f"{pairing}/hard"].item() == pytest.approx(hard, rel=1e-5)

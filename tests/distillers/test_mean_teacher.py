@@ -1,0 +1,96 @@
+"""Mean teacher: the moving average by hand, and its use as a teacher."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from support import TwoStages, random_batch, self_distiller
+
+from kd.distillers.mean_teacher import MeanTeacherDistiller, WeightAverage
+from kd.objectives.ce import CrossEntropy
+from kd.objectives.kd import SoftTargets
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def mean_teacher(**options):
+    objectives = {"hard": CrossEntropy(), "soft": SoftTargets(3.0)}
+    return self_distiller(MeanTeacherDistiller, objectives, **options)
+
+
+def test_average_follows_the_recurrence():
+    net = TwoStages()
+    average = WeightAverage(net, decay=0.7)
+    weights = [net.fc.weight.detach().numpy().copy()]
+    for step in (1, 2, 3, 4):
+        with torch.no_grad():
+            net.fc.weight.normal_()
+            net.stage1[1].running_mean.normal_()
+        weights.append(net.fc.weight.detach().numpy().copy())
+        average.update_parameters(net)
+        if step == 2:  # the plain mean, initial weights included
+            now = average.module.fc.weight.numpy()
+            np.testing.assert_allclose(now, np.mean(weights, 0), rtol=1e-5)
+    # 1/2, 2/3, then 0.7 where it would be 3/4 and 4/5
+    expected = weights[0]
+    for keep, now in zip((1 / 2, 2 / 3, 0.7, 0.7), weights[1:], strict=True):
+        expected = keep * expected + (1 - keep) * now
+    np.testing.assert_allclose(average.module.fc.weight.numpy(), expected, rtol=1e-5)
+    assert average.module.stage1[1].running_mean.equal(net.stage1[1].running_mean)
+
+
+def test_average_continues_from_a_state_dict():
+    """The step is part of the state: decay grows with it."""
+    net = TwoStages()
+    average, resumed = WeightAverage(net, decay=0.999), WeightAverage(TwoStages(), decay=0.999)
+    for step in range(4):
+        if step == 2:
+            resumed.load_state_dict(copy.deepcopy(average.state_dict()))
+        with torch.no_grad():
+            net.fc.weight.normal_()
+        for each in (average, resumed) if step >= 2 else (average,):
+            each.update_parameters(net)
+    for key, value in average.state_dict().items():
+        assert value.equal(resumed.state_dict()[key]), key
+
+
+def test_average_can_be_pickled():
+    average = WeightAverage(TwoStages(), decay=0.9)
+    assert pickle.loads(pickle.dumps(average)).state_dict().keys() == average.state_dict().keys()
+
+
+def test_average_is_the_teacher_and_gets_no_gradient():
+    distiller, batch = mean_teacher(decay=0.5), random_batch()
+    with torch.no_grad():
+        distiller.average.module.fc.bias.add_(torch.tensor([0.0, 3.0, 0.0]))
+    distiller.train()
+    assert not distiller.average.module.training
+    (pairing,) = distiller.pairings(batch, with_teacher=True).values()
+    torch.testing.assert_close(pairing.teacher.logits, distiller.average(batch.input))
+    distiller.training_step(batch, 0)["loss"].backward()
+    assert all(p.grad is not None for p in distiller.student.parameters())
+    assert all(p.grad is None for p in distiller.average.parameters())
+    distiller.total_steps = 1
+    (group,) = distiller.configure_optimizers()["optimizer"].param_groups
+    assert {id(p) for p in group["params"]} == {id(p) for p in distiller.student.parameters()}
+    assert "average.module.fc.weight" in distiller.state_dict()
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_noisy_teacher_runs_in_training_mode(noisy):
+    distiller = mean_teacher(net=TwoStages(dropout=0.5), noisy=noisy)
+    distiller.train()
+    assert distiller.average.module.drop.training == noisy
+    distiller.eval()
+    assert not distiller.average.module.drop.training
+
+
+@pytest.mark.parametrize("decay", [1.0, -0.1])
+def test_decay_out_of_range_is_refused(decay):
+    with pytest.raises(ValueError, match=r"decay must be in \[0, 1\), got"):
+        mean_teacher(decay=decay)
