@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from commands import Command
+from hydra import initialize_config_dir
 from support import idx
 
+from kd.config.compose import CONF_DIR, register_models
 from kd.types import Batch, Outputs
 
 # Configs of these tests name callbacks that lie in their files.
@@ -92,3 +94,11 @@ def mnist_root(tmp_path):
         (raw / f"{split}-images-idx3-ubyte").write_bytes(idx(images))
         (raw / f"{split}-labels-idx1-ubyte").write_bytes(idx(targets))
     return tmp_path
+
+
+@pytest.fixture
+def config_path():
+    """Let Hydra's `compose` find conf/."""
+    register_models(CONF_DIR)
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        yield

@@ -1,4 +1,4 @@
-"""The table, the JSON file and the command line that close a search."""
+"""The result of a search: a table, search.json, and the command line of the best trial."""
 
 import shlex
 from pathlib import Path
@@ -6,48 +6,61 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from kd.io.checksums import write_json
+from kd.tuning.trial_overrides import merge_overrides
+
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from kd.tuning.study import Search
-from kd.tuning.trial_configs import merged
+
+_STATUSES = ("completed", "pruned", "failed", "running")
+_SHOWN = 5  # of the completed trials
 
 
 def report(search: "Search", base: list[str], folder: Path) -> float:
-    """Print the best trials and how to repeat the best; write `search.json`."""
-    from rich.console import Console
-    from rich.table import Table
+    """Write search.json, print the best trials and the best one's command line.
 
-    from kd.io.checksums import write_json
+    Args:
+        search: a finished search.
+        base: overrides of all trials.
+        folder: receives search.json.
 
-    best, trials = search.best(), search.claimed()
-    words = command_line(base, best.user_attrs["overrides"])
-    rows = [summary(trial) for trial in trials]
-    counts = {state: sum(row["status"] == state for row in rows) for state in _STATES}
-    content = {"best": summary(best), "command": words, **counts, "trials": rows}
+    Returns:
+        The best validation accuracy.
+    """
+    best = search.best()
+    rows = [summary(trial) for trial in search.counted()]
+    command = command_line(base, best.user_attrs["overrides"])
+    counts = {status: sum(row["status"] == status for row in rows) for status in _STATUSES}
+    content = {"best": summary(best), "command": command, **counts, "trials": rows}
     write_json(folder / "search.json", content)
-
-    title = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-    table = Table("trial", "validation accuracy", "settings", title=f"{len(rows)} trials: {title}")
-    done = [row for row in rows if row["status"] == "completed"]
-    done.sort(key=lambda row: (-row["val/acc"], row["number"]))
-    for row in [*done[:5], *(row for row in done[5:] if row["defaults"])]:
-        said = " ".join(row["overrides"]) or "the defaults"
-        table.add_row(str(row["number"]), f"{row['val/acc']:.4f}", said)
-    console = Console()
-    console.print(table)
-    console.print(
-        "The best of many is best partly by luck; the test set has not been used. Run it:"
-    )
-    console.print(words, soft_wrap=True, highlight=False, markup=False)
+    _print(rows, counts, command)
     return float(best.value or 0.0)
 
 
-_STATES = ("completed", "pruned", "failed", "running")
+def _print(rows: list[dict[str, Any]], counts: dict[str, int], command: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    title = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    table = Table("trial", "validation accuracy", "settings", title=f"{len(rows)} trials: {title}")
+    done = [row for row in rows if row["status"] == "completed"]
+    done.sort(key=lambda row: (-row["val/acc"], row["number"]))
+    for row in [*done[:_SHOWN], *(row for row in done[_SHOWN:] if row["defaults"])]:
+        settings = " ".join(row["overrides"]) or "default settings"
+        table.add_row(str(row["number"]), f"{row['val/acc']:.4f}", settings)
+    console = Console()
+    console.print(table)
+    console.print(
+        "The best of many validation accuracies is an optimistic estimate, and no trial has used "
+        "the test set. Train the best settings and test them with:"
+    )
+    console.print(command, soft_wrap=True, highlight=False, markup=False)
 
 
 def summary(trial: "FrozenTrial") -> dict[str, Any]:
-    """What search.json says of a trial."""
+    """Return a trial's entry in search.json."""
     known, state = trial.user_attrs, trial.state.name.lower()
     status = {"complete": "completed"}.get(state, "failed" if "error" in known else state)
     return {
@@ -64,7 +77,8 @@ def summary(trial: "FrozenTrial") -> dict[str, Any]:
 
 
 def command_line(base: list[str], overrides: list[str]) -> str:
-    """What repeats a trial as a run of its own, test set and all."""
+    """Return the `kd.train` command that repeats a trial and tests its student."""
     sources = HydraConfig.get().runtime.config_sources
     folders = [f"--config-dir={s.path}" for s in sources if s.provider == "command-line"]
-    return shlex.join(["python", "-m", "kd.train", *folders, *merged(base, overrides)])
+    words = ["python", "-m", "kd.train", *folders, *merge_overrides(base, overrides)]
+    return shlex.join(words)

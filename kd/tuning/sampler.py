@@ -1,21 +1,24 @@
-"""How a search proposes its next trial."""
+"""Sampling of trials: reproducible over restarts and workers."""
 
 from typing import Any
 
 import numpy as np
 from optuna import Study, Trial
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from kd.tuning.space import Choices, Range
+from kd.tuning.space import Range
 
 
 class SeededByTrial(BaseSampler):
-    """Tree-structured Parzen estimators (Bergstra et al. 2011), random numbers anew a trial.
+    """Tree-structured Parzen estimators, seeded anew for every trial.
 
-    They depend on the seed and the trial's number alone. One generator for the whole search would
-    draw the same again after a resume, and in every worker.
+    Random numbers depend on the seed and the trial's number alone. With one generator for the
+    whole search, a resumed search and every further worker would draw the same numbers again.
+
+    Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization,
+    https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization.
 
     Args:
         seed: of the search.
@@ -27,8 +30,8 @@ class SeededByTrial(BaseSampler):
 
     def _of(self, trial: FrozenTrial) -> TPESampler:
         if trial.number != self.number:
-            (drawn,) = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
-            self.number, self.tpe = trial.number, TPESampler(seed=int(drawn))
+            (state,) = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
+            self.number, self.tpe = trial.number, TPESampler(seed=int(state))
         return self.tpe
 
     def infer_relative_search_space(
@@ -47,14 +50,18 @@ class SeededByTrial(BaseSampler):
         return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
 
 
-def suggested(trial: Trial, key: str, part: Range | Choices) -> Any:
-    """The trial's value for a key; four digits of it, unless there is a step."""
-    if isinstance(part, Choices):
-        return trial.suggest_categorical(key, part.values)
-    if part.whole:
-        low, high, step = int(part.low), int(part.high), int(part.step or 1)
-        return trial.suggest_int(key, low, high, step=step)
-    value = trial.suggest_float(key, part.low, part.high, step=part.step, log=part.log)
-    if part.step is not None:
+def suggest(trial: Trial, key: str, distribution: Range | CategoricalDistribution) -> Any:
+    """Draw a trial's value for a key.
+
+    A continuous value is rounded to four significant digits, so that the printed command line
+    repeats the trial exactly.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(key, distribution.choices)
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(key, distribution.low, distribution.high, step=distribution.step)
+    value = trial.suggest_float(key, low, high, step=step, log=distribution.log)
+    if step is not None:
         return value
-    return min(max(float(f"{value:.4g}"), part.low), part.high)
+    return min(max(float(f"{value:.4g}"), low), high)

@@ -1,102 +1,40 @@
-"""What a search varies: ranges and choices for any key of the configuration, and any option."""
+"""The search space: Optuna distributions, read from `search.space`."""
 
-import json
-import re
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kd.errors import UserError, nearest
 
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SCALARS = (str, int, float, bool, type(None))
+Range = FloatDistribution | IntDistribution
+Space = dict[str, Range | CategoricalDistribution]  # by key, as on the command line
 
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from low to high, both included.
-
-    Args:
-        low: the smallest.
-        high: the largest.
-        log: drawn evenly by their logarithm.
-        step: their distance; where it, low and high are whole, so are the numbers.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in {"low": self.low, "high": self.high, "step": self.step}.items():
-            if not _is_number(value) and not (name == "step" and value is None):
-                raise ValueError(f"{name} must be a number, got {value!r}")
-        if not isinstance(self.log, bool):
-            raise ValueError(f"log must be true or false, got {self.log!r}")
-        if self.low >= self.high:
-            raise ValueError(f"low must be < high, got {self.low} and {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"with log, low must be > 0, got {self.low}")
-        if self.step is not None:
-            self._check_step(self.step)
-
-    def _check_step(self, step: float) -> None:
-        if self.log:
-            raise ValueError("log and step exclude each other")
-        if step <= 0 or not _is_whole((self.high - self.low) / step):
-            raise ValueError(f"step must be > 0 and lead from low to high, got {step}")
-
-    @property
-    def whole(self) -> bool:
-        return all(isinstance(value, int) for value in (self.low, self.high, self.step))
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        return self.low, self.high
-
-    def __contains__(self, value: object) -> bool:
-        if not isinstance(value, int | float) or not _is_number(value):
-            return False
-        on_grid = self.step is None or _is_whole((value - self.low) / self.step)
-        return self.low <= value <= self.high and on_grid
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Some values, or some options of a group.
-
-    Args:
-        values: plain values, each once.
-    """
-
-    values: tuple[str | int | float | bool | None, ...]
-
-    def __post_init__(self) -> None:
-        strange = [value for value in self.values if not isinstance(value, _SCALARS)]
-        if strange:
-            raise ValueError(f"a choice must be a plain value, got {strange[0]!r}")
-        if not self.values or len(set(map(_typed, self.values))) < len(self.values):
-            raise ValueError(f"the choices must be some, and differ, got {list(self.values)}")
-
-    def __contains__(self, value: object) -> bool:
-        return _typed(value) in map(_typed, self.values)
-
-
-Space = dict[str, Range | Choices]
+_RANGE_KEYS = ("low", "high", "log", "step")
+_SCALARS = (str, int, float, bool, type(None))  # what Optuna's database can store
 
 
 def read_space(configured: Mapping[str, Any]) -> Space:
-    """Turn `search.space` into ranges and choices by key.
+    """Convert `search.space` to distributions.
+
+    Args:
+        configured: for each key a range `{low, high, log, step}` or a list of choices.
 
     Raises:
-        UserError: names every mistake in it.
+        UserError: names every mistake.
+
+    Example:
+        >>> read_space({"optimizer.lr": {"low": 0.001, "high": 0.3, "log": True}})
+        {'optimizer.lr': FloatDistribution(high=0.3, log=True, low=0.001, step=None)}
+        >>> read_space({"method": ["kd", "dkd"]})
+        {'method': CategoricalDistribution(choices=('kd', 'dkd'))}
     """
     space: Space = {}
     problems = []
     for key, value in configured.items():
         try:
-            space[key] = _read(value)
+            space[key] = _distribution(value)
         except ValueError as error:
             problems.append(f"search.space, {key}: {error}")
     if not configured:
@@ -106,37 +44,65 @@ def read_space(configured: Mapping[str, Any]) -> Space:
     return space
 
 
-def _read(value: Any) -> Range | Choices:
+def contains(distribution: Range | CategoricalDistribution, value: object) -> bool:
+    """Whether a trial may have this value."""
+    if isinstance(distribution, CategoricalDistribution):
+        # Python's own comparison would take 1 for true.
+        return any(
+            value == choice and isinstance(value, bool) == isinstance(choice, bool)
+            for choice in distribution.choices
+        )
+    if not isinstance(value, int | float) or not _is_number(value):
+        return False
+    step = distribution.step
+    on_grid = step is None or _is_whole((value - distribution.low) / step)
+    return distribution.low <= value <= distribution.high and on_grid
+
+
+def _distribution(value: Any) -> Range | CategoricalDistribution:
     if isinstance(value, list):
-        return Choices(tuple(value))
+        return _choices(value)
     if not isinstance(value, dict):
         raise ValueError(f"must be {{low: …, high: …}} or a list of choices, got {value!r}")
-    valid = tuple(Range.__dataclass_fields__)
     for name in value:
-        if name not in valid:
-            raise ValueError(f"a range has no {name!r}; {nearest(name, valid)}")
+        if name not in _RANGE_KEYS:
+            raise ValueError(f"a range has no {name!r}; {nearest(name, _RANGE_KEYS)}")
     if not {"low", "high"} <= value.keys():
         raise ValueError(f"a range needs low and high, got {value}")
-    return Range(**value)
+    return _range(**value)
 
 
-def override(key: str, value: Any) -> str:
-    """`key=value` as the command line takes it."""
-    if isinstance(value, str):
-        plain = _WORD.fullmatch(value) and value.lower() not in ("true", "false", "null", "nan")
-        text = value if plain else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-        return f"{key}={text}"
-    return f"{key}={json.dumps(value)}"
+def _choices(values: list[Any]) -> CategoricalDistribution:
+    invalid = [value for value in values if not isinstance(value, _SCALARS)]
+    if invalid:
+        raise ValueError(f"a choice must be a plain value, got {invalid[0]!r}")
+    # Optuna finds a choice by ==, so that 1 and true, or 1 and 1.0, would be one.
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"choices must be given and differ, got {values}")
+    return CategoricalDistribution(values)
+
+
+def _range(low: Any, high: Any, log: Any = False, step: Any = None) -> Range:
+    """Check what Optuna would accept silently or adjust with a warning; it raises for the rest."""
+    for name, value in {"low": low, "high": high, "step": step}.items():
+        if not _is_number(value) and not (name == "step" and value is None):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+    if not isinstance(log, bool):
+        raise ValueError(f"log must be true or false, got {log!r}")
+    if low >= high:
+        raise ValueError(f"low must be < high, got {low} and {high}")
+    if log and step is not None:
+        raise ValueError("log and step exclude each other")
+    if step is not None and step > 0 and not _is_whole((high - low) / step):
+        raise ValueError(f"step must divide high - low, got {step} for {low} to {high}")
+    if all(isinstance(value, int) for value in (low, high, step)):
+        return IntDistribution(low, high, step=step)
+    return FloatDistribution(low, high, log=log, step=step)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_whole(value: float) -> bool:
-    return abs(value - round(value)) < 1e-8
-
-
-def _typed(value: object) -> tuple[bool, object]:
-    """Tell true from 1, but not 1 from 1.0."""
-    return isinstance(value, bool), value
+    return abs(value - round(value)) < 1e-8  # Optuna's own tolerance

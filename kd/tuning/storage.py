@@ -1,4 +1,4 @@
-"""Where a search keeps its trials: a file, or a database that its workers share."""
+"""Storage of a search's trials: an SQLite file, or a database that workers share."""
 
 import contextlib
 import warnings
@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from kd.errors import UserError
+from kd.io.locks import locked
 from kd.tuning.sampler import SeededByTrial
 
-# Signs of life that a worker may miss before its trial counts as dead.
-_MISSES = 6
+# A trial counts as dead after this many heartbeats without one of its worker.
+_MISSED_HEARTBEATS = 6
+_SQLITE_TIMEOUT = 60  # seconds to wait for another worker's write
 
 
 class Storage:
     """A database of trials.
 
     Args:
-        name: a file, for SQLite, or a database's URL.
+        name: a file, for SQLite, or a database URL.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,46 +31,48 @@ class Storage:
         self.file = None if "://" in name else Path(name).absolute()
 
     def study(self, settings: dict[str, Any]) -> optuna.Study:
-        """Open the study, or begin it.
+        """Open the study, or create it.
 
         Args:
             settings: seed, pruning and heartbeat, as in conf/search.yaml.
         """
         heartbeat, pruning = settings["heartbeat"], settings["pruning"]
-        # Other workers write to the file as well.
-        arguments = {} if self.file is None else {"connect_args": {"timeout": 60}}
+        arguments = {} if self.file is None else {"connect_args": {"timeout": _SQLITE_TIMEOUT}}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+            warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats
             backend = optuna.storages.RDBStorage(
                 self.name if self.file is None else f"sqlite:///{self.file}",
                 engine_kwargs=arguments,
                 heartbeat_interval=heartbeat,
-                grace_period=_MISSES * heartbeat,
+                grace_period=_MISSED_HEARTBEATS * heartbeat,
             )
+        # The median stopping rule of Golovin et al. 2017, https://doi.org/10.1145/3097983.3098043.
+        # Optuna compares steps ≥ n_warmup_steps; epochs count from 1.
+        pruner = optuna.pruners.MedianPruner(pruning["startup"], pruning["warmup"] + 1)
         return optuna.create_study(
             study_name="kd",
             storage=backend,
             direction="maximize",
             load_if_exists=True,
             sampler=SeededByTrial(settings["seed"]),
-            pruner=optuna.pruners.MedianPruner(pruning["startup"], pruning["warmup"] + 1),
+            pruner=pruner,
         )
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other workers on this file waiting; those of a database's URL do not."""
+    def exclusive(self) -> Iterator[None]:
+        """Make other workers on the same file wait; a database server needs no lock."""
         if self.file is None:
             yield
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.file}.lock"):
+        with locked(Path(f"{self.file}.lock"), f"waiting for another worker to open {self.file}"):
             yield
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Say in one message what is wrong with the storage."""
+        """Turn errors of the database into one message that names it."""
         try:
             yield
         except (OptunaError, SQLAlchemyError, ImportError) as error:
-            said = str(error.__cause__ or error).splitlines()[0]
-            raise UserError(f"search.storage={self.name}: {said}") from error
+            message = str(error.__cause__ or error).splitlines()[0]
+            raise UserError(f"search.storage={self.name}: {message}") from error

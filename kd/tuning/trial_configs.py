@@ -1,85 +1,70 @@
-"""Configs of a search's trials, checked before the first runs."""
+"""Configs of a search's trials, checked before the first one runs."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import CategoricalDistribution, distribution_to_json
 
+from kd.config.identity import config_hash, content_hash
 from kd.config.messages import user_message
 from kd.errors import UserError
-from kd.tuning.space import Choices, Range, Space, override
-
-if TYPE_CHECKING:
-    pass
+from kd.tuning.space import Space
+from kd.tuning.trial_overrides import merge_overrides, override
 
 
-def check_settings(settings: dict[str, Any]) -> None:
-    """Check what is said below `search` beside the space.
+def trial_config(base: list[str], overrides: list[str], **flags: bool) -> DictConfig:
+    """Compose the config that `kd.train` would have with both lists of overrides."""
+    return compose("train", merge_overrides(base, overrides), **flags)
 
-    Raises:
-        UserError: names every mistake.
+
+def experiment_name(default: DictConfig, space: Space) -> str:
+    """Name a search by the hash of its default config and its space.
+
+    A storage holds the trials of one experiment; a resumed search must have the same name.
     """
-    least = {"trials": 1, "seed": 0, "heartbeat": 1, "pruning.startup": 0, "pruning.warmup": 0}
-    flat = settings | {f"pruning.{k}": v for k, v in settings["pruning"].items()}
-    problems = [
-        f"search.{key}={flat[key]}: must be a whole number ≥ {smallest}"
-        for key, smallest in least.items()
-        if type(flat[key]) is not int or flat[key] < smallest
-    ]
-    if not isinstance(settings["storage"], str | None):
-        problems.append(f"search.storage={settings['storage']}: must be a file or a URL")
-    if problems:
-        raise UserError("\n  ".join(problems))
+    distributions = {key: distribution_to_json(part) for key, part in space.items()}
+    return content_hash([config_hash(default), distributions])
 
 
-def run_overrides(overrides: list[str]) -> list[str]:
-    """A command's overrides without those of the search itself: what each of its runs is given."""
-    return [text for text in overrides if not _key(text).startswith(("search.", "search="))]
+def check_space(space: Space, base: list[str]) -> DictConfig:
+    """Check the default config, both ends of all ranges, and every choice.
 
-
-def _key(text: str) -> str:
-    """An override without its sign; a deletion gets its end as well."""
-    return (text if "=" in text else f"{text}=").lstrip("+~")
-
-
-def composed(base: list[str], overrides: list[str], **flags: bool) -> DictConfig:
-    """The config of `kd.train` with both."""
-    return compose("train", merged(base, overrides), **flags)
-
-
-def merged(base: list[str], overrides: list[str]) -> list[str]:
-    """Both, without those of `base` whose key the others give."""
-    taken = {text.partition("=")[0] for text in overrides}
-    return [text for text in base if _key(text).partition("=")[0] not in taken] + overrides
-
-
-def checked_space(space: Space, base: list[str]) -> DictConfig:
-    """Check the default run, both ends of all ranges, and every choice; return the default's.
+    Returns:
+        The default config.
 
     Raises:
-        UserError: names the values and what is wrong with the run that has them.
+        UserError: names the values and the mistake in the config that has them.
     """
     from kd.validation.check import check_config
 
-    default = composed(base, [])
+    default = trial_config(base, [])
     check_config(default)
-    ranges = {key: part for key, part in space.items() if isinstance(part, Range)}
-    corners = [[override(k, part.ends[end]) for k, part in ranges.items()] for end in (0, 1)]
-    choices = [(k, v) for k, p in space.items() if isinstance(p, Choices) for v in p.values]
-    corners += [[override(key, value), *corners[1]] for key, value in choices]
-    for overrides in corners:
+    for overrides in _corners(space):
         try:
-            check_config(composed(base, overrides))
+            check_config(trial_config(base, overrides))
         except Exception as error:
-            said = user_message(error)
-            if said is None:
+            message = user_message(error)
+            if message is None:
                 raise
-            raise UserError(f"search.space, {' '.join(overrides)}: {said}") from error
+            raise UserError(f"search.space, {' '.join(overrides)}: {message}") from error
     return default
 
 
+def _corners(space: Space) -> Iterator[list[str]]:
+    """All ranges at their low ends, all at their high ends, and these with each choice in turn."""
+    ranges = {k: d for k, d in space.items() if not isinstance(d, CategoricalDistribution)}
+    yield [override(key, part.low) for key, part in ranges.items()]
+    high = [override(key, part.high) for key, part in ranges.items()]
+    yield high
+    for key, part in space.items():
+        if isinstance(part, CategoricalDistribution):
+            yield from ([override(key, choice), *high] for choice in part.choices)
+
+
 def default_values(space: Space, base: list[str]) -> dict[str, Any]:
-    """The values that the space's keys have in a run that nothing varies."""
-    cfg = composed(base, [], return_hydra_config=True)
-    options = cfg.hydra.runtime.choices
+    """Return the values that the space's keys have in the default config."""
+    cfg = trial_config(base, [], return_hydra_config=True)
+    options = cfg.hydra.runtime.choices  # the chosen option of each config group
     return {key: options[key] if key in options else OmegaConf.select(cfg, key) for key in space}

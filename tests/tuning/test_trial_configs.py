@@ -1,0 +1,66 @@
+"""Configs of trials: defaults, and values that no run can have."""
+
+import pytest
+from hydra import compose
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from searches import RATE
+
+from kd.config.compose import CONF_DIR, plain
+from kd.errors import UserError
+from kd.tuning.space import contains, read_space
+from kd.tuning.trial_configs import check_space, default_values, experiment_name, trial_config
+
+
+@pytest.mark.usefixtures("config_path")
+def test_defaults_come_from_the_config_and_the_command_line():
+    space = {"method": CategoricalDistribution(("kd", "dkd")), **RATE}
+    space["method.temperature"] = IntDistribution(1, 9)
+    expected = {"method": "dkd", "method.temperature": 4.0, "optimizer.lr": 0.2}
+    base = ["paths.run=run", "method=dkd", "optimizer.lr=0.2"]
+    assert default_values(space, base) == expected
+
+
+@pytest.mark.usefixtures("config_path")
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"method.temprature": FloatDistribution(1, 2)}, "'temprature'; .*temperature"),
+        ({"optimizer.lrr": FloatDistribution(1, 2)}, "'optimizer.lrr'.*did you mean 'lr'"),
+        ({"metod": CategoricalDistribution(("kd",))}, "'metod'.*did you mean 'method'"),
+        ({"method": CategoricalDistribution(("kd", "dkdd"))}, "method=dkdd: .*did you mean 'dkd'"),
+        ({"method.alpha": FloatDistribution(0, 2)}, "method.alpha=2.0: must be in"),
+        (
+            {
+                "method.alpha": FloatDistribution(0, 1),
+                "method": CategoricalDistribution(("kd", "ttm")),
+            },
+            "method=ttm has no 'alph",
+        ),
+        (
+            {"method.temperature": CategoricalDistribution((1, "hot"))},
+            "method.temperature=hot: must be a number",
+        ),
+    ],
+)
+def test_values_that_no_run_can_have_are_reported_before_the_search(space, message):
+    with pytest.raises(UserError, match=f"(?s)^search.space, .*{message}"):
+        check_space(space, ["paths.run=run"])
+
+
+@pytest.mark.usefixtures("config_path")
+@pytest.mark.parametrize("name", [path.stem for path in (CONF_DIR / "search").glob("*.yaml")])
+def test_the_spaces_of_the_config_group_are_valid(name):
+    cfg = compose("search", [f"search={name}", "paths.run=run"])
+    space = read_space(plain(cfg.search.space))
+    check_space(space, ["paths.run=run"])
+    defaults = default_values(space, ["paths.run=run"])
+    assert all(contains(space[key], value) for key, value in defaults.items())
+
+
+@pytest.mark.usefixtures("config_path")
+def test_an_experiment_is_its_default_config_and_its_space():
+    default, other = (trial_config(["paths.run=run"], o) for o in ([], ["optimizer.lr=0.1"]))
+    wider = {"optimizer.lr": FloatDistribution(0.001, 0.4, log=True)}
+    assert experiment_name(default, dict(RATE)) == experiment_name(default, RATE)
+    different = ((default, RATE), (other, RATE), (default, wider))
+    assert len({experiment_name(*pair) for pair in different}) == 3
