@@ -63,12 +63,15 @@ class OfflineDistiller(Distiller):
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         super().on_train_batch_start(batch, batch_index)
+        teacher = self.teacher
+        if teacher is None or not self.uses_teacher or not teacher.needs_preparation:
+            return
         # Lightning does not call on_train_epoch_start when a run resumes within an epoch.
-        if self.teacher is not None and self.uses_teacher and self._prepared_epoch != batch.epoch:
+        if self._prepared_epoch != batch.epoch:
             loader = cast(TensorLoader, self.trainer.train_dataloader)
-            self._prepare(self.teacher, loader)
+            self._prepare(teacher, loader)
             self._prepared_epoch = batch.epoch
-            if not self.teacher.saw(batch, loader):
+            if not teacher.matches(batch, loader):
                 raise RuntimeError("the teacher outputs belong to other images than the batch")
 
     def _prepare(self, teacher: Teacher, loader: TensorLoader) -> None:

@@ -1,4 +1,4 @@
-"""What every teacher of an offline run is."""
+"""Interface of the teachers of offline distillation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -10,78 +10,90 @@ from torch import Tensor, nn
 from kd.data.loader import TensorLoader
 from kd.types import Batch, Outputs
 
+Report = Callable[[int, int], None]  # progress: images done, images in total
+
 
 class Teacher(nn.Module, ABC):
-    """Trained nets that answer, never change, and leave no weights in a student's checkpoint.
+    """One or several frozen nets that yield outputs for the student's batches.
+
+    A teacher stays in eval mode and has an empty state dict: its weights have a file of their own,
+    which all its students share.
 
     Attributes:
-        pairing_weights: weight in the loss of each pairing that it serves, by name; almost always
-            one, whose name is empty.
+        pairing_weights: weight in the loss of each pairing that the teacher serves, by name. Only
+            an ensemble with `combine=losses` has more than one, named "".
     """
 
     pairing_weights: Mapping[str, float] = {"": 1.0}
 
     def train(self, mode: bool = True) -> "Teacher":
-        """Stay in eval mode, whatever the module around says."""
+        """Stay in eval mode; Lightning calls `train()` on the whole module."""
         return super().train(False)
 
     def state_dict(self, *args: Any, destination: Any = None, **kwargs: Any) -> Any:
-        """Return no weights: they lie in the teacher's own file, once for all its students."""
+        """Return no weights."""
         return {} if destination is None else destination
 
     @property
     @abstractmethod
     def output_source(self) -> Literal["live", "cached"]:
-        """How its all_outputs come about, for result.json."""
+        """Origin of the outputs: computed on every batch, or read from a cache."""
+
+    @property
+    @abstractmethod
+    def needs_preparation(self) -> bool:
+        """Whether `prepare` has to be called before every epoch."""
 
     @property
     @abstractmethod
     def forwards(self) -> int:
-        """How many images its nets have processed in this run."""
+        """Number of images that its nets have processed in this run."""
 
     @property
     @abstractmethod
     def seconds(self) -> float:
-        """Spent in answering in advance."""
+        """Seconds spent in filling caches."""
 
     @property
     @abstractmethod
     def nets(self) -> Sequence[nn.Module]:
-        """The nets that answer."""
+        """The frozen nets."""
 
     @property
     @abstractmethod
     def head(self) -> nn.Module | None:
-        """The module that turns the tap `embedding` into logits, where there is one."""
+        """The module that maps the tap `embedding` to logits; None: there is none."""
 
     @property
     def device(self) -> torch.device:
+        """Device of the nets."""
         return next(self.nets[0].parameters()).device
 
     @abstractmethod
     def outputs(self, batch: Batch) -> Outputs:
-        """Answer a batch: logits [B, K] and the wanted taps, without gradients."""
+        """Return logits [B, K] and the wanted taps for a batch, without gradients."""
 
     def pairing_outputs(self, batch: Batch) -> dict[str, Outputs]:
-        """Answer a batch for every pairing."""
+        """Return the outputs for a batch, by pairing."""
         return {"": self.outputs(batch)}
 
     @abstractmethod
     def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
-        """Answer a small batch [b, C, H, W] live for every pairing, leaving no mark."""
-
-    def saw(self, batch: Batch, loader: TensorLoader) -> bool:
-        """Whether its answers are to the very images of a batch; a live teacher is shown these."""
-        return True
+        """Run the nets on a small batch [b, C, H, W] without side effects; outputs by pairing."""
 
     @abstractmethod
-    def prepare(
-        self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]
-    ) -> None:
-        """Make ready for one epoch: the samples `index` [M] in the views `loader` shows now.
+    def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
+        """Make the outputs for one epoch available.
 
         Args:
-            loader: shows and normalises images; its sampler knows the epoch.
-            index: the samples in question, in any order.
-            report: told how many images are answered, and how many have to be.
+            loader: its sampler has the epoch; it yields the images of given samples and views.
+            index: the samples of the epoch [M], in any order.
+            report: called with the progress after every inference batch.
         """
+
+    def matches(self, batch: Batch, loader: TensorLoader) -> bool:
+        """Return whether `outputs(batch)` belongs to the images in the batch.
+
+        A live teacher runs on them, so this holds.
+        """
+        return True

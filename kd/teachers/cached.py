@@ -1,4 +1,4 @@
-"""The frozen teacher whose answers are kept, so that it looks at every view of an image once."""
+"""A teacher whose outputs are cached on disk by image and view."""
 
 import logging
 import time
@@ -10,31 +10,34 @@ from torch import Tensor, nn
 
 from kd.data.loader import TensorLoader
 from kd.errors import UserError
-from kd.teachers.base import Teacher
+from kd.teachers.base import Report, Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.output_cache import OutputCache
 from kd.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
-_RESIDENT_BYTES = 1 << 28  # larger tensors of an epoch stay in the mapped files
+# An epoch's tensors up to 256 MiB are kept on the device: the logits of 50 000 images and 1000
+# classes in float16 are 100 MB. Larger ones are gathered from the memory-mapped files.
+_RESIDENT_BYTES = 1 << 28
 
 
 class CachedTeacher(Teacher):
-    """Answers from a cache by (image, view); equal to the live teacher up to the type kept.
+    """Reads its outputs from a cache by (image, view).
 
-    Before each epoch `prepare` has what is missing computed in large batches. Where the cache
-    cannot be written, the teacher answers live from there on.
+    They equal the live teacher's up to the rounding of `dtype`. Before each epoch, `prepare`
+    computes the missing ones in large batches. If the cache cannot be written, the teacher is live
+    for the rest of the run.
 
     Args:
         teacher: the live teacher.
-        cache: where its answers are kept.
-        dtype: the type they are kept in; they come out as float32.
-        batch_size: images the teacher looks at together.
+        cache: storage of its outputs.
+        dtype: of the stored tensors; they are returned as float32.
+        batch_size: images in an inference batch.
 
     Attributes:
-        rounding: by tensor, the root mean square of what `dtype` cuts off over that of the values;
-            measured on the first batch computed.
+        rounding: relative error of `dtype` by tensor, the root mean square of the rounding error
+            over that of the values, measured on the first inference batch.
     """
 
     def __init__(
@@ -43,15 +46,20 @@ class CachedTeacher(Teacher):
         super().__init__()
         self.teacher = teacher
         self.cache, self.dtype, self.batch_size = cache, dtype, batch_size
-        self._seconds = 0.0
         self.rounding: dict[str, float] = {}
+        self._seconds = 0.0
         self._live = False
-        self._ids = self._position = torch.empty(0, dtype=torch.int64)
+        self._ids = torch.empty(0, dtype=torch.int64)  # of the epoch's samples and views [M]
+        self._position = torch.empty(0, dtype=torch.int64)  # of each sample in _ids [N], or -1
         self._resident: dict[str, Tensor] = {}
 
     @property
     def output_source(self) -> Literal["live", "cached"]:
         return "live" if self._live else "cached"
+
+    @property
+    def needs_preparation(self) -> bool:
+        return not self._live
 
     @property
     def forwards(self) -> int:
@@ -72,20 +80,17 @@ class CachedTeacher(Teacher):
     def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
         return self.teacher.example_outputs(images)
 
-    def prepare(
-        self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]
-    ) -> None:
+    def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
         if self._live:
             return
-        self._ids = (
-            index * loader.view_space.size + loader.views(index, loader.sampler.epoch)
-        ).cpu()
+        views = loader.views(index, loader.sampler.epoch)
+        self._ids = (index * loader.view_space.size + views).cpu()
         try:
             self._fill(loader, report)
         except OSError as error:
             self._live = True
             log.warning(
-                "the teacher's answers cannot be kept in %s (%s): it answers live from here on",
+                "teacher cache %s is not writable (%s): running the teacher on every batch",
                 self.cache.folder,
                 error,
             )
@@ -94,17 +99,18 @@ class CachedTeacher(Teacher):
         self._position = torch.full((len(loader.images),), -1, device=device)
         self._position[index.to(device)] = torch.arange(len(index), device=device)
         self._resident = {
-            name: table.gather(self._ids).to(device)
-            for name, table in self.cache.tables.items()
-            if table.row_bytes * len(index) <= _RESIDENT_BYTES
+            name: store.gather(self._ids).to(device)
+            for name, store in self.cache.stores.items()
+            if store.row_bytes * len(index) <= _RESIDENT_BYTES
         }
 
-    def saw(self, batch: Batch, loader: TensorLoader) -> bool:
+    def matches(self, batch: Batch, loader: TensorLoader) -> bool:
+        """Compare the batch with the image and view that its cached outputs were computed on."""
         if self._live:
             return True
-        at = self._position.index_select(0, batch.index).cpu()
+        position = self._position.index_select(0, batch.index).cpu()
         ids = batch.index * loader.view_space.size + batch.view
-        if not ((at >= 0).all() and self._ids[at].equal(ids.cpu())):
+        if not ((position >= 0).all() and self._ids[position].equal(ids.cpu())):
             return False
         shown = loader.show(*(x.to(loader.images.device) for x in (batch.index, batch.view)))
         return loader.normalise(shown.input).to(batch.input).equal(batch.input)
@@ -112,60 +118,64 @@ class CachedTeacher(Teacher):
     def outputs(self, batch: Batch) -> Outputs:
         if self._live:
             return self.teacher.outputs(batch)
-        at = self._position.index_select(0, batch.index)
-        kept = {name: self._look_up(name, at) for name in self.cache.tables}
-        return Outputs(kept.pop("logits"), kept)
+        position = self._position.index_select(0, batch.index)
+        tensors = {name: self._gather(name, position) for name in self.cache.stores}
+        return Outputs(tensors.pop("logits"), tensors)
 
-    def _look_up(self, name: str, at: Tensor) -> Tensor:
+    def _gather(self, name: str, position: Tensor) -> Tensor:
+        """Return the rows [B, …] of one tensor at positions [B] of the epoch, as float32."""
         if name in self._resident:
-            return self._resident[name].index_select(0, at).float()
-        rows = self.cache.tables[name].gather(self._ids[at.cpu()])
-        return rows.to(at.device, non_blocking=True).float()
+            return self._resident[name].index_select(0, position).float()
+        rows = self.cache.stores[name].gather(self._ids[position.cpu()])
+        return rows.to(position.device, non_blocking=True).float()
 
-    def _fill(self, loader: TensorLoader, report: Callable[[int, int], None]) -> None:
-        wanted = int(self.cache.missing(self._ids).sum())
-        done = self.teacher.forwards
+    def _fill(self, loader: TensorLoader, report: Report) -> None:
+        """Compute the missing outputs of the epoch; log the rounding error the first time."""
+        total = int(self.cache.missing(self._ids).sum())
+        before = self.teacher.forwards
 
         def compute(ids: Tensor) -> dict[str, Tensor]:
-            return self._answer(loader, ids, lambda: report(self.forwards - done, wanted))
+            return self._compute(loader, ids, lambda: report(self.forwards - before, total))
 
         started = time.perf_counter()
-        computed = self.cache.complete(self._ids, compute)
-        seconds = time.perf_counter() - started
-        if computed and not self._seconds:
+        computed = self.cache.fill(self._ids, compute)
+        if not computed:
+            return
+        if not self._seconds:
+            dtype = str(self.dtype).removeprefix("torch.")
             errors = ", ".join(f"{name} {error:.1e}" for name, error in self.rounding.items())
-            kind = str(self.dtype).removeprefix("torch.")
-            log.info("%d answers kept as %s, relative rounding error: %s", computed, kind, errors)
-        self._seconds += seconds if computed else 0.0
+            log.info("teacher outputs cached as %s (relative error: %s)", dtype, errors)
+        self._seconds += time.perf_counter() - started
 
-    def _answer(
+    def _compute(
         self, loader: TensorLoader, ids: Tensor, report: Callable[[], None]
     ) -> dict[str, Tensor]:
-        """The teacher's answers to ids [m], in the type kept, on the CPU."""
+        """Run the teacher on ids [m]; return its outputs as `dtype` on the CPU."""
         views, done = loader.view_space.size, 0
-        answers: dict[str, Tensor] = {}
+        computed: dict[str, Tensor] = {}
         for block in ids.to(loader.images.device).split(self.batch_size):
             shown = loader.show(block // views, block % views)
             images = loader.normalise(shown.input).to(self.teacher.device)
             outputs = self.teacher.outputs(shown._replace(input=images))
-            for name, value in self._kept({"logits": outputs.logits, **outputs.taps}).items():
+            for name, rows in self._rounded({"logits": outputs.logits, **outputs.taps}).items():
                 if done == 0:
-                    answers[name] = torch.empty(len(ids), *value.shape[1:], dtype=self.dtype)
-                answers[name][done : done + len(block)] = value
+                    computed[name] = torch.empty(len(ids), *rows.shape[1:], dtype=self.dtype)
+                computed[name][done : done + len(block)] = rows
             done += len(block)
             report()
-        return answers
+        return computed
 
-    def _kept(self, answers: dict[str, Tensor]) -> dict[str, Tensor]:
-        kept = {name: answers[name].to(self.dtype) for name in self.cache.tables}
-        for name in kept:
-            value = answers[name]
-            if not kept[name].isfinite().all() and value.isfinite().all():
+    def _rounded(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Convert to `dtype` and measure the error; UserError if a value overflows."""
+        rounded = {name: outputs[name].to(self.dtype) for name in self.cache.stores}
+        for name, low in rounded.items():
+            full = outputs[name]
+            if not low.isfinite().all() and full.isfinite().all():
                 raise UserError(
-                    f"the teacher's {name} reaches {value.abs().max():.3g}, more than {self.dtype} "
+                    f"the teacher's {name} reach {full.abs().max():.3g}, more than {self.dtype} "
                     "holds: use teacher.cache.dtype=float32 or teacher.cache=off"
                 )
             if name not in self.rounding:
-                cut = (kept[name].float() - value.float()).norm() / value.float().norm()
-                self.rounding[name] = float(cut.nan_to_num())
-        return kept
+                error = (low.float() - full.float()).norm() / full.float().norm()
+                self.rounding[name] = float(error.nan_to_num())  # 0/0: a tensor of zeros
+        return rounded

@@ -1,6 +1,6 @@
-"""Several teachers who answer together, each live or from its own cache."""
+"""A teacher that combines the logits of several teachers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd.data.loader import TensorLoader
 from kd.errors import nearest
-from kd.teachers.base import Teacher
+from kd.teachers.base import Report, Teacher
 from kd.teachers.weighting import (
     BY_SAMPLE,
     COMBINATIONS,
@@ -22,17 +22,21 @@ from kd.types import Batch, Outputs
 
 
 class EnsembleTeacher(Teacher):
-    """Teachers whose logits are combined for every batch; their formulas stand in `weighting`.
+    """Several teachers, each live or cached, whose logits are combined for every batch.
 
-    What is cached are the members' own answers, so another combination costs no pass of a net.
+    Caches hold the members' own outputs, so another combination needs no further forward pass. The
+    formulas are in `kd.teachers.weighting`.
 
     Args:
         members: M ≥ 2 teachers by name.
-        combine: one of `COMBINATIONS`; with `losses` every member gives a pairing of its own.
+        combine: one of `COMBINATIONS`; with `losses` every member has a pairing of its own.
         weighting: one of `WEIGHTINGS`.
-        weights: with `fixed`, M numbers ≥ 0; they are brought to the sum 1.
+        weights: with `fixed`, M numbers ≥ 0, which are normalised to sum 1.
         temperature: T of the probabilities that are averaged.
-        features: the member whose taps and head are handed out; None: there are none.
+        features: the member whose taps and head the ensemble has; None: it has none.
+
+    Raises:
+        ValueError: unknown names, or weights that do not fit.
     """
 
     def __init__(
@@ -50,10 +54,10 @@ class EnsembleTeacher(Teacher):
                 raise ValueError(f"there is no {value!r}; {nearest(value, valid)}")
         if combine == "losses" and weighting in BY_SAMPLE:
             raise ValueError(f"losses are means over the batch, {weighting} weighs single samples")
-        self._nets = nn.ModuleDict(members)
+        self._members = nn.ModuleDict(members)
         self.combine, self.weighting = combine, weighting
         self.temperature, self.features = temperature, features
-        fixed = _shares(weights if weighting == "fixed" else [1.0] * len(members), len(members))
+        fixed = _normalised(weights if weighting == "fixed" else [1.0] * len(members), len(members))
         if combine == "losses":
             self.pairing_weights = dict(zip(members, fixed, strict=True))
         self._fixed: Tensor
@@ -61,12 +65,17 @@ class EnsembleTeacher(Teacher):
 
     @property
     def members(self) -> dict[str, Teacher]:
-        return cast(dict[str, Teacher], dict(self._nets.items()))
+        return cast(dict[str, Teacher], dict(self._members.items()))
 
     @property
     def output_source(self) -> Literal["live", "cached"]:
-        kinds = {member.output_source for member in self.members.values()}
-        return "live" if "live" in kinds else "cached"
+        """`live` if any member is."""
+        sources = {member.output_source for member in self.members.values()}
+        return "live" if "live" in sources else "cached"
+
+    @property
+    def needs_preparation(self) -> bool:
+        return any(member.needs_preparation for member in self.members.values())
 
     @property
     def forwards(self) -> int:
@@ -85,15 +94,15 @@ class EnsembleTeacher(Teacher):
         return None if self.features is None else self.members[self.features].head
 
     def combined(self, logits: Tensor, target: Tensor | None = None) -> Tensor:
-        """What the members say together.
+        """Combine the members' logits.
 
         Args:
-            logits: theirs [M, B, K], in the members' order.
-            target: labels [B]; without them, as on test images, confidence weighs uniformly.
+            logits: [M, B, K], in the members' order.
+            target: class indices [B]; without them, as on test images, `confidence` is uniform.
 
         Returns:
-            Logits [B, K]; with `losses` those of the mean of probabilities, whose KL has the
-            gradient of the mean of losses.
+            Logits [B, K]. With `losses`, those of the mean of probabilities, whose KL has the same
+            gradient as the mean of losses.
         """
         logits = logits if logits.dtype == torch.float64 else logits.float()
         weights = self._weights(logits, target)
@@ -102,6 +111,7 @@ class EnsembleTeacher(Teacher):
         return mean_of_probabilities(logits, weights, self.temperature)
 
     def _weights(self, logits: Tensor, target: Tensor | None) -> Tensor:
+        """Return weights [M, B]."""
         if self.weighting == "entropy":
             return entropy_weights(logits)
         if self.weighting == "confidence" and target is not None:
@@ -109,47 +119,43 @@ class EnsembleTeacher(Teacher):
         return self._fixed.to(logits).unsqueeze(1).expand(-1, logits.shape[1])
 
     def outputs(self, batch: Batch) -> Outputs:
-        return self._together(self._each(batch), batch.target)
+        return self._combine(self._member_outputs(batch), batch.target)
 
     def pairing_outputs(self, batch: Batch) -> dict[str, Outputs]:
-        all_outputs = self._each(batch)
-        return (
-            all_outputs
-            if self.combine == "losses"
-            else {"": self._together(all_outputs, batch.target)}
-        )
+        outputs = self._member_outputs(batch)
+        return outputs if self.combine == "losses" else {"": self._combine(outputs, batch.target)}
 
-    def _each(self, batch: Batch) -> dict[str, Outputs]:
+    def _member_outputs(self, batch: Batch) -> dict[str, Outputs]:
         return {name: member.outputs(batch) for name, member in self.members.items()}
 
-    def _together(self, all_outputs: Mapping[str, Outputs], target: Tensor | None) -> Outputs:
-        logits = torch.stack([outputs.logits for outputs in all_outputs.values()])
-        taps = {} if self.features is None else all_outputs[self.features].taps
+    def _combine(self, outputs: Mapping[str, Outputs], target: Tensor | None) -> Outputs:
+        logits = torch.stack([each.logits for each in outputs.values()])
+        taps = {} if self.features is None else outputs[self.features].taps
         return Outputs(self.combined(logits, target), taps)
 
     def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
-        """As the base class; where there are taps, with the logits that their net's head makes."""
-        all_outputs = {
-            name: member.example_outputs(images)[""] for name, member in self.members.items()
-        }
+        """As `Teacher`; with `features`, that member's logits, so that its head maps taps to them.
+
+        Adapters may rely on `head(embedding) == logits`.
+        """
+        members = self.members.items()
+        outputs = {name: member.example_outputs(images)[""] for name, member in members}
         if self.combine == "losses":
-            return all_outputs
+            return outputs
         if self.features is not None:
-            return {"": all_outputs[self.features]}
-        return {"": self._together(all_outputs, None)}
+            return {"": outputs[self.features]}
+        return {"": self._combine(outputs, None)}
 
-    def saw(self, batch: Batch, loader: TensorLoader) -> bool:
-        return all(member.saw(batch, loader) for member in self.members.values())
-
-    def prepare(
-        self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]
-    ) -> None:
+    def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
         for member in self.members.values():
             member.prepare(loader, index, report)
 
+    def matches(self, batch: Batch, loader: TensorLoader) -> bool:
+        return all(member.matches(batch, loader) for member in self.members.values())
 
-def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
-    """The weights, brought to the sum 1."""
+
+def _normalised(weights: Sequence[float] | None, count: int) -> list[float]:
+    """Return the weights divided by their sum."""
     given = list(weights or ())
     if len(given) != count or min(given) < 0 or sum(given) <= 0:
         raise ValueError(f"weights must be {count} numbers ≥ 0, one of them > 0, got {weights!r}")

@@ -1,6 +1,6 @@
-"""The teacher of an offline run: a net that answers and never changes."""
+"""A live teacher: a frozen net that runs on every batch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -8,17 +8,23 @@ from torch import Tensor, nn
 
 from kd.data.loader import TensorLoader
 from kd.taps import Taps
-from kd.teachers.base import Teacher
+from kd.teachers.base import Report, Teacher
 from kd.types import Batch, Outputs
 
 
 class FrozenTeacher(Teacher):
-    """A trained net that looks at every batch when it comes.
+    """A frozen net, run on every batch without gradients.
 
     Args:
         net: the trained net; its parameters are frozen in place.
-        tap_paths: canonical tap name -> module path.
+        tap_paths: its taps, canonical name -> module path.
         wanted: the taps to record.
+
+    Example:
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> teacher = FrozenTeacher(net, {"embedding": "1:in"}, ["embedding"]).train()
+        >>> teacher.training, any(p.requires_grad for p in net.parameters())
+        (False, False)
     """
 
     def __init__(self, net: nn.Module, tap_paths: Mapping[str, str], wanted: Iterable[str]) -> None:
@@ -31,6 +37,10 @@ class FrozenTeacher(Teacher):
     @property
     def output_source(self) -> Literal["live"]:
         return "live"
+
+    @property
+    def needs_preparation(self) -> bool:
+        return False
 
     @property
     def forwards(self) -> int:
@@ -56,7 +66,5 @@ class FrozenTeacher(Teacher):
     def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
         return {"": self.taps.probe(images)}
 
-    def prepare(
-        self, loader: TensorLoader, index: Tensor, report: Callable[[int, int], None]
-    ) -> None:
-        """Nothing is to be made ready: every batch is looked at when it comes."""
+    def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
+        """Do nothing: outputs are computed on every batch."""

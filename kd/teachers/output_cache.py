@@ -1,7 +1,6 @@
-"""What one teacher answers to the images of one data set, on disk for all runs."""
+"""Outputs of one teacher for the images of one data set, on disk, shared by all runs."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,25 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd.io.atomic import write_atomic
 from kd.io.locks import locked
 from kd.teachers.row_store import RowStore
 
 ABOUT = "about.json"
-# One file's worth of answers is lost at most when the process that computes them dies.
+# A file has at most 16 384 rows and 64 MiB: what is lost if the process that computes it dies.
 _FILE_ROWS, _FILE_BYTES = 1 << 14, 1 << 26
 
 Compute = Callable[[Tensor], Mapping[str, Tensor]]
 
 
 class OutputCache:
-    """A folder with one `RowStore` for every tensor of a teacher's outputs.
+    """A folder with one `RowStore` for each tensor of a teacher's outputs.
 
     Args:
-        folder: made, with its parents, by the first filling.
-        key: identity of all that the answers depend on.
-        row_bytes: for every tensor by its name, the size of one image's answer.
-        about: plain facts for whoever lists the caches.
-        tap_paths: the modules that taps name; the same tap elsewhere in the net is another tensor.
+        folder: created, with its parents, by the first `fill`.
+        key: identity of everything that the outputs depend on.
+        row_bytes: size of one image's row, by tensor name.
+        about: plain description for `python -m kd.cache`.
+        tap_paths: module path of each tap; part of a store's name, because the same tap name on
+            another module is another tensor.
+
+    Attributes:
+        stores: by tensor name.
     """
 
     def __init__(
@@ -39,28 +43,34 @@ class OutputCache:
         about: Mapping[str, Any],
         tap_paths: Mapping[str, str] | None = None,
     ) -> None:
-        tables = {
-            name: f"{name}@{(tap_paths or {}).get(name, '')}".rstrip("@") for name in row_bytes
-        }
+        paths = tap_paths or {}
+        names = {name: f"{name}@{paths.get(name, '')}".rstrip("@") for name in row_bytes}
         self.folder, self.about = folder, about
-        self.tables = {
-            name: RowStore(folder / tables[name], f"{key} {tables[name]}", size)
+        self.stores = {
+            name: RowStore(folder / names[name], f"{key} {names[name]}", size)
             for name, size in row_bytes.items()
         }
         self._rows_a_file = max(min(_FILE_ROWS, _FILE_BYTES // sum(row_bytes.values())), 1)
 
     def missing(self, ids: Tensor) -> Tensor:
-        """Which of the ids [M] lack any of the tensors -> bool [M]."""
+        """Return which of ids [M] lack a row in any store -> bool [M]."""
         lacking = torch.zeros(len(ids), dtype=torch.bool)
-        for table in self.tables.values():
-            table.refresh()
-            lacking |= table.missing(ids)
+        for store in self.stores.values():
+            store.refresh()
+            lacking |= store.missing(ids)
         return lacking
 
-    def complete(self, ids: Tensor, compute: Compute) -> int:
-        """Have `compute(ids [m])` answer what is missing of ids [M]; return how many were.
+    def fill(self, ids: Tensor, compute: Compute) -> int:
+        """Compute and store the missing rows of ids [M].
 
-        Where several processes want the same, one computes and the others wait.
+        If several processes need the same rows, one computes them and the others wait.
+
+        Args:
+            ids: int64 [M].
+            compute: maps missing ids [m] to rows by tensor name.
+
+        Returns:
+            The number of ids that were computed.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full.
@@ -70,29 +80,24 @@ class OutputCache:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = self.folder.parent / f".{self.folder.name}.lock"
         with locked(lock, f"waiting for the process that is filling {self.folder}"):
-            rest = ids[self.missing(ids)].unique()
-            if not len(rest):  # another process was faster
+            missing = ids[self.missing(ids)].unique()  # another process may have computed some
+            if not len(missing):
                 return 0
-            self._describe()
-            for part in rest.split(self._rows_a_file):
-                self._keep(part, compute(part))
-        return len(rest)
+            about = json.dumps(dict(self.about), indent=2) + "\n"
+            write_atomic(self.folder / ABOUT, about.encode())
+            for part in missing.split(self._rows_a_file):
+                self._append(part, compute(part))
+        return len(missing)
 
-    def _keep(self, ids: Tensor, answers: Mapping[str, Tensor]) -> None:
-        for name, table in self.tables.items():
-            new = table.missing(ids)
+    def _append(self, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        for name, store in self.stores.items():
+            new = store.missing(ids)
             if new.any():
-                table.append(ids[new], answers[name][new])
-
-    def _describe(self) -> None:
-        self.folder.mkdir(exist_ok=True)
-        path, temporary = self.folder / ABOUT, self.folder / f".{ABOUT}.{os.getpid()}"
-        temporary.write_text(json.dumps(dict(self.about), indent=2) + "\n")
-        temporary.replace(path)
+                store.append(ids[new], rows[name][new])
 
 
 class Entry:
-    """One cache below a root, as `kd.cache` lists it."""
+    """One cache below a root folder, as listed by `python -m kd.cache`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -103,7 +108,7 @@ class Entry:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the cache says of itself; nothing if it cannot be read."""
+        """The cache's description; empty if it cannot be read."""
         try:
             about = json.loads((self.folder / ABOUT).read_text())
         except (OSError, ValueError):
@@ -116,14 +121,14 @@ class Entry:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def clear(self) -> None:
-        """Delete it; runs that are reading it keep what they have open."""
+        """Delete the cache; running jobs keep the files that they have mapped."""
         lock = self.folder.parent / f".{self.name}.lock"
         with locked(lock, f"waiting for the process that is filling {self.folder}"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def entries(root: Path) -> list[Entry]:
-    """The caches below `root`, by name."""
+    """Return the caches below `root`, sorted by name."""
     if not root.is_dir():
         return []
     folders = (path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -1,4 +1,4 @@
-"""Teachers that were trained here, so that each is trained once."""
+"""Registry of the teachers trained on this machine, so that each is trained once."""
 
 import shutil
 from collections.abc import Callable
@@ -11,30 +11,33 @@ from kd.io.run_folder import RunFolder
 
 
 class Registry:
-    """A folder of finished teacher runs, shared by all runs and all processes.
+    """A folder of completed teacher runs, shared by all runs and processes.
 
-    An entry is an ordinary run folder. It appears under its name complete or not at all: it is
-    trained in a hidden folder beside and then renamed.
+    An entry is an ordinary run folder. It is trained in a hidden folder and renamed when complete,
+    so a visible entry is always complete.
 
     Args:
-        root: where the entries lie; made if it does not exist.
+        root: folder of the entries; created if missing.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def find(self, name: str) -> Path | None:
-        """Return the folder of the finished teacher `name`, if there is one."""
+        """Return the folder of the completed teacher `name`; None: there is none."""
         folder = self.root / name
-        return folder if _finished(folder) else None
+        return folder if _completed(folder) else None
 
     def get_or_train(self, name: str, train: Callable[[Path], None]) -> tuple[Path, bool]:
-        """Return the folder of teacher `name` and whether it had to be trained now.
+        """Return the folder of teacher `name`, and whether it was trained by this call.
 
-        Concurrent callers of one name wait for the first, which calls `train(folder)`. The lock
-        belongs to the process: it is free again when its holder dies. What that one left in
-        `folder` is there for the next, so that it can go on; after a mistake in the settings it is
-        deleted.
+        Concurrent callers with the same name wait for the first. The lock is released when its
+        process dies; the next caller finds the unfinished folder and can resume from it. After a
+        UserError, which the same settings would raise again, the unfinished folder is deleted.
+
+        Args:
+            name: of the entry.
+            train: trains the teacher in the given folder.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         waiting = f"waiting for the process that is training teacher {name}"
@@ -42,11 +45,10 @@ class Registry:
             if (found := self.find(name)) is not None:
                 return found, False
             work, folder = self.root / f".{name}.unfinished", self.root / name
-            # `work` was left by a process that died; nobody is in it, since the lock is ours.
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # an incomplete entry, or a damaged one
             try:
                 train(work)
-            except OutOfMemoryError:
+            except OutOfMemoryError:  # a UserError that other jobs on the device may have caused
                 raise
             except UserError:
                 shutil.rmtree(work, ignore_errors=True)
@@ -55,6 +57,6 @@ class Registry:
             return folder, True
 
 
-def _finished(folder: Path) -> bool:
+def _completed(folder: Path) -> bool:
     result = read_result(folder) or {}
     return result.get("status") == "completed" and RunFolder(folder).weights.is_file()

@@ -1,4 +1,4 @@
-"""Rows of one tensor by id, on disk: a folder that grows by whole files, each checked and final."""
+"""Rows of a tensor by id, on disk: immutable, checksummed, memory-mapped files."""
 
 import logging
 import uuid
@@ -11,31 +11,30 @@ from kd.io import tensors as tensor_file
 from kd.io.tensors import Stored
 
 log = logging.getLogger(__name__)
-ROW = 32  # a place is file << ROW | row
+_ROW_BITS = 32  # a location is file << 32 | row
 
 
 class RowStore:
-    """Rows [...] of one shape and type, found by a whole number each, in memory-mapped files.
+    """Rows […] of one shape and dtype, each found by an integer id.
 
-    A file is written under another name and renamed, so that a reader sees all of it or nothing;
-    one whose checksum differs is thrown away, and its rows are missing again. Reading needs no
-    lock; writers take turns (`OutputCache`).
+    A file is renamed into place once it is complete, so readers need no lock; writers hold the lock
+    of `OutputCache`. A file with a wrong checksum is deleted, and its rows are missing again.
 
     Args:
-        folder: where the files lie; made by the first `append`.
-        key: what the rows are of; files of another key are thrown away.
+        folder: of the files; created by the first `append`.
+        key: identity of the rows' content; files with another key are deleted.
         row_bytes: size of one row.
     """
 
     def __init__(self, folder: Path, key: str, row_bytes: int) -> None:
         self.folder, self.key, self.row_bytes = folder, key, row_bytes
         self._files: list[Path] = []
-        self._checked: dict[int, Tensor] = {}  # the rows of a file, once its checksum was right
+        self._rows: dict[int, Tensor] = {}  # mapped rows by file, once their checksum is verified
         self._ids = torch.empty(0, dtype=torch.int64)  # sorted
-        self._places = torch.empty(0, dtype=torch.int64)  # of the ids
+        self._locations = torch.empty(0, dtype=torch.int64)  # of the ids
 
     def refresh(self) -> None:
-        """Take in the files that others have written meanwhile."""
+        """Index the files that other processes have written."""
         known = set(self._files)
         for path in sorted(self.folder.glob("*.safetensors")):
             if path in known:
@@ -47,18 +46,18 @@ class RowStore:
                 self._add(path, stored.tensors["ids"])
 
     def missing(self, ids: Tensor) -> Tensor:
-        """Which of the ids [M] have no row -> bool [M]; checks the files of those that have."""
+        """Return which of ids [M] have no row -> bool [M]; verifies the files of the others."""
         while True:
-            tap_paths, found = self._locate(ids)
-            unchecked = [n for n in _files_of(tap_paths[found]) if n not in self._checked]
-            if all(self._check(number) for number in unchecked):
+            locations, found = self._locate(ids)
+            unverified = [n for n in _files_of(locations[found]) if n not in self._rows]
+            if all(self._verify(number) for number in unverified):
                 return ~found
 
     def gather(self, ids: Tensor) -> Tensor:
-        """The rows [M, ...] of ids [M] that `missing` found to be there, in the type kept."""
-        tap_paths, _ = self._locate(ids)
-        numbers, rows = tap_paths >> ROW, tap_paths & ((1 << ROW) - 1)
-        parts = [(number, self._checked[number]) for number in _files_of(tap_paths)]
+        """Return the rows [M, …] of ids [M], none of which is `missing`."""
+        locations, _ = self._locate(ids)
+        numbers, rows = locations >> _ROW_BITS, locations & ((1 << _ROW_BITS) - 1)
+        parts = [(number, self._rows[number]) for number in _files_of(locations)]
         if len(parts) == 1:
             return parts[0][1].index_select(0, rows)
         gathered = parts[0][1].new_empty(len(ids), *parts[0][1].shape[1:])
@@ -68,44 +67,48 @@ class RowStore:
         return gathered
 
     def append(self, ids: Tensor, rows: Tensor) -> None:
-        """Keep rows [M, ...] of ids [M] for good. OSError if that fails; nothing is left then."""
+        """Write rows [M, …] of ids [M] as a new file.
+
+        Raises:
+            OSError: the file cannot be written or reads back differently; nothing is left of it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         tensors = {"ids": ids.contiguous(), "rows": rows.contiguous()}
         tensor_file.write(path, self.key, Stored(tensors, []))
         self._add(path, ids)
-        if not self._check(len(self._files) - 1):
-            raise OSError(f"{path} reads otherwise than it was written")
+        if not self._verify(len(self._files) - 1):
+            raise OSError(f"{path} reads back differently than it was written")
 
     def _add(self, path: Path, ids: Tensor) -> None:
         number = len(self._files)
         self._files.append(path)
-        tap_paths = torch.arange(len(ids)) + (number << ROW)
-        self._index(torch.cat([self._ids, ids]), torch.cat([self._places, tap_paths]))
+        locations = torch.arange(len(ids)) + (number << _ROW_BITS)
+        self._index(torch.cat([self._ids, ids]), torch.cat([self._locations, locations]))
 
-    def _index(self, ids: Tensor, tap_paths: Tensor) -> None:
+    def _index(self, ids: Tensor, locations: Tensor) -> None:
         self._ids, order = ids.sort(stable=True)
-        self._places = tap_paths[order]
+        self._locations = locations[order]
 
     def _locate(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Places [M] of the ids, and whether they are there at all, bool [M]."""
+        """Return the locations [M] of ids, and whether they exist, bool [M]."""
         if len(self._ids) == 0:
             return torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
         at = torch.searchsorted(self._ids, ids).clamp_max(len(self._ids) - 1)
-        return self._places[at], self._ids[at] == ids
+        return self._locations[at], self._ids[at] == ids
 
-    def _check(self, number: int) -> bool:
-        """Read a file's rows; forget a file that is damaged or gone."""
+    def _verify(self, number: int) -> bool:
+        """Map a file's rows and verify their checksum; drop the file if damaged or deleted."""
         path = self._files[number]
         stored = tensor_file.read(path, self.key, ["rows"])
         if stored is not None:
-            self._checked[number] = stored.tensors["rows"]
+            self._rows[number] = stored.tensors["rows"]
             return True
         path.unlink(missing_ok=True)
-        others = self._places >> ROW != number
-        self._index(self._ids[others], self._places[others])
+        others = self._locations >> _ROW_BITS != number
+        self._index(self._ids[others], self._locations[others])
         return False
 
 
-def _files_of(tap_paths: Tensor) -> list[int]:
-    return (tap_paths >> ROW).unique().tolist()
+def _files_of(locations: Tensor) -> list[int]:
+    return (locations >> _ROW_BITS).unique().tolist()

@@ -74,6 +74,7 @@ class Nets(Teacher):
     """A teacher of one net, which a test may spoil."""
 
     output_source, forwards, seconds, head = "live", 0, 0.0, None
+    needs_preparation = False
 
     def __init__(self):
         super().__init__()

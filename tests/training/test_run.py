@@ -91,7 +91,7 @@ def test_answers_to_other_images_end_the_run(output, tmp_path, monkeypatch):
         loader.sampler.epoch -= 1
 
     monkeypatch.setattr(CachedTeacher, "prepare", off_by_one)
-    with pytest.raises(RuntimeError, match="to other images than the student's"):
+    with pytest.raises(RuntimeError, match="teacher outputs belong to other images"):
         run(configured(tmp_path, output, "trainer.max_epochs=1"), tmp_path)
     assert read_result(tmp_path)["status"] == "failed"
 
@@ -172,7 +172,7 @@ def test_methods_with_other_taps_share_the_logits(output, tmp_path, caplog):
             forwards[name] = result["teacher_forwards"]
     assert forwards["at"] > 1000
     assert forwards["kd"] == 0
-    assert "kept as float16, relative rounding error: logits " in caplog.text
+    assert "teacher outputs cached as float16 (relative error: logits " in caplog.text
     assert "stage3 " in caplog.text
 
 

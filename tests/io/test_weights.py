@@ -1,21 +1,16 @@
-"""Teachers: frozen for good, loaded from every common kind of file, trained once."""
+"""Weights from every common kind of file, and one message for each kind of bad file."""
 
 import json
 import pickle
-import threading
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_batch
 from safetensors.torch import save_file
 from torch import nn
 
 from kd.errors import UserError
 from kd.io.weights import load_weights
-from kd.teachers.frozen import FrozenTeacher
-from kd.teachers.registry import Registry
 
 WEIGHTS = "student.safetensors"
 
@@ -36,7 +31,7 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
 
 
 class Payload:
-    """Unpickling this would write a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,13 +51,13 @@ FORMATS = {
         "state_dict": {**prefixed("student."), "objectives.hint.regressor.weight": torch.ones(1)},
         "pytorch-lightning_version": "2.6.0",
     },
-    "lightning, somebody's module": lambda: {"state_dict": prefixed("model.")},
+    "lightning, another module": lambda: {"state_dict": prefixed("model.")},
     "compiled data parallel": lambda: prefixed("_orig_mod.module."),
 }
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_common_format_loads(kind, tmp_path):
+def test_common_formats_load(kind, tmp_path):
     torch.manual_seed(0)
     content = FORMATS[kind]()
     torch.save(content, tmp_path / "weights.pt")
@@ -117,7 +112,7 @@ def broken(tmp_path: Path, kind: str) -> Path:
         ("missing", "wieghts.pt does not exist; .* holds: weights.pt"),
     ],
 )
-def test_a_bad_file_gets_one_message_and_changes_nothing(kind, message, tmp_path):
+def test_bad_file_raises_one_error_and_changes_nothing(kind, message, tmp_path):
     net = make_net()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     with pytest.raises(UserError, match=message):
@@ -134,85 +129,15 @@ def test_a_bad_file_gets_one_message_and_changes_nothing(kind, message, tmp_path
         (nn.Sequential(make_net(), nn.Linear(10, 10)), "missing in the file.*unknown to the net"),
     ],
 )
-def test_misfits_are_listed_both_ways(net, message, tmp_path):
+def test_missing_and_unexpected_weights_are_listed(net, message, tmp_path):
     torch.save(make_net().state_dict(), tmp_path / "weights.pt")
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(UserError, match=f"(?s)does not fit.*{message}"):
         load_weights(net, tmp_path / "weights.pt")
 
 
-def test_a_run_folder_says_which_net_it_holds(tmp_path):
+def test_error_names_the_net_of_a_run_folder(tmp_path):
     save_file(make_net().state_dict(), tmp_path / WEIGHTS)
     (tmp_path / "result.json").write_text(json.dumps({"student": "resnet20", "data": "digits"}))
     with pytest.raises(UserError, match="holds a student=resnet20 trained on digits"):
         load_weights(make_net(classes=3), tmp_path)
-
-
-def test_the_frozen_teacher_stays_as_it_is():
-    net = make_net()
-    module = nn.Sequential(FrozenTeacher(net, {"stage1": "0"}, ["stage1"]), nn.Linear(2, 2))
-    before = {k: v.clone() for k, v in net.state_dict().items()}
-    module.train()
-    assert not any(m.training for m in net.modules())
-    batch = make_batch(torch.zeros(6, dtype=torch.long))
-    outputs = module[0].outputs(batch)
-    assert not outputs.logits.requires_grad
-    assert outputs.taps["stage1"].shape == (6, 4, 6, 6)
-    assert module[0].forwards == 6
-    assert list(module.state_dict()) == ["1.weight", "1.bias"]
-    assert not any(p.requires_grad for p in net.parameters())
-    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
-
-
-def finish(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    save_file(make_net().state_dict(), folder / WEIGHTS)
-    (folder / "result.json").write_text('{"status": "completed"}')
-
-
-def test_a_teacher_is_trained_once_by_many_at_once(tmp_path):
-    registry, calls, found = Registry(tmp_path / "teachers"), [], []
-
-    def train(folder: Path) -> None:
-        calls.append(folder)
-        time.sleep(0.2)
-        finish(folder)
-
-    def ask() -> None:
-        found.append(registry.get_or_train("net-digits-1", train))
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(calls) == 1
-    assert sorted(trained for _, trained in found) == [False, False, False, True]
-    assert {folder for folder, _ in found} == {tmp_path / "teachers" / "net-digits-1"}
-
-
-@pytest.mark.parametrize(
-    ("error", "stays"), [(UserError("diverged"), 0), (RuntimeError("diverged, or the driver"), 1)]
-)
-def test_a_failed_training_leaves_no_teacher(error, stays, tmp_path):
-    """What is no mistake of the user's may come right, and its state is there to go on from."""
-    registry = Registry(tmp_path)
-
-    def fail(folder: Path) -> None:
-        finish(folder)
-        raise error
-
-    with pytest.raises(type(error), match="diverged"):
-        registry.get_or_train("net", fail)
-    assert registry.find("net") is None
-    left = [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"]
-    assert left == [".net.unfinished"] * stays
-
-
-@pytest.mark.parametrize("damage", ["result.json", WEIGHTS])
-def test_an_unfinished_entry_is_trained_anew(damage, tmp_path):
-    registry = Registry(tmp_path)
-    registry.get_or_train("net", finish)
-    (tmp_path / "net" / damage).unlink()
-    assert registry.get_or_train("net", finish) == (tmp_path / "net", True)
-    assert registry.get_or_train("net", finish) == (tmp_path / "net", False)

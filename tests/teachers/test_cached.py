@@ -1,4 +1,4 @@
-"""Kept answers: equal to the live teacher's, found again, shared, and never believed if broken."""
+"""Cached outputs: equal to the live teacher's, reused, shared, and computed again if damaged."""
 
 import errno
 import multiprocessing
@@ -18,10 +18,9 @@ from kd.errors import UserError
 from kd.io import tensors as tensor_file
 from kd.teachers.cached import CachedTeacher
 from kd.teachers.frozen import FrozenTeacher
-from kd.teachers.output_cache import OutputCache, entries
-from kd.teachers.row_store import RowStore
+from kd.teachers.output_cache import OutputCache
 
-PLACES = {"stage1": "2"}
+TAP_PATHS = {"stage1": "2"}
 
 
 def make_net() -> nn.Module:
@@ -43,7 +42,7 @@ def cached(
     folder: Path, dtype: torch.dtype = torch.float32, taps=("stage1",), key: str = "key"
 ) -> CachedTeacher:
     sizes = {"logits": 10 * dtype.itemsize, **dict.fromkeys(taps, 256 * dtype.itemsize)}
-    teacher = FrozenTeacher(make_net(), PLACES, taps)
+    teacher = FrozenTeacher(make_net(), TAP_PATHS, taps)
     return CachedTeacher(teacher, OutputCache(folder, key, sizes, {"teacher": "t"}), dtype, 100)
 
 
@@ -65,7 +64,7 @@ def reseeded(data: Digits, seed: int, view: ViewSpace) -> TensorLoader:
 @pytest.mark.parametrize(
     ("dtype", "relative"), [(torch.float32, 1e-6), (torch.float16, 1e-3)], ids=["32", "16"]
 )
-def test_kept_and_live_answers_agree_for_random_images_and_views(
+def test_cached_and_live_outputs_agree_for_random_images_and_views(
     case, dtype, relative, data, tmp_path
 ):
     generator = torch.Generator().manual_seed(case)
@@ -73,12 +72,12 @@ def test_kept_and_live_answers_agree_for_random_images_and_views(
     space: ViewSpace = CropFlip(padding=padding % 3)
     space = Limited(space, min(count, space.size)) if case % 2 else space
     loader = reseeded(data, seed, space)
-    teacher, live = cached(tmp_path, dtype), FrozenTeacher(make_net(), PLACES, ["stage1"])
+    teacher, live = cached(tmp_path, dtype), FrozenTeacher(make_net(), TAP_PATHS, ["stage1"])
     prepare(teacher, loader, epoch)
     for batch in loader:
-        kept, expected = teacher.outputs(batch), live.outputs(batch)
+        found, expected = teacher.outputs(batch), live.outputs(batch)
         for ours, theirs in zip(
-            (kept.logits, kept.taps["stage1"]),
+            (found.logits, found.taps["stage1"]),
             (expected.logits, expected.taps["stage1"]),
             strict=True,
         ):
@@ -87,20 +86,20 @@ def test_kept_and_live_answers_agree_for_random_images_and_views(
             assert error <= relative
 
 
-def test_it_knows_the_images_that_its_answers_are_to(data, tmp_path):
+def test_batch_of_other_images_does_not_match(data, tmp_path):
     loader, teacher = data.train_dataloader(), cached(tmp_path)
     prepare(teacher, loader, epoch=1)
     batches = list(loader)
-    assert all(teacher.saw(batch, loader) for batch in batches)
+    assert all(teacher.matches(batch, loader) for batch in batches)
     first, second = batches[:2]
-    assert not teacher.saw(first._replace(index=second.index, view=second.view), loader)
-    assert not teacher.saw(first._replace(view=first.view + 1), loader)
-    assert not teacher.saw(first._replace(input=first.input.flip(3)), loader)
+    assert not teacher.matches(first._replace(index=second.index, view=second.view), loader)
+    assert not teacher.matches(first._replace(view=first.view + 1), loader)
+    assert not teacher.matches(first._replace(input=first.input.flip(3)), loader)
     held_out = data.split.val[: len(first.index)]
-    assert not teacher.saw(first._replace(index=held_out), loader)  # nothing is known of these
+    assert not teacher.matches(first._replace(index=held_out), loader)  # not prepared
 
 
-def test_tensors_too_large_for_memory_are_read_from_the_files(data, tmp_path, monkeypatch):
+def test_large_tensors_are_read_from_the_files(data, tmp_path, monkeypatch):
     loader = data.train_dataloader()
     teacher = cached(tmp_path)
     prepare(teacher, loader, 1)
@@ -113,24 +112,24 @@ def test_tensors_too_large_for_memory_are_read_from_the_files(data, tmp_path, mo
         assert torch.equal(found.taps["stage1"], expected.taps["stage1"])
 
 
-def test_the_rounding_error_is_measured(data, tmp_path):
+def test_rounding_error_is_measured(data, tmp_path):
     teacher = cached(tmp_path, torch.float16)
     prepare(teacher, data.train_dataloader())
     assert teacher.rounding.keys() == {"logits", "stage1"}
     assert all(1e-5 < error < 5e-4 for error in teacher.rounding.values())
 
 
-def test_values_beyond_the_type_are_refused(data, tmp_path):
+def test_overflow_of_the_dtype_is_refused(data, tmp_path):
     teacher = cached(tmp_path, torch.float16)
     teacher.teacher.net[0].weight.data *= 1e6
-    with pytest.raises(UserError, match=r"reaches .* use teacher.cache.dtype=float32"):
+    with pytest.raises(UserError, match=r"reach .* use teacher.cache.dtype=float32"):
         prepare(teacher, data.train_dataloader())
 
 
-# Paid for once
+# Reuse
 
 
-def test_what_is_there_is_not_computed_again(data, tmp_path):
+def test_cached_outputs_are_not_computed_again(data, tmp_path):
     loader = data.train_dataloader()
     used = len(loader) * loader.batch_size
     first = cached(tmp_path)
@@ -141,7 +140,7 @@ def test_what_is_there_is_not_computed_again(data, tmp_path):
     assert (second.forwards, second.seconds) == (0, 0.0)
 
 
-def test_limited_views_cost_as_many_passes_as_there_are_views(data, tmp_path):
+def test_limited_views_need_one_forward_pass_each(data, tmp_path):
     rows = data.split.train
     loader = data.variant(views=3, batch_size=len(rows)).train_dataloader()
     teacher = cached(tmp_path)
@@ -150,7 +149,7 @@ def test_limited_views_cost_as_many_passes_as_there_are_views(data, tmp_path):
     assert teacher.forwards == 3 * len(rows)
 
 
-def test_another_tap_costs_a_pass_and_keeps_the_logits(data, tmp_path):
+def test_another_tap_needs_a_pass_and_reuses_the_logits(data, tmp_path):
     loader = data.train_dataloader()
     prepare(cached(tmp_path, taps=()), loader)
     logits = sorted((tmp_path / "logits").iterdir())
@@ -161,7 +160,7 @@ def test_another_tap_costs_a_pass_and_keeps_the_logits(data, tmp_path):
     assert list((tmp_path / "stage1").iterdir())
 
 
-def test_another_key_is_another_answer(data, tmp_path):
+def test_another_key_is_another_cache(data, tmp_path):
     loader = data.train_dataloader()
     prepare(cached(tmp_path), loader)
     other = cached(tmp_path, key="other")
@@ -169,10 +168,10 @@ def test_another_key_is_another_answer(data, tmp_path):
     assert other.forwards == len(loader) * loader.batch_size
 
 
-# Broken files
+# Damaged files
 
 
-def spoil(path: Path, how: str) -> None:
+def damage(path: Path, how: str) -> None:
     content = bytearray(path.read_bytes())
     if how == "bit":
         content[-100] ^= 4
@@ -187,13 +186,13 @@ def spoil(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["bit", "truncated", "empty", "zeros"])
 @pytest.mark.parametrize("tensor", ["logits", "stage1"])
-def test_a_damaged_file_is_noticed_and_made_again(how, tensor, data, tmp_path, caplog):
+def test_damaged_file_is_computed_again(how, tensor, data, tmp_path, caplog):
     loader = data.train_dataloader()
     first = cached(tmp_path)
     prepare(first, loader)
     expected = [first.outputs(batch).logits for batch in loader]
     (path,) = (tmp_path / tensor).glob("*.safetensors")
-    spoil(path, how)
+    damage(path, how)
     again = cached(tmp_path)
     prepare(again, loader)
     assert again.forwards == len(loader) * loader.batch_size
@@ -205,18 +204,18 @@ def test_a_damaged_file_is_noticed_and_made_again(how, tensor, data, tmp_path, c
     assert third.forwards == 0
 
 
-def test_a_file_that_vanishes_is_made_again(data, tmp_path):
+def test_deleted_file_is_computed_again(data, tmp_path):
     loader = data.train_dataloader()
     prepare(cached(tmp_path), loader)
     late = cached(tmp_path)
-    late.cache.missing(torch.arange(3))  # knows of the files, has not read their rows
+    late.cache.missing(torch.arange(3))  # indexes the files, without reading rows
     for path in tmp_path.rglob("*.safetensors"):
         path.unlink()
     prepare(late, loader)
     assert late.forwards == len(loader) * loader.batch_size
 
 
-def test_a_full_disk_leaves_the_teacher_answering_live(data, tmp_path, monkeypatch, caplog):
+def test_full_disk_makes_the_teacher_live(data, tmp_path, monkeypatch, caplog):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -225,31 +224,16 @@ def test_a_full_disk_leaves_the_teacher_answering_live(data, tmp_path, monkeypat
     teacher = cached(tmp_path)
     prepare(teacher, loader)
     assert "No space left on device" in caplog.text
-    assert "answers live from here on" in caplog.text
+    assert "is not writable" in caplog.text
     batch = next(iter(loader))
     assert torch.equal(
-        teacher.outputs(batch).logits, FrozenTeacher(make_net(), PLACES, []).outputs(batch).logits
+        teacher.outputs(batch).logits,
+        FrozenTeacher(make_net(), TAP_PATHS, []).outputs(batch).logits,
     )
     assert teacher.output_source == "live"
 
 
-# Rows
-
-
-def test_rows_of_many_files_come_in_the_order_asked(tmp_path):
-    table = RowStore(tmp_path, "key", 8)
-    everything = torch.randperm(50, generator=torch.Generator().manual_seed(0))
-    for ids in everything.split(7):
-        table.append(ids, torch.stack([ids, ids**2], 1))
-    reader = RowStore(tmp_path, "key", 8)
-    reader.refresh()
-    ids = torch.tensor([49, 3, 3, 20, 0, 31, 7])
-    assert reader.missing(torch.tensor([1, 50, -1, 49])).tolist() == [False, True, True, False]
-    assert not reader.missing(ids).any()
-    assert torch.equal(reader.gather(ids), torch.stack([ids, ids**2], 1))
-
-
-# Many processes
+# Several processes
 
 
 def fill(folder: Path, counts, delay: float) -> None:
@@ -270,7 +254,7 @@ def fill(folder: Path, counts, delay: float) -> None:
     counts.put((teacher.forwards, teacher.outputs(batch).logits.sum().item()))
 
 
-def test_of_many_processes_one_computes_even_if_the_first_is_killed(tmp_path):
+def test_one_of_several_processes_computes_even_if_the_first_is_killed(tmp_path):
     context = multiprocessing.get_context("spawn")
     counts = context.Queue()
     folder = tmp_path / "cache"
@@ -289,19 +273,3 @@ def test_of_many_processes_one_computes_even_if_the_first_is_killed(tmp_path):
         process.join(60)
     assert sorted(forwards for forwards, _ in results) == [0, 0, 1280]
     assert len({total for _, total in results}) == 1
-
-
-# Listing and clearing
-
-
-def test_caches_are_listed_and_cleared(data, tmp_path):
-    teacher = cached(tmp_path / "mine")
-    prepare(teacher, data.train_dataloader())
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "about.json").write_text("{")
-    broken, mine = entries(tmp_path)
-    assert (broken.name, broken.about, mine.about) == ("broken", {}, {"teacher": "t"})
-    assert mine.size > 1280 * 266 * 4
-    mine.clear()
-    assert [entry.name for entry in entries(tmp_path)] == ["broken"]
-    assert entries(tmp_path / "nowhere") == []
