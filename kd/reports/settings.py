@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
 import yaml
 
+from kd.config.flat import flatten
 from kd.config.identity import NO_PART_OF_NUMBERS
 
 Settings = dict[str, Any]
@@ -56,15 +56,7 @@ def _flat_section(text: str) -> tuple[tuple[str, Any], ...]:
         raise ValueError(f"not YAML: {error}") from error
     if not isinstance(content, dict | None):
         raise ValueError(f"not a mapping of settings: {text[:40]!r}")
-    return tuple(_flat(content or {}))
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", _hashable(value)
+    return tuple((key, _hashable(value)) for key, value in flatten(content or {}) if value != {})
 
 
 def _hashable(value: Any) -> Any:

@@ -1,0 +1,56 @@
+"""Comparison of a chain's folder with the chain that is about to run in it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from kd.chains.stage import ChainStage
+from kd.config.flat import flatten
+from kd.config.identity import hashed_part
+from kd.errors import UserError
+from kd.io.run_folder import RunFolder
+
+_MAX_CHANGES = 4  # named in a message
+_REMEDY = "choose another folder with hydra.run.dir=…, or delete this one"
+
+
+def check_earlier(stages: Sequence[ChainStage], folder: Path) -> None:
+    """Refuse a folder in which a different chain has run.
+
+    Raises:
+        UserError: names the stages, or the settings, that differ.
+    """
+    found = {path for path in folder.glob("*_*") if RunFolder(path).config.exists()}
+    other = sorted(path.name for path in found - {stage.folder for stage in stages})
+    if other:
+        raise UserError(f"{folder} holds stages of another chain: {', '.join(other)}; {_REMEDY}")
+    for stage in stages:
+        if stage.folder in found:
+            saved = _load(RunFolder(stage.folder).config)
+            old, new = (dict(flatten(hashed_part(cfg))) for cfg in (saved, stage.cfg))
+            if old != new:
+                changes = _changes(old, new)
+                raise UserError(f"{stage} in {folder} has run with {changes}; {_REMEDY}")
+
+
+def _load(file: Path) -> DictConfig:
+    try:
+        saved = OmegaConf.load(file)
+    except (OSError, ValueError, YAMLError) as error:
+        raise UserError(f"{file} cannot be read: {error}; {_REMEDY}") from error
+    if not isinstance(saved, DictConfig):
+        raise UserError(f"{file} is damaged: not a config; {_REMEDY}")
+    return saved
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    keys = [key for key in {**new, **old} if old.get(key, ...) != new.get(key, ...)]
+    pairs = [
+        f"{key}={old.get(key, 'absent')} instead of {new.get(key, 'absent')}"
+        for key in keys[:_MAX_CHANGES]
+    ]
+    rest = len(keys) - _MAX_CHANGES
+    return ", ".join(pairs) + (f" and {rest} more changes" if rest > 0 else "")
