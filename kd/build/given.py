@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from kd.build.method import Method
-from kd.data.datamodule import ImageDataModule
+from kd.data.base import DataModule
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class GivenParts:
         True
     """
 
-    data: ImageDataModule | None = None
+    data: DataModule | None = None
     student: nn.Module | None = None
     teacher: nn.Module | None = None
     method: Method | None = None

@@ -12,23 +12,23 @@ from kd.build.instantiate import make
 from kd.build.method import Method
 from kd.build.trainer import build_optimizer
 from kd.config.compose import model_config, plain
-from kd.data.datamodule import ImageDataModule
+from kd.data.base import DataModule
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Peer
 from kd.errors import UserError
 from kd.schedules import Schedule
 
 
-def build_data(cfg: DictConfig) -> ImageDataModule:
+def build_data(cfg: DictConfig) -> DataModule:
     """Make the data module, with its data in memory and split."""
-    data: ImageDataModule = make(cfg.data, "data")
+    data: DataModule = make(cfg.data, "data")
     data.prepare_data()
     data.setup()
     return data
 
 
 def build_net(
-    cfg: DictConfig, role: str, data: ImageDataModule, model: DictConfig | None = None
+    cfg: DictConfig, role: str, data: DataModule, model: DictConfig | None = None
 ) -> nn.Module:
     """Make the net `cfg.<role>`, or `model` in that role, for the data at hand."""
     model = cfg[role] if model is None else model
@@ -58,7 +58,7 @@ def peer_configs(cfg: DictConfig) -> list[DictConfig]:
         raise UserError(f"mode.peers={list(cfg.mode.peers)}: {error}") from error
 
 
-def build_peers(cfg: DictConfig, data: ImageDataModule) -> list[Peer]:
+def build_peers(cfg: DictConfig, data: DataModule) -> list[Peer]:
     """Make the nets that learn beside the student."""
     return [
         Peer(model.name, build_net(cfg, "mode.peers", data, model), plain(model.taps))

@@ -1,24 +1,24 @@
 """The Lightning data module that every image data set derives from."""
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, Self
 
 import torch
-from lightning import LightningDataModule
 from torch import Tensor
 
 from kd.compat import finished_batches
 from kd.data.arrays import Arrays, Pool, digest
 from kd.data.augment import Augmentation
+from kd.data.base import DataModule, Limits
 from kd.data.loader import EpochSampler, TensorLoader
-from kd.data.splits import Split, check_normalisation, make_split
+from kd.data.splits import Normalisation, Split, check_normalisation, make_split
 from kd.data.views import Identity, Limited, ViewSpace
 from kd.errors import UserError
 from kd.types import Batch
 
 
-class ImageDataModule(LightningDataModule, ABC):
+class ImageDataModule(DataModule):
     """Images in memory as uint8; a subclass says where they come from (`fetch`, `load`).
 
     `prepare_data()` downloads or decodes, `setup()` loads, splits and, with a trainer attached,
@@ -67,16 +67,16 @@ class ImageDataModule(LightningDataModule, ABC):
                 raise ValueError(f"{key} must be ≥ 0 and below 2**63, got {value!r}")
         if not isinstance(view, ViewSpace | None):
             raise ValueError(f"view must be a ViewSpace, got {view!r}")
-        self.name: str = name
+        self.name = name
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_fraction, self.seed, self.split_seed = val_fraction, seed, split_seed
         if not isinstance(augment, Augmentation | None):
             raise ValueError(f"augment must be an Augmentation, got {augment!r}")
-        self.view: ViewSpace = view or Identity()
+        self.view = view or Identity()
         self.views, self.augment = views, augment
         self.channels_last = channels_last
         _ = self.view_space  # refuses a bad number of views
-        self._normalisation = check_normalisation(mean, std)
+        self._given = check_normalisation(mean, std)
         self._pool = Pool()
         self._split: Split | None = None
 
@@ -115,9 +115,7 @@ class ImageDataModule(LightningDataModule, ABC):
                 raise UserError(f"data {self.name!r}: data.val_fraction must be in (0, 1), got 0")
             fraction = 0.0 if own else self.val_fraction
             images, targets = arrays.train_images, arrays.train_targets
-            self._split = make_split(
-                images, targets, fraction, self.split_seed, self._normalisation
-            )
+            self._split = make_split(images, targets, fraction, self.split_seed, self._given)
         if self.trainer is not None:
             self._pool.move(self.trainer.strategy.root_device)
 
@@ -180,42 +178,50 @@ class ImageDataModule(LightningDataModule, ABC):
         return self._split
 
     @property
-    def in_channels(self) -> int:
-        return self.arrays.train_images.shape[1]
+    def input_shape(self) -> tuple[int, int, int]:
+        _, channels, height, width = self.arrays.train_images.shape
+        return channels, height, width
 
     @property
-    def image_size(self) -> int:
-        """Height and width, which are equal."""
-        return self.arrays.train_images.shape[2]
+    def normalisation(self) -> Normalisation:
+        return self.split.mean.tolist(), self.split.std.tolist()
 
     @property
     def class_names(self) -> list[str]:
         return self.arrays.class_names
 
     @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
+    def train_targets(self) -> Tensor:
+        return self.arrays.train_targets
+
+    @property
+    def test_targets(self) -> Tensor:
+        return self.arrays.test_targets.cpu()
+
+    @property
+    def limits(self) -> Limits:
+        if self.augment is None:
+            return Limits()
+        return Limits(cache=f"{type(self.augment).__name__} has no finite set of views")
 
     @property
     def num_samples(self) -> dict[str, int]:
-        """Images in train, val and test, and in the pool that the training `index` counts in."""
         own, test = self.arrays.val_targets, self.arrays.test_targets
         sizes = {"train": self.split.train, "val": self.split.val if own is None else own}
         sizes |= {"test": test, "pool": self.arrays.train_targets}
         return {name: len(samples) for name, samples in sizes.items()}
 
     def images_fingerprint(self, split: str) -> str:
-        """Identity of what a net can see of `train` (the whole pool) or `test`.
+        """Content hash of the images of `train` (the whole pool) or `test`, and the normalisation.
 
-        These are images and normalisation: where mean and std are given it is the same for every
-        validation split, batch size and seed.
+        Where mean and std are given it is the same for every validation split, batch size and seed.
         """
         images = self._pool.digest((f"{split}_images",))
         return digest([images, self.split.mean, self.split.std])
 
     @property
     def fingerprint(self) -> str:
-        """Identity of everything: images, targets, class names, split, normalisation."""
+        """Content hash of images, targets, class names, split and normalisation."""
         return digest([self._pool.digest(Arrays._fields), *self.split])
 
     def _evaluation(self, images: Tensor, targets: Tensor, rows: Tensor | None) -> TensorLoader:

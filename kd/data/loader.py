@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kd.data.augment import Augmentation
 from kd.data.counter_rng import stream
+from kd.data.normalise import Normalise
 from kd.data.views import ViewSpace
 from kd.errors import UserError
 from kd.types import Batch
@@ -138,11 +139,7 @@ class TensorLoader:
     ) -> None:
         self.images, self.targets, self.sampler = images, targets, sampler
         self.view_space, self.seed, self.augmentation = view_space, seed, augmentation
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._mean, self._scale = (
-            value.to(images.device, torch.float32).view(1, -1, 1, 1)
-            for value in (255 * mean.double(), 1 / (255 * std.double()))
-        )
+        self.normalise = Normalise(mean, std, channels_last).to(images.device)
         self._finished = finished
 
     @property
@@ -174,11 +171,6 @@ class TensorLoader:
         images = self.view_space.apply(self.images.index_select(0, index), view)
         target = self.targets.index_select(0, index)
         return Batch(images, target, index, view, self.sampler.epoch)
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, W] on the 0..255 scale -> float32, for the nets."""
-        floats = images.to(torch.float32, memory_format=self._layout)
-        return floats.sub_(self._mean).mul_(self._scale)
 
     def state_dict(self) -> dict[str, int]:
         state = self.sampler.state_dict()

@@ -53,6 +53,8 @@ class Distiller(EvaluatedModule, ABC):
             with the student, or the student itself.
         available_teacher_taps: teacher taps that objectives may read; None: all taps of its net.
         available_student_taps: student taps that objectives may read; None: all taps of its net.
+        needs_index: the mode reads `Batch.index` or the labels of the training pool.
+        needs_images: the mode reads training images by their index.
         one_device: why the mode is limited to one device; empty: it is not.
         weighted: weight and value of every term of the last step, for callbacks.
     """
@@ -60,6 +62,8 @@ class Distiller(EvaluatedModule, ABC):
     teacher_kind: ClassVar[Literal["pretrained", "peers", "itself"]] = "pretrained"
     available_teacher_taps: ClassVar[tuple[str, ...] | None] = None
     available_student_taps: ClassVar[tuple[str, ...] | None] = None
+    needs_index: ClassVar[bool] = False
+    needs_images: ClassVar[bool] = False
     one_device: ClassVar[str] = ""
 
     def __init__(

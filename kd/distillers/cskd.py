@@ -35,6 +35,7 @@ class CSKDDistiller(Distiller):
     """
 
     teacher_kind = "itself"
+    needs_images = True
 
     def __init__(self, objectives: Mapping[str, Objective], **student: Any) -> None:
         reads = [tap for objective in objectives.values() for tap in objective.teacher_taps]

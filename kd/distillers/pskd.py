@@ -38,6 +38,7 @@ class PSKDDistiller(Distiller):
 
     teacher_kind = "itself"
     available_teacher_taps = ()  # only logits are stored
+    needs_index = True
     one_device = "each device would know the past outputs of its own samples only"
     past: Tensor  # log-probabilities [N, K] of the last epoch
     present: Tensor  # log-probabilities [N, K] of the current epoch, as far as it is done

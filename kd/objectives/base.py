@@ -35,6 +35,7 @@ class Objective(nn.Module, ABC):
         family: what it compares, for the table of methods.
         needs_labels: it reads `Batch.target` as class numbers, which mixed images do not have.
         copies_head: it keeps a copy of the teacher's classifier, which must be trained already.
+        needs_index: the term reads `Batch.index` or `Setting.targets`, as memory banks do.
         one_device: why the term cannot be computed on several devices; empty: it can.
         progress: the share of all training steps that is done, in [0, 1]; set before every step.
         stage: name of the method's stage, for methods that have several; see `enter`.
@@ -44,6 +45,7 @@ class Objective(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     copies_head: ClassVar[bool] = False
+    needs_index: ClassVar[bool] = False
     one_device: ClassVar[str] = ""
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()

@@ -73,6 +73,7 @@ class Contrastive(Objective):
     """
 
     family = "relation"
+    needs_index = True
     one_device = "its bank of embeddings would hold on each device the images seen there"
     labels: Tensor  # of the training pool [M]
     student_bank: Tensor  # [M, dim]; zero rows are images that did not come yet

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from kd.config.compose import plain
 from kd.config.members import member_configs
-from kd.data.datamodule import ImageDataModule
+from kd.data.base import DataModule
 from kd.teachers.ensemble import EnsembleTeacher
 from kd.training.teacher import AcquiredTeacher, Train, acquire_teacher
 
@@ -19,7 +19,7 @@ _SETTINGS = ("combine", "weighting", "weights", "temperature", "features")
 
 def acquire_ensemble(
     cfg: DictConfig,
-    data: ImageDataModule,
+    data: DataModule,
     wanted: Iterable[str],
     device: torch.device,
     train: Train,
@@ -37,7 +37,7 @@ def acquire_ensemble(
     settings = {key: plain(cfg.teacher[key]) for key in _SETTINGS}
     teacher = EnsembleTeacher({name: m.teacher for name, m in members.items()}, **settings)
     logits = teacher.combined(torch.stack([m.test_logits for m in members.values()]))
-    accuracy = (logits.argmax(1) == data.arrays.test_targets.cpu()).float().mean().item()
+    accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()
     log.info("teachers %s together: test accuracy %.4f", " + ".join(members), accuracy)
     return AcquiredTeacher(
         teacher,

@@ -13,7 +13,7 @@ from torch import Tensor
 from kd.build.parts import distiller_class
 from kd.callbacks.checkpoint import Checkpoints
 from kd.config.compose import plain
-from kd.data.datamodule import ImageDataModule
+from kd.data.base import DataModule
 from kd.distillers.base import Distiller
 from kd.io.atomic import write_atomic
 from kd.io.run_folder import RunFolder
@@ -32,7 +32,7 @@ Result = dict[str, Any]
 class Ready(NamedTuple):
     """All that a run is made of, checked and built."""
 
-    data: ImageDataModule
+    data: DataModule
     trainer: Trainer
     distiller: Distiller
     acquired: AcquiredTeacher | None
@@ -99,7 +99,7 @@ def _selected(trainer: Trainer) -> Selected:
 
 
 def _test(
-    trainer: Trainer, distiller: Distiller, data: ImageDataModule, selected: Selected, test: bool
+    trainer: Trainer, distiller: Distiller, data: DataModule, selected: Selected, test: bool
 ) -> Result:
     """Load the chosen weights; their test figures and, of the last epoch's, the accuracies."""
     last: Result = {}
@@ -119,7 +119,7 @@ def _test(
     return {**tested, **accuracies, "test/acc_per_class": by_class}
 
 
-def _figures(trainer: Trainer, distiller: Distiller, data: ImageDataModule) -> Result:
+def _figures(trainer: Trainer, distiller: Distiller, data: DataModule) -> Result:
     (figures,) = trainer.test(distiller, datamodule=data, verbose=False)
     if trainer.received_sigterm:  # which Lightning heeds in training only
         raise SIGTERMException
@@ -127,7 +127,7 @@ def _figures(trainer: Trainer, distiller: Distiller, data: ImageDataModule) -> R
 
 
 def _teacher_result(
-    cfg: DictConfig, data: ImageDataModule, acquired: AcquiredTeacher | None, parameters: int
+    cfg: DictConfig, data: DataModule, acquired: AcquiredTeacher | None, parameters: int
 ) -> Result:
     keys = ("teacher/test/acc", "teacher/params", "teacher/source", "teacher/seconds")
     others = ("teacher/test/acc_per_class", "teacher/outputs", "teacher/cache_seconds")
@@ -138,9 +138,7 @@ def _teacher_result(
         return {"teacher": who, **nothing, "teacher_forwards": 0}
     theirs = count_parameters(acquired.teacher)
     values = (acquired.test_acc, theirs, acquired.source, round(acquired.seconds, 3))
-    by_class = class_accuracies(
-        confusion_matrix(acquired.test_logits, data.arrays.test_targets.cpu())
-    )
+    by_class = class_accuracies(confusion_matrix(acquired.test_logits, data.test_targets))
     members: Result = {}
     if acquired.members:
         accuracies = list(acquired.members.values())

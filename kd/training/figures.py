@@ -8,6 +8,7 @@ from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from kd.data.base import DataModule
 from kd.data.datamodule import ImageDataModule
 from kd.errors import UserError
 from kd.metrics import confusion_matrix
@@ -15,7 +16,7 @@ from kd.metrics import confusion_matrix
 _IMAGES = 6  # that are chosen where none are named
 
 
-def check_drawing(figures: bool | list[int], data: ImageDataModule) -> None:
+def check_drawing(figures: bool | list[int], data: DataModule) -> None:
     """Refuse, before the training, what could not be drawn after it.
 
     Args:
@@ -26,7 +27,9 @@ def check_drawing(figures: bool | list[int], data: ImageDataModule) -> None:
         return
     if find_spec("matplotlib") is None:
         raise UserError("figures needs matplotlib: pip install -e '.[plots]'")
-    count = len(data.arrays.test_targets)
+    if not isinstance(data, ImageDataModule):
+        raise UserError(f"figures: {data.limits.images}")
+    count = len(data.test_targets)
     if figures is not True and (beyond := [n for n in figures if not 0 <= n < count]):
         raise UserError(f"figures: no test image {beyond[0]}; they are 0 to {count - 1}")
 
@@ -34,7 +37,7 @@ def check_drawing(figures: bool | list[int], data: ImageDataModule) -> None:
 def draw_figures(
     folder: Path,
     trainer: Trainer,
-    data: ImageDataModule,
+    data: DataModule,
     teacher: Tensor,
     student: Tensor,
     figures: bool | list[int],
@@ -53,7 +56,8 @@ def draw_figures(
     from kd.plots.dark_knowledge import dark_knowledge
     from kd.plots.figure import render, save
 
-    images, targets = data.arrays.test_images.cpu(), data.arrays.test_targets.cpu()
+    assert isinstance(data, ImageDataModule)  # see check_drawing
+    images, targets = data.arrays.test_images.cpu(), data.test_targets
     logits = teacher.double()
     chosen = _doubtful(logits, targets) if figures is True else torch.tensor(figures)
     answers = (images[chosen].numpy(), targets[chosen].tolist(), logits[chosen].numpy())

@@ -25,7 +25,7 @@ from kd.config.compose import plain
 from kd.config.identity import config_hash, settings
 from kd.config.members import is_ensemble
 from kd.config.record import write_record
-from kd.data.datamodule import ImageDataModule
+from kd.data.base import DataModule
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Pairing, term_name
 from kd.errors import UserError
@@ -42,6 +42,7 @@ from kd.training.figures import check_drawing
 from kd.training.resume import begin_from, find_own
 from kd.training.teacher import AcquiredTeacher, acquire_teacher
 from kd.validation.check import CheckedConfig, check_config
+from kd.validation.data import refuse_unsupported
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +156,7 @@ def _prepare(
     start = _start_point(cfg)
     data = given.data or build_data(cfg)
     check_drawing(plain(cfg.figures), data)
+    refuse_unsupported(cfg, data, method)
     _refuse_several_devices(cfg, trainer, method.objectives)
     acquired = _acquire(cfg, data, method, trainer, given.teacher)
     seed_everything(cfg.seed, verbose=False)
@@ -166,7 +168,7 @@ def _prepare(
         num_classes=data.num_classes,
         **_teachers(cfg, data, acquired),
     )
-    pairings = distiller.build_adapters(_zero_batch(data), data.arrays.train_targets)
+    pairings = distiller.build_adapters(_zero_batch(data), _targets(data))
     rank_zero_only(_print_taps)(cfg, distiller, pairings)
     if cfg.compile is not None:
         distiller.compile_nets(cfg.compile)
@@ -175,9 +177,7 @@ def _prepare(
     return Ready(data, trainer, distiller, acquired)
 
 
-def _fit(
-    trainer: Trainer, distiller: Distiller, data: ImageDataModule, resume: Path | None
-) -> None:
+def _fit(trainer: Trainer, distiller: Distiller, data: DataModule, resume: Path | None) -> None:
     try:
         trainer.fit(distiller, datamodule=data, ckpt_path=resume, weights_only=True)
     except (ValueError, MemoryError, OverflowError, RuntimeError) as error:
@@ -188,7 +188,7 @@ def _fit(
 
 def _acquire(
     cfg: DictConfig,
-    data: ImageDataModule,
+    data: DataModule,
     method: Method,
     trainer: Trainer,
     given: nn.Module | None,
@@ -202,7 +202,7 @@ def _acquire(
 
 
 def _teachers(
-    cfg: DictConfig, data: ImageDataModule, acquired: AcquiredTeacher | None
+    cfg: DictConfig, data: DataModule, acquired: AcquiredTeacher | None
 ) -> dict[str, Any]:
     """Whoever teaches the student, as the mode's class takes it; itself needs no mention."""
     teacher_kind = distiller_class(cfg).teacher_kind
@@ -265,7 +265,7 @@ def _start_point(cfg: DictConfig) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _student(cfg: DictConfig, data: ImageDataModule, start: Path | None) -> nn.Module:
+def _student(cfg: DictConfig, data: DataModule, start: Path | None) -> nn.Module:
     net = build_net(cfg, "student", data)
     if start is not None:
         try:
@@ -275,8 +275,13 @@ def _student(cfg: DictConfig, data: ImageDataModule, start: Path | None) -> nn.M
     return net
 
 
-def _zero_batch(data: ImageDataModule) -> torch.Tensor:
-    return torch.zeros(2, data.in_channels, data.image_size, data.image_size)
+def _zero_batch(data: DataModule) -> torch.Tensor:
+    return torch.zeros(2, *data.input_shape)
+
+
+def _targets(data: DataModule) -> torch.Tensor:
+    """Labels of the training pool; none where `refuse_unsupported` let no objective read them."""
+    return torch.empty(0, dtype=torch.int64) if data.train_targets is None else data.train_targets
 
 
 def _print_taps(cfg: DictConfig, distiller: Distiller, pairings: dict[str, Pairing]) -> None:

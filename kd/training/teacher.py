@@ -17,7 +17,7 @@ from kd.build.given import GivenParts
 from kd.build.parts import build_net
 from kd.config.compose import plain
 from kd.config.identity import content_hash
-from kd.data.datamodule import ImageDataModule
+from kd.data.base import DataModule
 from kd.data.loader import TensorLoader
 from kd.errors import UserError
 from kd.io.result_file import read_result
@@ -54,7 +54,7 @@ class AcquiredTeacher(NamedTuple):
 
 def acquire_teacher(
     cfg: DictConfig,
-    data: ImageDataModule,
+    data: DataModule,
     wanted: Iterable[str],
     device: torch.device,
     train: Train,
@@ -79,8 +79,8 @@ def acquire_teacher(
 
     live = FrozenTeacher(net, plain(cfg.teacher.taps), wanted).to(device)
     caching = Caching(cfg, data, live)
-    logits = _answers(caching.of_test(), data.test_dataloader(), device)
-    accuracy = (logits.argmax(1) == data.arrays.test_targets.cpu()).float().mean().item()
+    logits = _answers(caching.of_test(), data, device)
+    accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()
     epoch = cfg.teacher.epoch
     name = cfg.teacher.name if epoch is None else f"{cfg.teacher.name} after epoch {epoch}"
     where = source if path is None else f"{source}, {path}"
@@ -92,9 +92,7 @@ def acquire_teacher(
     return AcquiredTeacher(teacher, logits, accuracy, source, seconds)
 
 
-def _trained_net(
-    cfg: DictConfig, data: ImageDataModule, train: Train
-) -> tuple[nn.Module, str, Path]:
+def _trained_net(cfg: DictConfig, data: DataModule, train: Train) -> tuple[nn.Module, str, Path]:
     """Build the teacher net with its trained weights; return also their source and path."""
     with torch.random.fork_rng(devices=[]):
         seed_everything(cfg.teacher.training.seed, verbose=False)
@@ -105,18 +103,24 @@ def _trained_net(
     return net, source, path
 
 
-def _answers(teacher: Teacher, loader: TensorLoader, device: torch.device) -> Tensor:
-    """Logits [N, K] of a whole split in its order, float32 on the CPU."""
-    teacher.prepare(loader, torch.arange(len(loader.targets)), lambda done, wanted: None)
+def _answers(teacher: Teacher, data: DataModule, device: torch.device) -> Tensor:
+    """Logits [N, K] of the test set in its order, float32 on the CPU."""
+    loader = data.test_dataloader()
+    if isinstance(loader, TensorLoader):
+        teacher.prepare(loader, torch.arange(len(loader.targets)), lambda done, wanted: None)
     answers = (teacher.outputs(batch.to(device)) for batch in loader)
     return torch.cat([answer.logits.float().cpu() for answer in answers])
 
 
-def _weights(
-    cfg: DictConfig, data: ImageDataModule, net: nn.Module, train: Train
-) -> tuple[Path, str]:
+def _weights(cfg: DictConfig, data: DataModule, net: nn.Module, train: Train) -> tuple[Path, str]:
     if cfg.teacher.checkpoint is not None:
         return Path(cfg.teacher.checkpoint), "checkpoint"
+    if data.limits.registry:
+        raise UserError(
+            f"teacher={cfg.teacher.name} has no checkpoint, and a teacher trained now could not be "
+            f"found again: {data.limits.registry}. Train it with method=ce student="
+            f"{cfg.teacher.name} and pass its folder as teacher.checkpoint"
+        )
     registry = Registry(Path(cfg.paths.teachers))
     name = teacher_key(cfg, data)
 
@@ -143,14 +147,14 @@ def _go_on(run: DictConfig, folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def teacher_key(cfg: DictConfig, data: ImageDataModule) -> str:
+def teacher_key(cfg: DictConfig, data: DataModule) -> str:
     """Name a teacher by all that its weights depend on: net, data, view and training."""
     training = plain(cfg.teacher.training)
     training["trainer"] = {k: v for k, v in training["trainer"].items() if k not in _NOT_IN_KEY}
     content = {
         "net": plain(cfg.teacher.net),
         "data": data.fingerprint,
-        "view": plain(cfg.data.view),
+        "view": plain(cfg.data.get("view")),
         "training": training,
     }
     if cfg.teacher.epoch is not None:
@@ -176,7 +180,7 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
     return run
 
 
-def _teacher_data(cfg: DictConfig, data: ImageDataModule) -> ImageDataModule:
+def _teacher_data(cfg: DictConfig, data: DataModule) -> DataModule:
     training = cfg.teacher.training
     settings = {"batch_size": training.batch_size, "seed": training.seed}
     # Every view of the space, and nothing else: what limits or mixes the student's images is

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from kd.config.compose import plain
 from kd.config.identity import content_hash
 from kd.data.arrays import digest
-from kd.data.datamodule import ImageDataModule
+from kd.data.base import DataModule
 from kd.data.views import Identity
 from kd.errors import UserError
 from kd.teachers.base import Teacher
@@ -32,7 +32,7 @@ class Caching:
         teacher: the live teacher with its weights.
     """
 
-    def __init__(self, cfg: DictConfig, data: ImageDataModule, teacher: FrozenTeacher) -> None:
+    def __init__(self, cfg: DictConfig, data: DataModule, teacher: FrozenTeacher) -> None:
         self.cfg, self.data, self.teacher = cfg, data, teacher
         self.settings = cfg.teacher.cache
         self.space = data.view_space
@@ -40,7 +40,7 @@ class Caching:
 
     def of_test(self) -> Teacher:
         """The teacher for the test set: its logits in full precision, whatever the run's."""
-        if self.settings.mode == "off":
+        if self.settings.mode == "off" or self.data.limits.images:
             return self.teacher
         return self._cached("test", {"logits": self.data.num_classes}, torch.float32, "32-true")
 
@@ -69,14 +69,14 @@ class Caching:
 
     def _sizes(self) -> dict[str, int]:
         """Numbers in one image's answer, by tensor."""
-        images = torch.zeros(1, self.data.in_channels, self.data.image_size, self.data.image_size)
+        images = torch.zeros(1, *self.data.input_shape)
         outputs = self.teacher.taps.probe(images.to(self.teacher.device))
         return {k: v.numel() for k, v in {"logits": outputs.logits, **outputs.taps}.items()}
 
     def _obstacle(self, row_bytes: int) -> str | None:
         """Why the answers cannot be kept, and what would help; None: they can."""
-        if self.data.augment is not None:
-            return f"{type(self.data.augment).__name__} has no finite set of views"
+        if self.data.limits.cache:
+            return self.data.limits.cache
         a_view = row_bytes * self.data.num_samples["train"]
         need = a_view * self.space.seen(self.epochs)
         free = shutil.disk_usage(_existing(self._root)).free
@@ -122,7 +122,7 @@ class Caching:
 
     def _probe(self) -> list[list[float]]:
         """The teacher's logits on two images of noise: its code is not in the key, this is."""
-        shape = (2, self.data.in_channels, self.data.image_size, self.data.image_size)
+        shape = (2, *self.data.input_shape)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         return self.teacher.taps.probe(noise.to(self.teacher.device)).logits.tolist()
 

@@ -1,0 +1,39 @@
+"""Checks of a run against what its data support."""
+
+from collections.abc import Iterator
+
+from omegaconf import DictConfig
+
+from kd.build.method import Method
+from kd.build.parts import distiller_class
+from kd.data.base import DataModule
+from kd.validation.problems import refuse
+
+
+def refuse_unsupported(cfg: DictConfig, data: DataModule, method: Method) -> None:
+    """Check, before a teacher is trained, that mode and method find what they read in the data.
+
+    Args:
+        cfg: the config of the run.
+        data: the data, set up.
+        method: the objectives of the run.
+
+    Raises:
+        UserError: names every part that reads what the data do not have, and the reason.
+    """
+    refuse(_problems(cfg, data, method))
+
+
+def _problems(cfg: DictConfig, data: DataModule, method: Method) -> Iterator[str]:
+    mode, limits = distiller_class(cfg), data.limits
+    needs_index = {f"mode={cfg.mode.name}": mode.needs_index}
+    for name, objective in method.objectives.items():
+        place = f"method.objectives.{name}"
+        needs_index[place] = objective.needs_index
+        if objective.needs_labels and data.mixes:
+            yield f"{place} reads labels, and the targets of data {data.name!r} are probabilities"
+    for place, needed in needs_index.items():
+        if needed and limits.index:
+            yield f"{place} keeps a memory by sample index: {limits.index}"
+    if mode.needs_images and limits.images:
+        yield f"mode={cfg.mode.name} reads training images by index: {limits.images}"
