@@ -1,6 +1,7 @@
 """What every loss term is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -94,6 +95,16 @@ def check_temperature(temperature: float) -> float:
     if temperature > MAX_TEMPERATURE:
         raise ValueError(f"temperature must be ≤ {MAX_TEMPERATURE:g}, got {temperature!r}")
     return float(temperature)
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Check that the setting `name` has one of the values in `choices`.
+
+    Raises:
+        ValueError: it has another value.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {list(choices)}, got {value!r}")
 
 
 def upcast(tensor: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective, Setting, check_choice
 from kd.objectives.maps import paired_maps, resample
 from kd.types import Batch, Outputs
 
@@ -50,6 +50,9 @@ def mgd(
     Returns:
         Scalar ≥ 0: mean over the batch, channels and positions.
 
+    Raises:
+        ValueError: `variant` is unknown.
+
     Example:
         Without a mask and with the identity as generator it is the mean squared error:
 
@@ -62,6 +65,7 @@ def mgd(
     Reference:
         Yang et al. 2022, https://arxiv.org/abs/2205.01529
     """
+    check_choice("variant", variant, VARIANTS)
     generated = generator(student_map * random_mask(student_map, masked, variant))
     return F.mse_loss(generated.float(), teacher_map.float())
 
@@ -98,8 +102,7 @@ class MaskedGenerative(Objective):
         super().__init__()
         if not 0 <= masked < 1:
             raise ValueError(f"masked must be a fraction in [0, 1), got {masked!r}")
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
+        check_choice("variant", variant, VARIANTS)
         self.tap = tap
         self.student_taps = self.teacher_taps = (tap,)
         self.masked = masked

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.base import LogitObjective, check_choice, check_temperature, upcast
 from kd.objectives.kd import kl_per_sample
 from kd.objectives.pairs import ONE_BATCH, full_precision
 
@@ -59,6 +59,9 @@ def mlkd(
         Scalar ≥ 0. Mean over the batch for instances; sums of squares divided by B for pairs of
         samples and by K for pairs of classes.
 
+    Raises:
+        ValueError: `variant` is unknown.
+
     Example:
         >>> import torch
         >>> from kd import losses
@@ -73,6 +76,7 @@ def mlkd(
         Jin et al., CVPR 2023,
         https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html
     """
+    check_choice("variant", variant, VARIANTS)
     student, teacher = upcast(student_logits), upcast(teacher_logits)
     keep = less_confident(teacher) if variant == "masked" else (1.0, 1.0)
     terms = []
@@ -136,8 +140,7 @@ class MultiLevel(LogitObjective):
         super().__init__(standardise)
         if not temperatures:
             raise ValueError(f"temperatures must name at least one, got {temperatures!r}")
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
+        check_choice("variant", variant, VARIANTS)
         self.temperatures = [check_temperature(temperature) for temperature in temperatures]
         self.variant = variant
         for name, weight in {"sample_weight": sample_weight, "class_weight": class_weight}.items():

@@ -17,7 +17,7 @@ batch size: 30 000 there is 30 000 / B here, 470 at B = 64.
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import Objective
+from kd.objectives.base import Objective, check_choice
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram, off_diagonal
 from kd.types import Batch, Outputs
 
@@ -37,6 +37,7 @@ def pkt(student_embedding: Tensor, teacher_embedding: Tensor, variant: str = "pa
 
     Raises:
         UserError: fewer than 3 images, or than 2 with `with_self`.
+        ValueError: `variant` is unknown.
 
     Example:
         Rotating and scaling the features of one net changes nothing:
@@ -51,6 +52,7 @@ def pkt(student_embedding: Tensor, teacher_embedding: Tensor, variant: str = "pa
     Reference:
         Passalis & Tefas 2018, https://arxiv.org/abs/1803.10837
     """
+    check_choice("variant", variant, VARIANTS)
     student, teacher = flat(student_embedding), flat(teacher_embedding)
     # With two images and no self-pairs every row is the single entry 1.
     check_images(student, 3 if variant == "paper" else 2, "probabilistic transfer")
@@ -83,8 +85,7 @@ class ProbabilisticTransfer(Objective):
 
     def __init__(self, tap: str = "embedding", variant: str = "paper") -> None:
         super().__init__()
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
+        check_choice("variant", variant, VARIANTS)
         self.tap, self.variant = tap, variant
         self.student_taps = self.teacher_taps = (tap,)
 

@@ -23,7 +23,7 @@ Reduction: sum over classes, mean over the batch.
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.base import LogitObjective, check_choice, check_temperature, upcast
 from kd.objectives.kd import kd
 
 AIMS = ("labels", "teacher")
@@ -97,8 +97,7 @@ class Spherical(LogitObjective):
     ) -> None:
         super().__init__(standardise)
         self.temperature = check_temperature(temperature)
-        if toward not in AIMS:
-            raise ValueError(f"toward must be one of {list(AIMS)}, got {toward!r}")
+        check_choice("toward", toward, AIMS)
         self.toward = toward
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective, Setting, check_choice
 from kd.objectives.heads import frozen_head
 from kd.objectives.pairs import full_precision
 from kd.types import Batch, Outputs
@@ -55,6 +55,9 @@ def srrl(
     Returns:
         Scalar ≥ 0: mean over the batch and the dimensions or, for `paper`, the classes.
 
+    Raises:
+        ValueError: `variant` is unknown.
+
     Example:
         >>> import torch
         >>> from kd import losses
@@ -67,6 +70,7 @@ def srrl(
     Reference:
         Yang et al., ICLR 2021, https://openreview.net/forum?id=ZzwDy_wiWv
     """
+    check_choice("variant", variant, VARIANTS)
     matched = F.mse_loss(student_embedding, teacher_embedding)
     if variant == "soft":
         regressed = F.cross_entropy(student_logits, F.softmax(teacher_logits, dim=1))
@@ -100,8 +104,7 @@ class SoftmaxRegression(Objective):
                 f"matching and regression must be ≥ 0 and not both 0, got {matching!r} and "
                 f"{regression!r}"
             )
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
+        check_choice("variant", variant, VARIANTS)
         self.matching, self.regression, self.variant = matching, regression, variant
         self.connector: nn.Module = nn.Identity()
         self.head: nn.Module = nn.Identity()

@@ -22,7 +22,7 @@ Reduction: sum over classes, mean over the batch.
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature
+from kd.objectives.base import LogitObjective, check_choice, check_temperature
 from kd.objectives.kd import kd
 
 VARIANTS = ("code", "paper")
@@ -47,6 +47,9 @@ def tfkd(
     Returns:
         Scalar ≥ 0: sum over classes, mean over the batch.
 
+    Raises:
+        ValueError: `variant` is unknown.
+
     Example:
         Without temperature it is label smoothing (here ε = 0.1 · 3/2) less the entropy of u:
 
@@ -62,6 +65,7 @@ def tfkd(
     Reference:
         Yuan et al. 2020, https://arxiv.org/abs/1909.11723
     """
+    check_choice("variant", variant, VARIANTS)
     virtual = virtual_probabilities(target, student_logits.shape[1], confidence)
     if variant == "code":
         # The temperature of the student is 1, so `kd` has no factor T² either.
@@ -102,8 +106,7 @@ class VirtualTeacher(LogitObjective):
         self.temperature = check_temperature(temperature)
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must be in (0, 1), got {confidence!r}")
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
+        check_choice("variant", variant, VARIANTS)
         self.confidence, self.variant = confidence, variant
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from contract import Contract
 
 from kd.errors import UserError
 from kd.objectives.base import Setting
-from kd.objectives.mgd import MaskedGenerative, random_mask
+from kd.objectives.mgd import MaskedGenerative, mgd, random_mask
 from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
@@ -118,3 +118,8 @@ def test_vectors_raise():
     ]
     with pytest.raises(UserError, match=r"mgd needs maps.*'stage3' has \[2, 3\], teacher"):
         MaskedGenerative("stage3").build(*all_outputs, SETTING)
+
+
+def test_function_rejects_an_unknown_variant():
+    with pytest.raises(ValueError, match=r"variant must be one of .*got 'other'"):
+        mgd(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.relu, variant="other")

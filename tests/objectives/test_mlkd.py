@@ -6,7 +6,7 @@ import torch
 from contract import Contract
 
 from kd.objectives.kd import kd
-from kd.objectives.mlkd import MultiLevel, less_confident, levels
+from kd.objectives.mlkd import MultiLevel, less_confident, levels, mlkd
 
 
 def softmax(rows, temperature=1.0):
@@ -94,3 +94,8 @@ def test_order_of_classes_does_not_matter(logits):
 def test_invalid_settings_raise(options, message):
     with pytest.raises(ValueError, match=message):
         MultiLevel(**options)
+
+
+def test_function_rejects_an_unknown_variant():
+    with pytest.raises(ValueError, match=r"variant must be one of .*got 'other'"):
+        mlkd(torch.zeros(2, 3), torch.zeros(2, 3), variant="other")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from contract import Contract
 
-from kd.objectives.pkt import ProbabilisticTransfer, log_neighbours
+from kd.objectives.pkt import ProbabilisticTransfer, log_neighbours, pkt
 from kd.types import Outputs
 
 
@@ -89,3 +89,8 @@ def test_opposite_vectors_give_finite_values_and_gradients():
 def test_unknown_variant_raises():
     with pytest.raises(ValueError, match=r"variant must be one of .*, got 'code'"):
         ProbabilisticTransfer(variant="code")
+
+
+def test_function_rejects_an_unknown_variant():
+    with pytest.raises(ValueError, match=r"variant must be one of .*got 'other'"):
+        pkt(torch.ones(3, 2), torch.ones(3, 2), variant="other")

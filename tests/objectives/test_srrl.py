@@ -13,7 +13,7 @@ from torch import nn
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.heads import frozen_head
-from kd.objectives.srrl import SoftmaxRegression
+from kd.objectives.srrl import SoftmaxRegression, srrl
 from kd.types import Outputs
 
 
@@ -161,3 +161,8 @@ def test_maps_raise():
 def test_invalid_settings_raise(options, message):
     with pytest.raises(ValueError, match=message):
         SoftmaxRegression(**options)
+
+
+def test_function_rejects_an_unknown_variant():
+    with pytest.raises(ValueError, match=r"variant must be one of .*got 'other'"):
+        srrl(*torch.zeros(4, 2, 3), variant="other")

@@ -7,7 +7,7 @@ import torch
 from conftest import make_batch
 from contract import Contract
 
-from kd.objectives.tfkd import VirtualTeacher, virtual_probabilities
+from kd.objectives.tfkd import VirtualTeacher, tfkd, virtual_probabilities
 from kd.types import Outputs
 
 
@@ -94,3 +94,8 @@ def test_value_does_not_depend_on_a_teacher(logits, standardise):
 def test_invalid_settings_raise(options, message):
     with pytest.raises(ValueError, match=message):
         VirtualTeacher(**options)
+
+
+def test_function_rejects_an_unknown_variant():
+    with pytest.raises(ValueError, match=r"variant must be one of .*got 'other'"):
+        tfkd(torch.zeros(2, 3), torch.tensor([0, 1]), variant="other")
