@@ -1,51 +1,91 @@
-"""`python -m kd.methods`: all methods with paper, family, taps and knobs, from code and YAML."""
+"""`python -m kd.methods`: a table of the methods with paper, family, taps and settings.
+
+The table is read from `conf/method/*.yaml` and the classes that these name, for ResNet-20 as the
+teacher of ResNet-8.
+"""
 
 import argparse
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kd.config.compose import CONF_DIR, plain, register_models
+from kd.config.messages import user_message
 
-_NO_KNOBS = ("name", "objectives", "weights", "stages")
-_COLUMNS = ("method", "paper", "family", "taps of the student", "knobs and defaults")
+if TYPE_CHECKING:
+    from kd.objectives.base import Objective
+
+# Keys of a method's YAML that are not settings of the method.
+_STRUCTURE = ("name", "objectives", "weights", "stages", "schedules")
+_FAMILIES = ("labels", "response", "feature", "relation")
+_COLUMNS = ("method", "paper", "family", "taps of the student", "settings and defaults")
 
 
 class Row(NamedTuple):
-    """A method's line in the table; taps and defaults for ResNet-20 and ResNet-8."""
+    """A method's line in the table, as text."""
 
     name: str
     paper: str
     family: str
     taps: str
-    knobs: str
+    settings: str
 
 
-def rows() -> list[Row]:
-    """All methods below `conf/method`, by family and name."""
-    order = {"labels": 0, "response": 1, "feature": 2, "relation": 3}
-    found = [_row(path) for path in sorted((CONF_DIR / "method").glob("*.yaml"))]
-    return sorted(found, key=lambda row: (order[row.family], row.name))
+def rows(config_dirs: Iterable[Path] = ()) -> list[Row]:
+    """All methods by family and name.
+
+    Args:
+        config_dirs: folders beside `conf` with a folder `method`, as given with `--config-dir`.
+    """
+    from hydra import initialize_config_dir
+
+    folders = [CONF_DIR, *(Path(folder).resolve() for folder in config_dirs)]
+    register_models(*folders)
+    # Of two methods with one name Hydra takes that of the first folder.
+    files: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted((folder / "method").glob("*.yaml")):
+            files.setdefault(path.stem, path)
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        found = [_row(path, folders[1:]) for path in files.values()]
+    return sorted(found, key=lambda row: (_FAMILIES.index(row.family), row.name))
 
 
-def _row(path: Path) -> Row:
-    from hydra import compose, initialize_config_dir
+def _row(path: Path, config_dirs: list[Path]) -> Row:
+    from hydra import compose
 
     from kd.build.method import build_method
 
-    register_models(CONF_DIR)
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        cfg = compose("train", overrides=[f"method={path.stem}", "paths.run=run"])
+    search = ",".join(f"'file://{folder}'" for folder in config_dirs)
+    overrides = [f"method={path.stem}", "paths.run=run", f"hydra.searchpath=[{search}]"]
+    cfg = compose("train", overrides=overrides)
     objectives, _ = build_method(cfg)
     own = [o for name, o in objectives.items() if name not in ("hard", "soft")]
     main = (own or list(objectives.values()))[-1]
-    knobs = {k: v for k, v in plain(cfg.method).items() if k not in _NO_KNOBS}
+    settings = {k: v for k, v in plain(cfg.method).items() if k not in _STRUCTURE}
     return Row(
         path.stem,
-        path.read_text().split("\n")[0].removeprefix("# "),
-        main.family,
+        _paper(path),
+        _family(main),
         " ".join(dict.fromkeys(tap for o in own for tap in o.student_taps)) or "–",
-        ", ".join(f"{key}={_short(value)}" for key, value in knobs.items()) or "–",
+        ", ".join(f"{key}={_short(value)}" for key, value in settings.items()) or "–",
     )
+
+
+def _family(objective: "Objective") -> str:
+    """The family that the objective's class declares, else a guess from what it reads."""
+    if objective.family is not None:
+        return objective.family
+    if objective.student_taps:
+        return "feature"
+    return "response" if objective.needs_teacher else "labels"
+
+
+def _paper(path: Path) -> str:
+    """The comment in the first line of a method's YAML."""
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ") if first.startswith("#") else "–"
 
 
 def _short(value: object) -> str:
@@ -54,26 +94,37 @@ def _short(value: object) -> str:
     return "null" if value is None else str(value)
 
 
-def markdown() -> str:
+def markdown(found: Iterable[Row]) -> str:
     """The table as Markdown."""
     lines = ["| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
-    for row in rows():
-        cells = (f"`{row.name}`", row.paper, row.family, row.taps, f"`{row.knobs}`")
+    for row in found:
+        cells = (f"`{row.name}`", row.paper, row.family, row.taps, f"`{row.settings}`")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("kd.methods", description=__doc__.split(": ")[1])
-    parser.add_argument("--markdown", action="store_true", help="as in the README")
-    if parser.parse_args().markdown:
-        print(markdown())
+    parser = argparse.ArgumentParser("kd.methods", description="A table of the methods.")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument(
+        "--config-dir", "-cd", type=Path, action="append", default=[], metavar="DIR",
+        help="list the methods of DIR/method/*.yaml as well",
+    )  # fmt: skip
+    arguments = parser.parse_args()
+    try:
+        found = rows(arguments.config_dir)
+    except Exception as error:
+        if (message := user_message(error)) is None:
+            raise
+        sys.exit(f"error: {message}")
+    if arguments.markdown:
+        print(markdown(found))
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(*_COLUMNS, show_lines=True)
-    for row in rows():
+    for row in found:
         table.add_row(*row)
     Console().print(table)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 from lightning import Callback
 from omegaconf import OmegaConf
@@ -165,6 +167,9 @@ def test_launchers_that_are_not_there_are_named(error, message):
 
 def test_the_sweep_over_methods_has_them_all():
     swept = OmegaConf.load(CONF_DIR / "sweep" / "methods.yaml").hydra.sweeper.params.method
-    assert sorted(name.strip() for name in swept.split(",")) == sorted(
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        (override,) = OverridesParser.create(loader).parse_overrides([f"method={swept}"])
+    assert sorted(override.sweep_string_iterator()) == sorted(
         path.stem for path in (CONF_DIR / "method").glob("*.yaml")
     )

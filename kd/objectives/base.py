@@ -1,4 +1,4 @@
-"""What every loss term is."""
+"""Base classes of loss terms, and what most of them need."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,12 +11,15 @@ from kd.types import Batch, Outputs
 
 
 class Setting(NamedTuple):
-    """What adapters may depend on beside the all_outputs' shapes.
+    """The data and the nets' heads, for adapters that depend on more than the shapes of taps.
 
-    num_classes: K.
-    targets: labels [N] of the whole training pool, int64, in the order of `Batch.index`.
-    student_head, teacher_head: the module that turns the tap `embedding` into logits, where the
-        net has one. A head that is only read must not be registered as a submodule.
+    Attributes:
+        num_classes: number of classes K.
+        targets: labels [N] of the training pool, int64, in the order of `Batch.index`.
+        student_head: the module that turns the tap `embedding` into logits; None where the net has
+            no such module. An objective that only reads it must not register it as a submodule, or
+            the head would be saved and optimised twice.
+        teacher_head: the same of the teacher.
     """
 
     num_classes: int
@@ -25,24 +28,43 @@ class Setting(NamedTuple):
     teacher_head: nn.Module | None = None
 
 
-class Objective(nn.Module, ABC):
-    """One term of the loss: the mean over the batch, unweighted, its own constants inside.
+Family = Literal["labels", "response", "feature", "relation"]
 
-    A subclass names the taps it reads in `student_taps` and `teacher_taps`, makes trainable
-    adapters in `build`, and computes in `forward`. The formula itself is a function of tensors
-    beside the class. No `.item()` and no branch on a tensor's values in it: it must compile.
+
+class Objective(nn.Module, ABC):
+    """Base class of all loss terms.
+
+    A term is the mean over the batch, unweighted, with the constants of its formula inside (T² of
+    soft targets). A subclass names the taps it reads in `student_taps` and `teacher_taps`, creates
+    trainable adapters in `build` and computes the term in `forward`. The formula itself is a pure
+    function of tensors beside the class, without `.item()` and without branches on tensor values,
+    so that it compiles.
 
     Attributes:
-        family: what it compares, for the table of methods.
-        needs_labels: it reads `Batch.target` as class numbers, which mixed images do not have.
-        copies_head: it keeps a copy of the teacher's classifier, which must be trained already.
-        needs_index: the term reads `Batch.index` or `Setting.targets`, as memory banks do.
-        one_device: why the term cannot be computed on several devices; empty: it can.
-        progress: the share of all training steps that is done, in [0, 1]; set before every step.
-        stage: name of the method's stage, for methods that have several; see `enter`.
+        family: group of the method in the table of `python -m kd.methods`; None: "feature" with
+            taps, "response" without.
+        needs_teacher: whether `forward` reads the teacher's outputs.
+        needs_labels: whether `forward` reads `Batch.target` as class indices, which mixed images
+            (mixup, CutMix) do not have.
+        copies_head: whether `build` copies the teacher's head, which must be trained by then.
+        needs_index: whether the term reads `Batch.index` or `Setting.targets`, as memory banks do.
+        one_device: reason why the term cannot be computed on several devices; empty if it can.
+        progress: fraction of all training steps done, in [0, 1]; set before every step.
+        stage: current stage of a method that has several; see `enter`.
+
+    Example:
+        >>> import torch
+        >>> from kd.types import Batch, Outputs
+        >>> class LogitL1(Objective):
+        ...     def forward(self, student, teacher, batch):
+        ...         return (student.logits - teacher.logits).abs().mean()
+        >>> student, teacher = Outputs(torch.zeros(2, 3), {}), Outputs(torch.ones(2, 3), {})
+        >>> zeros = torch.zeros(2, dtype=torch.long)
+        >>> LogitL1()(student, teacher, Batch(zeros, zeros, torch.arange(2), zeros, epoch=0))
+        tensor(1.)
     """
 
-    family: ClassVar[Literal["labels", "response", "feature", "relation"]]
+    family: ClassVar[Family | None] = None
     needs_teacher: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     copies_head: ClassVar[bool] = False
@@ -54,40 +76,53 @@ class Objective(nn.Module, ABC):
     stage: str = ""
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
-        """Make adapters from the shapes of one probed batch, before the optimizer exists.
+        """Create adapters that fit the shapes of one batch, before the optimizer exists.
+
+        Args:
+            student: outputs of the student for a batch of zeros.
+            teacher: outputs of the teacher for the same batch.
+            setting: number of classes, labels and heads.
 
         Raises:
-            UserError: the two nets cannot be paired; names the taps and their shapes.
+            UserError: the shapes do not fit the method; the message has the taps and both shapes.
         """
 
     def enter(self, stage: str) -> None:
-        """Begin a stage of a method that has several."""
+        """Start a stage of a method that has several."""
         self.stage = stage
 
     @property
     def changes_student(self) -> bool:
-        """Whether the method changes the student at inference."""
-        return type(self).answer is not Objective.answer
+        """Whether inference needs the objective's adapters beside the student."""
+        return type(self).inference_logits is not Objective.inference_logits
 
-    def answer(self, student: Outputs) -> Tensor:
-        """Return the logits [B, K] at inference; other than the student's own only where the method
-        changes the student, which `student_taps` then has to feed.
+    def inference_logits(self, student: Outputs) -> Tensor:
+        """Logits [B, K] at inference.
+
+        They are the student's own unless a subclass replaces its head, as SimKD does; the taps
+        that this needs are in `student_taps`.
         """
         return student.logits
 
     @abstractmethod
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        """Return the term's scalar."""
+        """Compute the term, a scalar.
+
+        Args:
+            student: logits [B, K] and the taps of `student_taps`.
+            teacher: logits [B, K] and the taps of `teacher_taps`; without gradients.
+            batch: images, labels and indices of the batch.
+        """
 
 
-MAX_TEMPERATURE = 1e6  # its square is still a number in float32
+MAX_TEMPERATURE = 1e6  # T² stays finite in float32, whose largest number is 3.4e38
 
 
 def check_temperature(temperature: float) -> float:
-    """Return `temperature` if it is a positive number that can be squared.
+    """Return `temperature` as a float.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not a number in (0, 1e6].
     """
     number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if not number or not temperature > 0:
@@ -108,17 +143,16 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def upcast(tensor: Tensor) -> Tensor:
-    """The tensor in float32 where it is float16 or bfloat16, else as it is."""
+    """Convert float16 and bfloat16 to float32; return any other tensor unchanged."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 class LogitObjective(Objective):
-    """A term that sees nothing of the two nets but their logits, standardised first if asked.
+    """Base class of terms that read nothing but the logits of the two nets.
 
     Args:
-        standardise: replace each row z of both nets by (z − mean(z)) / std(z), std unbiased over
-            the classes. Sun et al., "Logit Standardization in Knowledge Distillation", 2024. The
-            term then says nothing about the scale of the student's logits, and needs K > 2: with
+        standardise: standardise every row of logits of both nets first; see `standardise`. The
+            term is then invariant to scale and shift of the student's logits. It needs K > 2: with
             two classes every standardised row is ±(1, −1)/√2.
     """
 
@@ -129,23 +163,37 @@ class LogitObjective(Objective):
         self.standardise = standardise
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        taught_by = teacher if self.needs_teacher else student  # there may be no teacher to read
-        ours, theirs = student.logits.float(), taught_by.logits.float()
+        # A method without a teacher (tfkd) has no teacher outputs to read.
+        reference = teacher if self.needs_teacher else student
+        ours, theirs = student.logits.float(), reference.logits.float()
         if self.standardise:
             ours, theirs = standardise(ours), standardise(theirs)
         return self.compare(ours, theirs, batch.target)
 
     @abstractmethod
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        """Return the term of logits [B, K] in float32 and labels [B]."""
+        """Compute the term from logits [B, K] in float32 and labels [B]."""
 
 
 def standardise(logits: Tensor) -> Tensor:
-    """Bring every row of [B, K] to mean 0 and (unbiased) standard deviation 1; constant rows to 0.
+    """Scale and shift every row of logits to mean 0 and (unbiased) standard deviation 1.
 
-    The paper's ε of 1e-7 is added to the deviation.
+    Sun, Ren, Li, Wang & Cao, "Logit Standardization in Knowledge Distillation", CVPR 2024,
+    https://arxiv.org/abs/2403.01427. As in the paper, 1e-7 is added to the deviation; constant
+    rows become 0.
+
+    Args:
+        logits: [B, K].
+
+    Returns:
+        [B, K].
+
+    Example:
+        >>> import torch
+        >>> standardise(torch.tensor([[1.0, 2.0, 3.0]]))
+        tensor([[-1.0000,  0.0000,  1.0000]])
     """
     centred = logits - logits.mean(1, keepdim=True)
-    # sqrt has no gradient at 0, where a constant row lies
+    # The gradient of sqrt is infinite at 0, the variance of a constant row.
     variance = centred.square().sum(1, keepdim=True) / (logits.shape[1] - 1)
     return centred / (variance.clamp_min(1e-14).sqrt() + 1e-7)

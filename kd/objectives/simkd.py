@@ -116,7 +116,7 @@ class ReusedClassifier(Objective):
         maps: Tensor = self.projector(resample(student.taps[self.student_tap], self.size))
         return maps.float()
 
-    def answer(self, student: Outputs) -> Tensor:
+    def inference_logits(self, student: Outputs) -> Tensor:
         pooled = self.project(student).mean((2, 3))
         # float32, as the logits of every net are under autocast
         with torch.autocast(pooled.device.type, enabled=False):

@@ -101,8 +101,8 @@ def test_perfect_projection_gives_the_teachers_logits():
     objective = ReusedClassifier()
     objective.build(student, teacher, setting)
     objective.projector = nn.Identity()
-    torch.testing.assert_close(objective.answer(teacher), teacher.logits)
-    assert not torch.allclose(objective.answer(student), student.logits, atol=0.1)
+    torch.testing.assert_close(objective.inference_logits(teacher), teacher.logits)
+    assert not torch.allclose(objective.inference_logits(student), student.logits, atol=0.1)
 
 
 def test_logits_are_the_teachers_head_on_the_average_of_the_projected_map():
@@ -112,7 +112,7 @@ def test_logits_are_the_teachers_head_on_the_average_of_the_projected_map():
     pooled = student.taps["stage3"].double().numpy().reshape(8, 3, 2, 2, 2, 2).mean((3, 5))
     average = projected(pooled, list(objective.projector)).mean((2, 3))
     weight, bias = (p.detach().double().numpy() for p in setting.teacher_head.parameters())
-    logits = objective.answer(student).detach().double()
+    logits = objective.inference_logits(student).detach().double()
     torch.testing.assert_close(logits, torch.from_numpy(average @ weight.T + bias))
 
 

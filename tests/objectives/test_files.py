@@ -1,0 +1,46 @@
+"""Files of kd/objectives are named as the methods."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from support import SHIPPED
+
+from kd import objectives
+from kd.config.compose import CONF_DIR
+from kd.objectives import VARIANTS
+
+METHODS = {path.stem: path for path in (CONF_DIR / "method").glob("*.yaml")}
+FOLDER = Path(objectives.__path__[0])
+# Modules that define a class with `forward` or `compare`: objectives, not helpers
+FILES = {
+    path.stem
+    for path in FOLDER.glob("*.py")
+    if path.stem != "base"
+    and any(
+        isinstance(node, ast.FunctionDef) and node.name in ("forward", "compare")
+        for node in ast.walk(ast.parse(path.read_text()))
+    )
+}
+
+
+def test_every_file_with_an_objective_has_the_name_of_a_method():
+    assert METHODS.keys() >= FILES
+    assert not {"base", "heads", "maps", "pairs"} & METHODS.keys()
+
+
+def test_every_method_but_the_variants_has_a_file():
+    assert VARIANTS.keys() == SHIPPED - FILES
+    assert set(VARIANTS.values()) <= FILES
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_methods_objective_is_in_its_file(method):
+    config = OmegaConf.to_container(OmegaConf.load(METHODS[method]))
+    own = [term["_target_"].split(".") for term in config.get("objectives", {}).values()]
+    modules = {parts[2] for parts in own if parts[:2] == ["kd", "objectives"]}
+    if method in FILES and modules:
+        assert method in modules
+    if method in VARIANTS:
+        assert modules == {VARIANTS[method]}
