@@ -13,6 +13,7 @@ from torch.optim.optimizer import ParamsT
 from kd.build.instantiate import make
 from kd.callbacks.checkpoint import AtomicCheckpointIO, Checkpoints
 from kd.callbacks.epoch_weights import SaveEpochWeights
+from kd.callbacks.fit_timer import FitTimer
 from kd.callbacks.gradient_norms import GradientNorms
 from kd.callbacks.hparams import LogHyperparameters
 from kd.config.identity import config_hash
@@ -54,7 +55,7 @@ def build_trainer(
     trainer: Trainer = make(
         cfg.trainer,
         "trainer",
-        callbacks=[LogHyperparameters(hparams), *callbacks, *more, checkpoints],
+        callbacks=[LogHyperparameters(hparams), FitTimer(), *callbacks, *more, checkpoints],
         plugins=[AtomicCheckpointIO()],
         logger=loggers,
         default_root_dir=folder,

@@ -10,17 +10,24 @@ from kd.errors import UserError
 
 
 class StopOnDivergence(Callback):
-    """End the run when a loss term is no longer finite, naming the step and the term.
+    """Raises an error that names the first step at which each loss term was not finite.
 
-    Every step's terms are checked on the device; the host asks for the verdict after every step on
-    the CPU and every `every` steps elsewhere, so that an accelerator is not held up.
+    The terms of every step are checked on their device. On the CPU the result is read after every
+    step, on other devices every `every` steps and after the epoch: reading it waits for all queued
+    kernels.
+
+    Args:
+        every: steps between two reads on an accelerator.
+
+    Raises:
+        UserError: a term is NaN or infinite.
     """
 
     def __init__(self, every: int = 50) -> None:
         self.every = every
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.first_bad: dict[str, torch.Tensor] = {}
+        self.first_bad: dict[str, torch.Tensor] = {}  # step by term; −1: all finite so far
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -33,12 +40,12 @@ class StopOnDivergence(Callback):
             known = self.first_bad.get(name, torch.full_like(term, -1))
             self.first_bad[name] = torch.where(~term.isfinite() & (known < 0), step, known)
         if on_cpu or step % self.every == 0:
-            self._judge()
+            self._raise_if_bad()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._judge()
+        self._raise_if_bad()
 
-    def _judge(self) -> None:
+    def _raise_if_bad(self) -> None:
         steps = {name: int(step) for name, step in self.first_bad.items()}
         bad = [f"{name!r} (step {step})" for name, step in steps.items() if step >= 0]
         if bad:

@@ -1,4 +1,4 @@
-"""The student's weights after every epoch."""
+"""Saves the student's weights after every epoch."""
 
 from pathlib import Path
 from typing import cast
@@ -12,7 +12,10 @@ from kd.io.tensors import safetensors_bytes
 
 
 class SaveEpochWeights(Callback):
-    """Write the weights after every epoch, for students of a teacher that is stopped early.
+    """Saves the deployed net's weights as `epochs/epoch_0001.safetensors` and so on.
+
+    A later run can take them as an early-stopped teacher (`teacher.epoch`; Cho & Hariharan 2019,
+    https://arxiv.org/abs/1910.01348).
 
     Args:
         folder: the run's folder.

@@ -1,4 +1,4 @@
-"""Checks that the teacher stays frozen."""
+"""Verifies that the teacher stays frozen."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,13 +10,17 @@ from kd.teachers.base import Teacher
 
 
 class FrozenTeacherCheck(Callback):
-    """End the run if the teacher is not what it was: in eval mode, without gradients, unchanged.
+    """Raises an error if the teacher changed: training mode, gradients, or other buffers.
 
-    Its buffers are compared after every epoch: a net in training mode moves its batch statistics.
+    Buffers are compared after every epoch by their checksums, because a net in training mode
+    updates its batch norm statistics even without an optimizer.
+
+    Raises:
+        RuntimeError: names the modules and parameters that changed.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.before = self._state(pl_module)
+        self.checksums = self._checksums(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for net in self._nets(pl_module):
@@ -24,16 +28,17 @@ class FrozenTeacherCheck(Callback):
             trained = [name for name, value in net.named_parameters() if value.requires_grad]
             if training or trained:
                 raise RuntimeError(
-                    f"the teacher is no longer frozen: in training mode {training[:3]}, with "
-                    f"gradients {trained[:3]}"
+                    f"the teacher is no longer frozen: modules in training mode {training[:3]}, "
+                    f"parameters with gradients {trained[:3]}"
                 )
-        if self._state(pl_module) != self.before:
+        if self._checksums(pl_module) != self.checksums:
             raise RuntimeError("the teacher's buffers changed during the epoch")
 
     def _nets(self, module: LightningModule) -> Sequence[nn.Module]:
         teacher = getattr(module, "teacher", None)
         return teacher.nets if isinstance(teacher, Teacher) else ()
 
-    def _state(self, module: LightningModule) -> list[int]:
+    def _checksums(self, module: LightningModule) -> list[int]:
         buffers = [buffer for net in self._nets(module) for buffer in net.buffers()]
+        # As float64: NumPy has no bfloat16, and the conversion is exact.
         return [zlib.crc32(buffer.cpu().double().numpy().tobytes()) for buffer in buffers]

@@ -1,4 +1,4 @@
-"""A look at the terms of a loss: which one really moves the student?"""
+"""Gradient norms of the loss terms over the first batches, to see which one dominates."""
 
 import logging
 from typing import Any, cast
@@ -13,28 +13,33 @@ from kd.distillers.base import Distiller
 
 log = logging.getLogger(__name__)
 
-DOMINATED = 100.0  # one term's gradient over another's
+DOMINATED = 100.0  # ratio of gradient norms above which the smaller term has no visible effect
 
 
 class GradientNorms(Callback):
-    """Print each term's value, weight and gradient norm on the student over the first batches.
+    """Prints each term's value, weight and weighted gradient norm on the student.
 
-    A warning names the terms whose gradient is a hundredth of the strongest one's or less.
+    The figures are means over the first batches. A warning names the terms whose gradient is a
+    hundredth of the largest or less. Training is not changed.
 
     Args:
-        batches: how many batches are looked at.
+        batches: number of batches, at least 1.
+
+    Raises:
+        ValueError: `batches` is below 1.
     """
 
     def __init__(self, batches: int = 5) -> None:
         if batches < 1:
             raise ValueError(f"batches must be ≥ 1, got {batches!r}")
         self.batches = batches
-        self.seen: list[dict[str, tuple[float, float, float]]] = []
+        # Value, weight and norm by term, one dictionary a batch
+        self.rows: list[dict[str, tuple[float, float, float]]] = []
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        if len(self.seen) == self.batches:
+        if len(self.rows) == self.batches:
             return
         distiller = cast(Distiller, pl_module)
         student = [p for p in distiller.student.parameters() if p.requires_grad]
@@ -43,19 +48,19 @@ class GradientNorms(Callback):
             norm = gradient_norm(weight * term, student)
             if norm is not None:
                 found[name] = (term.item(), weight, norm)
-        self.seen.append(found)
+        self.rows.append(found)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if len(self.seen) == self.batches and batch_idx == self.batches - 1:
+        if len(self.rows) == self.batches and batch_idx == self.batches - 1:
             self._report()
 
     def _report(self) -> None:
-        table = Table(title=f"terms of the loss, mean of the first {len(self.seen)} batches")
+        table = Table(title=f"terms of the loss, mean of the first {len(self.rows)} batches")
         for column in ("term", "value", "weight", "gradient norm on the student"):
             table.add_column(column, justify="left" if column == "term" else "right")
-        means = {name: self._mean(name) for name in self.seen[-1]}
+        means = {name: self._mean(name) for name in self.rows[-1]}
         for name, (value, weight, norm) in means.items():
             table.add_row(name, f"{value:.4g}", f"{weight:.4g}", f"{norm:.4g}")
         Console().print(table)
@@ -63,12 +68,21 @@ class GradientNorms(Callback):
             log.warning(line)
 
     def _mean(self, name: str) -> tuple[float, ...]:
-        rows = [found[name] for found in self.seen if name in found]
+        rows = [row[name] for row in self.rows if name in row]
         return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
 
 
 def gradient_norm(term: Tensor, parameters: list[torch.nn.Parameter]) -> float | None:
-    """L2 norm of a scalar's gradient over all parameters; None for a term of other nets."""
+    """Return the L2 norm of a scalar's gradient over all parameters, computed in float64.
+
+    Returns:
+        0 for a term without gradients; None for a term that none of the parameters enters.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+        >>> gradient_norm((weight * torch.tensor([3.0, 4.0])).sum(), [weight])
+        5.0
+    """
     if not term.requires_grad:
         return 0.0
     grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
@@ -78,7 +92,12 @@ def gradient_norm(term: Tensor, parameters: list[torch.nn.Parameter]) -> float |
 
 
 def dominated(norms: dict[str, float]) -> list[str]:
-    """One sentence for every term that is dominated by the strongest."""
+    """Return one warning for each term whose norm is a hundredth of the largest or less.
+
+    Example:
+        >>> dominated({"soft": 500.0, "hard": 2.0})[0][:46]
+        "the term 'hard' is dominated by 'soft': its gr"
+    """
     strongest = max(norms, key=lambda name: norms[name])
     return [
         f"the term {name!r} is dominated by {strongest!r}: its gradient on the student is "

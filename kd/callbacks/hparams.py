@@ -9,10 +9,10 @@ from kd.distillers.evaluation import HPARAMS_METRIC
 
 
 class LogHyperparameters(Callback):
-    """Fill TensorBoard's HPARAMS tab with the run's settings and its validation accuracy.
+    """Logs the run's settings, with the validation accuracy as their metric in TensorBoard.
 
     Args:
-        hparams: flat plain settings.
+        hparams: flat settings of plain types.
     """
 
     def __init__(self, hparams: dict[str, Any]) -> None:
@@ -21,7 +21,7 @@ class LogHyperparameters(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                # The metric has to be announced with the settings, or the tab stays empty.
+                # The metric has to be declared together with the settings, or the tab stays empty.
                 logger.log_hyperparams(self.hparams, {HPARAMS_METRIC: float("nan")})
             else:
                 logger.log_hyperparams(self.hparams)

@@ -1,4 +1,4 @@
-"""What watches a run, keeps what others need of it, and ends it where it went wrong."""
+"""Progress bar of the training, and of the computation of teacher outputs."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich progress bar without the logger's version, which is a folder name here.
+    """Lightning's rich progress bar, with a second bar while teacher outputs are computed.
 
-    While the teacher answers in advance, a second bar shows how far it is.
+    It leaves out the logger's version, which is a folder name here.
     """
 
     _teacher_task: Any = None
@@ -18,13 +18,18 @@ class ProgressBar(RichProgressBar):
         metrics.pop("v_num", None)
         return metrics
 
-    def on_teacher_progress(self, done: int, wanted: int) -> None:
-        """Show how many images the teacher has answered in advance, and how many it has to."""
+    def on_teacher_progress(self, done: int, total: int) -> None:
+        """Show how many of the missing teacher outputs are computed.
+
+        Args:
+            done: images processed.
+            total: images to process; the bar disappears when `done` reaches it.
+        """
         if self.is_disabled or self.progress is None:
             return
         if self._teacher_task is None:
-            self._teacher_task = self.progress.add_task("teacher outputs", total=wanted)
-        if done < wanted:
+            self._teacher_task = self.progress.add_task("teacher outputs", total=total)
+        if done < total:
             self.progress.update(self._teacher_task, completed=done)
         else:
             self.progress.remove_task(self._teacher_task)

@@ -82,7 +82,7 @@ class ONEDistiller(JointDistiller):
             tap cannot be run on it alone.
     """
 
-    available_teacher_taps = ()  # the ensemble has logits only
+    available_teacher_taps = available_student_taps = ()  # pairings have logits only
 
     def __init__(self, peers: Sequence[Peer], branch_at: str = "stage2", **student: Any) -> None:
         if not peers:

@@ -2,9 +2,9 @@
 
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kd.build.parts import distiller_class
 from kd.callbacks.checkpoint import Checkpoints
+from kd.callbacks.fit_timer import FitTimer
 from kd.config.compose import plain
 from kd.data.base import DataModule
 from kd.distillers.base import Distiller
@@ -41,7 +42,7 @@ class Ready(NamedTuple):
 def finish(cfg: DictConfig, folder: Path, ready: Ready, test: bool) -> Result:
     """Write the weights that were best on validation, and what they and the last score."""
     data, trainer, distiller, acquired = ready
-    selected, seconds = _selected(trainer), _kept(trainer).seconds
+    selected, seconds = _selected(trainer), _fit_seconds(trainer)
     tested = _test(trainer, distiller, data, selected, test)
     rank_zero_only(_save_weights)(distiller, folder)
     parameters = count_parameters(distiller.deployed())
@@ -88,6 +89,11 @@ class Selected(NamedTuple):
 
 def _kept(trainer: Trainer) -> Checkpoints:
     return next(c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints))
+
+
+def _fit_seconds(trainer: Trainer) -> float:
+    callbacks: list[Callback] = cast(Any, trainer).callbacks
+    return next(c for c in callbacks if isinstance(c, FitTimer)).time_elapsed()
 
 
 def _selected(trainer: Trainer) -> Selected:

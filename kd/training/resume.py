@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kd.callbacks.checkpoint import _IDENTITY, _OPTIMIZER
+from kd.callbacks.checkpoint import IDENTITY, OPTIMIZER
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.run_folder import RunFolder
@@ -11,7 +11,7 @@ from kd.io.weights import read_file
 # What a state of a run has; Lightning's and ours
 _PARTS = (
     *("state_dict", "pytorch-lightning_version", "callbacks", "plan", "stages"),
-    *(_IDENTITY, _OPTIMIZER),
+    *(IDENTITY, OPTIMIZER),
 )
 
 
@@ -29,7 +29,7 @@ def begin_from(state: Path, folder: RunFolder, optimizer: str) -> None:
     content = read_file(state)
     if not isinstance(content, dict) or any(part not in content for part in _PARTS):
         raise UserError(f"resume={state}: no state of a run of this version of kd")
-    theirs = content[_OPTIMIZER]
+    theirs = content[OPTIMIZER]
     if theirs.rpartition(".")[2] != optimizer.rpartition(".")[2]:
         raise UserError(
             f"resume={state}: the run had {theirs}, and optimizer._target_={optimizer} has nothing "
@@ -58,4 +58,4 @@ def find_own(folder: RunFolder, identity: str) -> Path | None:
         found = read_file(path)
     except UserError as error:
         raise UserError(f"{error}; delete {folder.checkpoints} to begin anew") from error
-    return path if isinstance(found, dict) and found.get(_IDENTITY) == identity else None
+    return path if isinstance(found, dict) and found.get(IDENTITY) == identity else None

@@ -1,4 +1,4 @@
-"""The doctor's figures by hand, and its warning."""
+"""Gradient norms by hand, and the warning about dominated terms."""
 
 import logging
 
@@ -11,7 +11,7 @@ from kd.config.compose import CONF_DIR, register_models
 from kd.training.run import run
 
 
-def test_the_norm_is_that_of_the_gradient_on_all_parameters():
+def test_norm_of_the_gradient_over_all_parameters():
     weights = [torch.nn.Parameter(torch.tensor([1.0, 2.0])), torch.nn.Parameter(torch.ones(3))]
     term = 3 * weights[0].sum() + 4 * weights[1].sum()
     assert gradient_norm(term, weights) == pytest.approx((2 * 9 + 3 * 16) ** 0.5)
@@ -20,20 +20,20 @@ def test_the_norm_is_that_of_the_gradient_on_all_parameters():
     assert gradient_norm(torch.ones(2, requires_grad=True).sum(), weights) is None
 
 
-def test_a_hundredth_is_drowned():
+def test_term_with_a_hundredth_of_the_gradient_is_dominated():
     assert dominated({"a": 100.0, "b": 1.01}) == []
     (line,) = dominated({"a": 100.0, "b": 1.0})
     assert "'b' is dominated by 'a': its gradient on the student is 1 against 100" in line
     assert len(dominated({"a": 5.0, "b": 0.0, "c": 0.01})) == 2
 
 
-def test_no_batches_are_refused():
+def test_zero_batches_are_refused():
     with pytest.raises(ValueError, match="batches must be ≥ 1, got 0"):
         GradientNorms(0)
 
 
 @pytest.mark.parametrize(("alpha", "warns"), [(0.5, False), (0.9999, True)])
-def test_a_run_with_the_doctor_trains_the_same(alpha, warns, output, tmp_path, caplog, capsys):
+def test_run_with_gradient_norms_trains_the_same(alpha, warns, output, tmp_path, caplog, capsys):
     register_models(CONF_DIR)
     results = []
     for doctor in ("false", "true"):

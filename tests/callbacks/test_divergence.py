@@ -1,0 +1,28 @@
+"""Detection of losses that are not finite."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from kd.callbacks.divergence import StopOnDivergence
+from kd.errors import UserError
+
+
+def feed(callback: StopOnDivergence, *losses: dict[str, float]) -> None:
+    callback.on_train_start(None, None)
+    for step, terms in enumerate(losses, start=1):
+        outputs = {"loss": torch.tensor(1.0)}
+        outputs["terms"] = {name: torch.tensor(value) for name, value in terms.items()}
+        trainer = SimpleNamespace(global_step=step)
+        callback.on_train_batch_end(trainer, None, outputs, None, step)
+
+
+def test_finite_losses_are_accepted():
+    feed(StopOnDivergence(), *[{"hard": 1.0, "soft": 1e30}] * 3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_error_names_the_first_bad_step_and_term(bad):
+    with pytest.raises(UserError, match=r"not finite: 'soft' \(step 2\)\. Lower"):
+        feed(StopOnDivergence(), {"hard": 1.0, "soft": 1.0}, {"hard": 1.0, "soft": bad})
