@@ -1,4 +1,4 @@
-"""`python -m kd.chain`: distil through several nets, or along one teacher's training, in turn."""
+"""`python -m kd.chain`: distil through several nets in turn, or along a teacher's own training."""
 
 import logging
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd.config.command import command
+from kd.config.headline import headline
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +22,15 @@ def main(cfg: DictConfig) -> float:
     from rich.console import Console
     from rich.table import Table
 
+    if (line := headline(cfg, _nets(cfg))) is not None:
+        log.info(line)
     from kd.chains.run import run_chain
 
     folder = Path(cfg.paths.run)
     try:
         chain = run_chain(HydraConfig.get().overrides.task, folder)
     except SystemExit:
-        log.warning("interrupted; go on with the same command and hydra.run.dir=%s", folder)
+        log.warning("interrupted; resume with the same command and hydra.run.dir=%s", folder)
         raise
     table = Table(title=f"accuracies of {chain['method']} on {chain['data']}, seed {chain['seed']}")
     for number, column in enumerate(_COLUMNS):
@@ -38,14 +41,21 @@ def main(cfg: DictConfig) -> float:
     return float(chain["val/acc"])
 
 
+def _nets(cfg: DictConfig) -> str:
+    """The nets of the chain in turn, or the teacher's epochs that one student learns from."""
+    if cfg.stages is not None:
+        return " → ".join(map(str, cfg.stages))
+    return f"{cfg.teacher.name} after epochs {cfg.route} → {cfg.student.name}"
+
+
 def _rows(runs: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """A row for the first teacher, and one for every stage."""
+    """Yield a row for the first teacher, and one for every stage."""
     first, source = runs[0], runs[0]["teacher/source"]
     epoch = first["teacher/epoch"]
     by = f"epoch {epoch}, {source}" if epoch else source
     yield _row(first, "0", "teacher", "teacher/", "teacher/seconds", by)
     for number, run in enumerate(runs, start=1):
-        # On a route it is one net all the time, but it gets better.
+        # On a route every stage has the same teacher, at a later epoch of its training.
         at_epoch = f"epoch {run['teacher/epoch']} ({run['teacher/test/acc']:.4f})"
         by = at_epoch if epoch else run["teacher"]
         yield _row(run, str(number), "student", "", "fit_seconds", by)

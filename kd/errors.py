@@ -1,19 +1,30 @@
-"""The errors that a command reports as one message, without a traceback."""
+"""Errors that a command reports as one message, without a traceback."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """Something the user can mend: the message names the value, the place and a valid choice."""
+    """A mistake that the user can correct; the message names value, place and a valid choice."""
 
 
 class OutOfMemoryError(UserError):
-    """Nothing is wrong but the size: the same may go through later, or elsewhere."""
+    """Too little memory: the same run may succeed later, or on another machine."""
 
 
 def nearest(name: object, valid: Iterable[object]) -> str:
-    """Say what was probably meant: "did you mean 'x'? valid: a, b, x"."""
+    """Return a hint that names the nearest valid choice, and all valid ones in order.
+
+    Args:
+        name: what was given.
+        valid: what could have been given.
+
+    Example:
+        >>> nearest("mnits", ["mnist", "cifar10"])
+        "did you mean 'mnist'? valid: cifar10, mnist"
+        >>> nearest("x", [])
+        'valid: none'
+    """
     options = sorted(map(str, valid))
     close = get_close_matches(str(name), options, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""

@@ -1,4 +1,4 @@
-"""`python -m kd.report`: what the runs of a sweep say, as a page, a table and figures."""
+"""`python -m kd.report`: compare the runs of a sweep in a page, tables and figures."""
 
 import shlex
 import sys
@@ -12,7 +12,7 @@ from kd.config.command import command
 
 @command("report", sweep="folder")
 def main(cfg: DictConfig) -> None:
-    """Read the runs, judge them, write the report and print its leaderboard."""
+    """Read the runs, compare them, write the report and print its leaderboard."""
     from time import strftime
 
     from kd.errors import UserError
@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
 
     folders = [Path(str(f)) for f in (cfg.folder, *cfg.folders) if f is not None]
     if not folders:
-        raise UserError("which runs? sweep=FOLDER, or folders=[FOLDER,FOLDER]")
+        raise UserError("no runs are given: add sweep=FOLDER, or folders=[FOLDER,FOLDER]")
     samples = cfg.bootstrap.samples
     if not isinstance(samples, int) or samples < 1:
         raise UserError(f"bootstrap.samples={samples}: must be a whole number ≥ 1")
@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _call() -> str:
-    """The command as it was typed; in `sys.argv` it is written out for Hydra."""
+    """Return the command as it was typed; in `sys.argv` its short forms are expanded."""
     typed = sys.orig_argv[len(sys.orig_argv) - len(sys.argv) + 1 :]
     return f"python -m kd.report {shlex.join(typed)}"
 
@@ -57,8 +57,8 @@ def _print(board: Any, output: Path) -> None:
             table.add_column(column.heading, justify="right")
         table.add_column("verdict")
         for row in group.rows:
-            said = [column.text(row) for column in shown]
-            table.add_row(escape(row.label), *said, verdict(row, group))
+            cells = [column.text(row) for column in shown]
+            table.add_row(escape(row.label), *cells, verdict(row, group))
         console.print(table)
     for item in board.excluded:
         console.print(f"{item.state}: {item.folder}: {item.why}", markup=False, highlight=False)

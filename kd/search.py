@@ -8,6 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd.config.command import command
+from kd.config.compose import plain
+from kd.config.headline import headline
+from kd.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -15,11 +18,10 @@ log = logging.getLogger(__name__)
 @command("search")
 def main(cfg: DictConfig) -> float:
     """Run the missing trials, print the best, and return its validation accuracy."""
-    from kd.config.compose import plain
-    from kd.errors import UserError
-
     if importlib.util.find_spec("optuna") is None:
         raise UserError("python -m kd.search needs Optuna: pip install -e '.[search]'")
+    if (line := headline(cfg)) is not None:
+        log.info("%s, best of %s trials", line, cfg.search.trials)
 
     from kd.tuning.report import report
     from kd.tuning.search_settings import check_settings

@@ -1,4 +1,4 @@
-"""`python -m kd.train`: distil a student, or a grid of them with `-m`."""
+"""`python -m kd.train`: distil a student, or a sweep of students with `-m`."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kd.config.command import command
+from kd.config.headline import headline
 from kd.config.identity import config_hash
+from kd.config.record import start_point, with_earlier_overrides
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 
@@ -18,47 +20,53 @@ log = logging.getLogger(__name__)
 
 @command("train")
 def main(cfg: DictConfig) -> float:
-    """Run one job and return its validation accuracy, which a sweep may optimise.
+    """Run one job and return its validation accuracy, which a sweeper may maximise.
 
-    A job that its folder holds finished is not run again, and one that was interrupted goes on: a
-    sweep that broke off is completed by the same command with the same `hydra.sweep.dir`.
+    A job whose folder holds its finished run is skipped, and an interrupted one is resumed: the
+    same command with the same `hydra.sweep.dir` completes a sweep.
     """
-    from kd.training.summary import print_summary
-
+    if (line := headline(cfg)) is not None:
+        log.info(line)
     _refuse_devices_in_a_sweep(cfg)
     folder = Path(cfg.paths.run)
     if (done := finished(cfg, folder)) is not None:
         log.info("%s holds this run, finished: nothing to do", folder)
         if cfg.figures and not RunFolder(folder).figures.exists():
-            log.warning("figures are drawn as a run ends: give it a folder of its own for them")
+            log.warning("figures are drawn when a run ends: choose another folder for them")
         return float(done["val/acc"])
+    hydra = with_earlier_overrides(cast(DictConfig, HydraConfig.get()), cfg.resume)
+    cfg.resume = start_point(cfg, folder)
     from lightning.pytorch.utilities import rank_zero_only
 
     from kd.training.run import run
+    from kd.training.summary import print_summary
 
     try:
-        result = run(cfg, folder, hydra=cast(DictConfig, HydraConfig.get()))
+        result = run(cfg, folder, hydra=hydra)
     except SystemExit:
         if RunFolder(folder).last.exists():
-            log.warning("interrupted; go on with: python -m kd.train resume=%s", folder)
+            log.warning("interrupted; resume with: python -m kd.train resume=%s", folder)
         raise
     rank_zero_only(print_summary)(result)
     return float(result["val/acc"])
 
 
 def _refuse_devices_in_a_sweep(cfg: DictConfig) -> None:
-    """Lightning starts the other processes with the same command: the whole sweep, over again."""
+    """Refuse several devices in a job: Lightning starts their processes with the same command.
+
+    That command is the whole sweep, which would then run once more in every process.
+    """
     several = cfg.trainer.devices not in (1, "1", "auto") or "strategy" in cfg.trainer
     if HydraConfig.get().mode == RunMode.MULTIRUN and several:
         raise UserError(
-            f"trainer.devices={cfg.trainer.devices}: a job of a sweep runs on one device; let the "
-            "launcher use the others, with hydra/launcher=joblib hydra.launcher.n_jobs=… or "
+            f"trainer.devices={cfg.trainer.devices}: a job of a sweep runs on one device; spread "
+            "the jobs over devices with hydra/launcher=joblib hydra.launcher.n_jobs=… or "
             "hydra/launcher=submitit_local"
         )
 
 
 def finished(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """The result of this very run, where the folder holds it.
+    """Return the result of this very run, if the folder holds it finished.
 
     Raises:
         UserError: the folder holds the finished run of another configuration.
@@ -69,8 +77,9 @@ def finished(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     if result is None or result.get("status") != "completed":
         return None
     if result.get("config_hash") != config_hash(cfg):
-        if cfg.resume is not None and Path(cfg.resume).resolve().is_relative_to(folder.resolve()):
-            return None  # to go on from there, in another way
+        start = cfg.resume
+        if isinstance(start, str) and Path(start).resolve().is_relative_to(folder.resolve()):
+            return None  # resumed with other settings
         raise UserError(
             f"{folder} holds a finished run of another configuration; choose another folder with "
             "hydra.run.dir=… or hydra.sweep.dir=…, or delete it"

@@ -94,14 +94,9 @@ def built(name, **arguments):
     return net.eval(), plain(model.taps)
 
 
-def hydra(*task, config_dir=None, search=()):
-    """Hydra's part of a config, as far as it is read again."""
-    sources = [{"provider": "main", "path": "conf", "schema": "file"}]
-    if config_dir is not None:
-        sources.append({"provider": "command-line", "path": config_dir, "schema": "file"})
-    own = ["hydra.mode=RUN", *(f"hydra.searchpath=[{path}]" for path in search)]
-    content = {"overrides": {"task": [*task], "hydra": own}}
-    return OmegaConf.create(content | {"runtime": {"config_sources": sources}})
+def hydra(*overrides):
+    """Hydra's part of a config, as far as a record needs it."""
+    return OmegaConf.create({"overrides": {"task": [*overrides]}})
 
 
 def idx(values: torch.Tensor) -> bytes:

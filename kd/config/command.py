@@ -1,7 +1,8 @@
-"""How every command starts: Hydra's main, and one message instead of a traceback for a mistake."""
+"""The decorator that makes a Hydra command, with one-line messages for a user's mistakes."""
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,20 +14,27 @@ from omegaconf import DictConfig
 
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.messages import user_message
-from kd.config.overrides import _config_dirs, continued, expand_shorthand
+from kd.config.overrides import config_dirs, expand_shorthand
+from kd.config.record import register_resumed
 
 Task = Callable[[DictConfig], Any]
 
-# Whether tracebacks are wanted; processes that this one starts find HYDRA_FULL_ERROR set by it.
+# "1": show tracebacks. Kept apart from HYDRA_FULL_ERROR, which every command sets for itself and
+# which the processes that it starts inherit.
 _FULL_ERROR = "KD_FULL_ERROR"
 
 
 def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], None]]:
     """Turn `task(cfg)` into a command that is configured by `conf/<config_name>.yaml`.
 
-    `aliases` are other names of its keys: for keys that are called as one of Hydra's groups is.
-    A user's mistake ends it with one message and exit code 1, or with the traceback where
-    HYDRA_FULL_ERROR=1.
+    A user's mistake ends the command with one message and exit code 1; HYDRA_FULL_ERROR=1 in the
+    environment shows the traceback instead.
+
+    Args:
+        config_name: the primary config. `train` takes `resume=FOLDER` as well, which replaces it
+            by the config recorded in FOLDER.
+        **aliases: other names for keys of the config. The key `folder` of `kd.report` is given as
+            `sweep=…`, which Hydra would take for its config group of that name.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -35,27 +43,29 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
             try:
                 return task(cfg)
             except Exception as error:
-                # Before Hydra says that this was a job, which is news in a sweep only.
+                # Ends here, before Hydra adds "Error executing job with overrides". In a sweep
+                # that line says which job it was.
                 if HydraConfig.get().mode == RunMode.RUN:
-                    _end(error)
+                    _exit_with_message(error)
                 raise
-
-        main = hydra.main(str(CONF_DIR), config_name, version_base="1.3")(job)
 
         def start() -> None:
             os.environ.setdefault(_FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0"))
-            # With this set, Hydra hands exceptions on instead of printing them.
+            # Hydra then raises exceptions instead of printing them.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             try:
                 sys.argv[1:] = [expand_shorthand(argument, aliases) for argument in sys.argv[1:]]
-                if config_name == "train":
-                    sys.argv[1:] = continued(sys.argv[1:])
-                register_models(CONF_DIR, *_config_dirs(sys.argv[1:]))
-                main()
+                register_models(CONF_DIR, *config_dirs(sys.argv[1:]))
+                resumed = register_resumed(sys.argv[1:]) if config_name == "train" else None
+                if resumed is not None:
+                    # Another process of several devices starts with the same command after the
+                    # first has recorded its config, which then has the added keys.
+                    sys.argv[1:] = [re.sub(r"^\+(?!\+)", "++", word) for word in sys.argv[1:]]
+                hydra.main(str(CONF_DIR), resumed or config_name, version_base="1.3")(job)()
             except KeyboardInterrupt:
                 sys.exit(130)
             except Exception as error:
-                _end(error)
+                _exit_with_message(error)
                 raise
 
         return start
@@ -63,7 +73,7 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
     return decorate
 
 
-def _end(error: Exception) -> None:
-    """End with one message, if a user can do something about the error and wants no traceback."""
+def _exit_with_message(error: Exception) -> None:
+    """Exit if the error is a user's mistake and no traceback is wanted."""
     if os.environ.get(_FULL_ERROR) != "1" and (message := user_message(error)) is not None:
         sys.exit(f"error: {message}")

@@ -1,4 +1,4 @@
-"""Experiment identity: the hash of everything a run's numbers depend on."""
+"""Experiment identity: the hash of every setting that a run's numbers depend on."""
 
 import hashlib
 import json
@@ -8,25 +8,44 @@ from omegaconf import DictConfig
 
 from kd.config.compose import plain
 
+# Top-level keys that a run's numbers do not depend on: runs that differ only in these are the same
+# experiment.
+NO_PART_OF_NUMBERS = (
+    "paths",
+    "logger",
+    "callbacks",
+    "checkpoint",
+    "resume",
+    "debug",
+    "doctor",
+    "figures",
+    "keep_epochs",
+)
+
 
 def content_hash(content: Any) -> str:
-    """Name plain content by 12 hexadecimal digits; the order of keys does not matter."""
+    """Hash plain content to 12 hexadecimal digits (48 bits), whatever the order of its keys.
+
+    Example:
+        >>> content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
+        True
+    """
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def hashed_part(cfg: DictConfig) -> dict[str, Any]:
-    """What a run's numbers depend on, as plain content."""
+    """Return the settings that a run's numbers depend on, resolved."""
     return {k: v for k, v in plain(cfg).items() if k not in NO_PART_OF_NUMBERS}
 
 
 def config_hash(cfg: DictConfig) -> str:
-    """Name an experiment: equal for two runs exactly when what they compute is configured alike."""
+    """Return the experiment's identity: equal for two runs that compute the same numbers."""
     return content_hash(hashed_part(cfg))
 
 
 def settings(cfg: DictConfig) -> dict[str, str | int | float | bool]:
-    """What tells one job of a sweep from another, by the names of the command line, flat.
+    """Return the settings that distinguish the jobs of a sweep, flat, named as in overrides.
 
     TensorBoard's HPARAMS tab shows the first five by name: data, method and the method's knobs.
     """
@@ -39,20 +58,6 @@ def settings(cfg: DictConfig) -> dict[str, str | int | float | bool]:
 
 
 def _is_knob(key: str, value: Any) -> bool:
-    # What is off would take one of the five places that are shown.
+    # A flag that is off would take one of the five visible places.
     hidden = key == "name" or key.startswith("_") or value is False
     return isinstance(value, str | int | float | bool) and not hidden
-
-
-# What a run's numbers do not depend on: runs that differ in these are the same experiment.
-NO_PART_OF_NUMBERS = (
-    "paths",
-    "logger",
-    "callbacks",
-    "checkpoint",
-    "resume",
-    "debug",
-    "doctor",
-    "figures",
-    "keep_epochs",
-)

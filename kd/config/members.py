@@ -1,4 +1,4 @@
-"""The members of `teacher=ensemble`: each the one teacher of a config of its own."""
+"""Members of `teacher=ensemble`: the config of each as a single teacher."""
 
 import copy
 from collections import Counter
@@ -10,37 +10,44 @@ from kd.config.compose import model_config, plain
 
 
 def is_ensemble(cfg: DictConfig) -> bool:
-    """Whether the run's teacher is several nets."""
+    """Return whether the run's teacher is an ensemble."""
     return "members" in cfg.teacher
 
 
 def member_configs(cfg: DictConfig) -> dict[str, DictConfig]:
-    """The run's config for every member by name, as if that net alone were the teacher.
+    """Return, for each member's name, the run's config with that member as the only teacher.
 
-    So a member has the key of the registry, and the cache, of the same net as `teacher=`. A net
-    named again differs by the seed it is trained with.
+    A member therefore shares its entry in the teacher registry, and its cached outputs, with the
+    same net as `teacher=`. A net that is named twice is trained with two seeds.
     """
     names = member_names(cfg.teacher.members)
     checkpoints = cfg.teacher.checkpoints or [None] * len(names)
-    again: dict[str, int] = {}
-    found = {}
+    repeats: Counter[str] = Counter()
+    configs = {}
     for (name, model), checkpoint in zip(names.items(), checkpoints, strict=True):
-        found[name] = _alone(cfg, model, checkpoint, again.setdefault(model, 0))
-        again[model] += 1
-    return found
+        configs[name] = _single_teacher(cfg, model, checkpoint, repeats[model])
+        repeats[model] += 1
+    return configs
 
 
-def _alone(cfg: DictConfig, model: str, checkpoint: str | None, again: int) -> DictConfig:
-    other, net = copy.deepcopy(cfg), plain(model_config(model))
-    common = {key: other.teacher[key] for key in ("epoch", "cache", "training")}
-    with open_dict(other):
-        other.teacher = {**net, **common, "checkpoint": checkpoint}
-    other.teacher.training.seed += again
-    return other
+def _single_teacher(
+    cfg: DictConfig, model: str, checkpoint: str | None, seed_offset: int
+) -> DictConfig:
+    single, net = copy.deepcopy(cfg), plain(model_config(model))
+    common = {key: single.teacher[key] for key in ("epoch", "cache", "training")}
+    with open_dict(single):
+        single.teacher = {**net, **common, "checkpoint": checkpoint}
+    single.teacher.training.seed += seed_offset
+    return single
 
 
 def member_names(members: Iterable[str]) -> dict[str, str]:
-    """The members of an ensemble and their models; `resnet20` named again is `resnet20-2`."""
+    """Return the members' names with their models; repetitions are numbered.
+
+    Example:
+        >>> member_names(["resnet20", "resnet14", "resnet20"])
+        {'resnet20': 'resnet20', 'resnet14': 'resnet14', 'resnet20-2': 'resnet20'}
+    """
     seen: Counter[str] = Counter()
     names = {}
     for model in members:

@@ -11,13 +11,11 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from kd.compat import whole_config
 from kd.errors import UserError, nearest
 
-# What a method's YAML says beside its knobs.
+# Keys of a method's YAML that are not its knobs
 _NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
 
-
-# The extra that brings a launcher.
+# Extras of pyproject.toml that install a launcher
 _LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
-
 
 _CANNOT_WRITE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
@@ -26,7 +24,7 @@ _CANNOT_WRITE = {
 
 
 def user_message(error: Exception) -> str | None:
-    """What to tell the user; None where the program is at fault and should show its traceback."""
+    """Return the message for a user's mistake; None for a bug, which needs its traceback."""
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         cfg = whole_config(cause)
@@ -40,16 +38,17 @@ def user_message(error: Exception) -> str | None:
             "folder with hydra.run.dir=… or paths.output=…"
         )
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
-        return "a group needs an option, not null; --help lists them, among others logger=none"
-    if type(error).__name__ == "MisconfigurationException":  # Lightning is not imported up here
+        return "a group needs an option, not null; --help lists the options, such as logger=none"
+    # By name: Lightning, joblib and submitit are not imported here.
+    if type(error).__name__ == "MisconfigurationException":
         return f"trainer: {error}"
     if type(error).__name__ in ("TerminatedWorkerError", "UncompletedJobError"):
         return (
-            "the process of a job was killed, for want of memory perhaps; the same command with "
-            "the same hydra.sweep.dir runs what is missing"
+            "a job's process was killed, perhaps for lack of memory; the same command with the "
+            "same hydra.sweep.dir runs the jobs that are missing"
         )
     if isinstance(error, RuntimeError) and "srun" in str(error):
-        return "hydra/launcher: this machine has no srun; start the sweep where SLURM takes jobs"
+        return "hydra/launcher: this machine has no srun; start the sweep on a SLURM login node"
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return str(error)
     return None
@@ -60,9 +59,8 @@ def _unknown_key(full_key: str, cfg: DictConfig) -> str:
     parent = OmegaConf.select(cfg, place) if place else cfg
     keys = [str(key) for key in parent]
     if place == "method":
-        knobs = [k for k in keys if k not in _NO_KNOBS]
-        listed = ", ".join(knobs) or "none"
-        return f"method.{key}: method={parent.get('name')} has no {key!r}; its knobs: {listed}"
+        knobs = ", ".join(k for k in keys if k not in _NO_KNOBS) or "none"
+        return f"method.{key}: method={parent.get('name')} has no {key!r}; its knobs: {knobs}"
     paths = _paths(OmegaConf.to_container(cfg))
     elsewhere = [path for path in paths if path.split(".")[-1] == key]
     also = f"; there is {', '.join(elsewhere[:4])}" if elsewhere else ""
@@ -70,7 +68,7 @@ def _unknown_key(full_key: str, cfg: DictConfig) -> str:
 
 
 def _paths(node: Any, prefix: str = "") -> list[str]:
-    """Every key path of plain content, Hydra's own part left out."""
+    """Return every key path of plain content, without Hydra's own part."""
     if not isinstance(node, dict):
         return []
     found = []

@@ -1,27 +1,41 @@
-"""What a run was told, written down when nothing speaks against it any more.
+"""Record of a run's config in its folder, and the config of a resumed run.
 
-Hydra itself would write this before anything is checked, and so put the words of a command that is
-refused in the place of those that made what lies in the folder.
+Hydra writes its own record before the config is checked, so that a refused command would replace
+the record of the run that lies in the folder. Here the config is written once it is accepted.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import yaml
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from kd.config.compose import CONF_DIR
+from kd.config.overrides import override_key
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.run_folder import RunFolder
 
+_NAME = "resumed"  # of the primary config in Hydra's store
+# Keys of every run's config
+_PARTS = {"data", "method", "mode", "optimizer", "paths", "seed", "student", "teacher", "trainer"}
+# Keys that configure Hydra. It calls what they name before any check of ours, so that a record from
+# a stranger could run code.
+_FOREIGN = {"defaults", "hydra"}
+_UNREADABLE = (OSError, ValueError, YAMLError, OmegaConfBaseException)
+
 
 def write_record(folder: Path, cfg: DictConfig, hydra: DictConfig | None = None) -> None:
-    """Write a run's config and, of a command, its command line and Hydra's part of the config.
+    """Write a run's config and, for a command, its overrides and Hydra's part of the config.
 
-    Unresolved, so that `data.seed: ${seed}` is the same for all seeds of a sweep.
+    The config is unresolved: a change of `seed` also changes `data.seed: ${seed}` when the run is
+    resumed, and an interpolation is equal in all jobs of a sweep.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
         cfg: the run's config.
         hydra: Hydra's part; None for a run that is part of another.
     """
@@ -36,51 +50,102 @@ def write_record(folder: Path, cfg: DictConfig, hydra: DictConfig | None = None)
         write_atomic(file, OmegaConf.to_yaml(content).encode())
 
 
-def recorded_command(folder: Path) -> list[str]:
-    """The arguments with which the run in a folder was begun.
+def read_record(folder: Path) -> DictConfig:
+    """Return the config recorded in a run's folder, unresolved.
 
     Raises:
-        UserError: there is no record, or it is damaged.
+        UserError: there is none, or it is damaged, or it configures Hydra itself.
     """
-    file = RunFolder(folder).overrides
-    if not file.is_file():
-        raise UserError(
-            f"resume={folder}: it holds no {file.relative_to(folder)}, so say how it was begun"
-        )
-    overrides = _read(file)
-    if not isinstance(overrides, list) or not all(map(_is_override, overrides)):
-        raise UserError(f"{file} is damaged: it should be a list of key=value")
-    return [*_places(RunFolder(folder).hydra), *overrides]
-
-
-def _is_override(line: Any) -> bool:
-    return isinstance(line, str) and not line.startswith("-")  # a flag may name a config folder
-
-
-def _places(file: Path) -> list[str]:
-    """Where else the run had its options from, which is no override of its own."""
-    match _read(file) if file.is_file() else None:
-        case None:
-            return []
-        case {"hydra": {"runtime": {"config_sources": [*sources]}, "overrides": {"hydra": [*own]}}}:
-            flags = [
-                f"--config-dir={path}"
-                for source in sources
-                if (path := _command_line_path(source)) is not None
-            ]
-            return [*flags, *(o for o in own if str(o).startswith("hydra.searchpath="))]
-    raise UserError(f"{file} is damaged: it should say where the options came from")
-
-
-def _command_line_path(source: Any) -> str | None:
-    match source:
-        case {"provider": "command-line", "path": str(path)}:
-            return path
-    return None
-
-
-def _read(file: Path) -> Any:
+    file = RunFolder(folder).config
     try:
-        return yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        cfg = OmegaConf.load(file)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"resume={folder}: it holds no {file.relative_to(folder)}; name a checkpoint instead, "
+            "beside the overrides of the run"
+        ) from error
+    except _UNREADABLE as error:
         raise UserError(f"{file} cannot be read: {error}") from error
+    if not isinstance(cfg, DictConfig) or not cfg.keys() >= _PARTS or _FOREIGN & cfg.keys():
+        raise UserError(f"{file} is damaged: it should be the config of a run, without Hydra's own")
+    return cfg
+
+
+def register_resumed(arguments: Sequence[str]) -> str | None:
+    """Make the config that `resume=FOLDER` refers to a primary config, if there is such a folder.
+
+    Hydra then applies the other overrides to it as to any config, one a job in a sweep. The run
+    writes to FOLDER unless `hydra.run.dir` says otherwise.
+
+    Args:
+        arguments: the command line.
+
+    Returns:
+        The name of the primary config; None for a run that is not resumed from a folder.
+
+    Raises:
+        UserError: the record is missing or damaged, or an override chooses an option of a group.
+    """
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    named = [o.partition("=")[2].strip("'\"") for o in overrides if o.startswith("resume=")]
+    folder = Path(named[0]) if len(named) == 1 else None
+    if folder is None or not folder.is_dir():
+        return None  # a checkpoint, or a mistake that the run reports
+    if len(overrides) > 1 and not RunFolder(folder).config.is_file():
+        return None  # a folder with nothing but checkpoints; the overrides describe the run
+    recorded = read_record(folder)
+    _refuse_options(overrides, folder)
+    current = OmegaConf.load(CONF_DIR / "train.yaml")
+    # Settings that a newer version has added take their defaults.
+    added = {key: value for key, value in current.items() if key not in recorded}
+    own = {
+        "defaults": ["_self_", {"override hydra/help": "kd"}],
+        "paths": {"run": "${hydra:runtime.output_dir}"},
+        "hydra": {"run": {"dir": str(folder)}},
+    }
+    node = OmegaConf.merge(added, recorded, own)
+    ConfigStore.instance().store(name=_NAME, node=node, provider="kd")
+    return _NAME
+
+
+def _refuse_options(overrides: Sequence[str], folder: Path) -> None:
+    """Refuse another option of a config group: it would replace part of a config that is whole."""
+    groups = {p.relative_to(CONF_DIR).as_posix() for p in CONF_DIR.rglob("*") if p.is_dir()}
+    for override in overrides:
+        key, is_dict = override_key(override), override.partition("=")[2].startswith("{")
+        if key in groups | {"student"} and not key.startswith("hydra/") and not is_dict:
+            raise UserError(
+                f"{override}: a resumed run keeps the options of its config groups; change single "
+                f"settings, such as trainer.max_epochs=90, or give the whole command of a new run "
+                f"and resume={RunFolder(folder).last}"
+            )
+
+
+def with_earlier_overrides(hydra: DictConfig, resume: Any) -> DictConfig:
+    """Return Hydra's part with the overrides of all commands that a resumed run has had.
+
+    Nothing but a report reads them, so that a damaged file is no reason to stop.
+    """
+    if hydra.job.config_name != _NAME:
+        return hydra
+    try:
+        earlier = OmegaConf.to_container(OmegaConf.load(RunFolder(Path(resume)).overrides))
+    except _UNREADABLE:
+        earlier = None
+    given = [word for word in hydra.overrides.task if not word.startswith("resume=")]
+    task = [*(word for word in earlier or () if isinstance(word, str)), *given]
+    return cast(DictConfig, OmegaConf.merge(hydra, {"overrides": {"task": task}}))
+
+
+def start_point(cfg: DictConfig, folder: Path) -> Any:
+    """Return `resume` as the run should have it.
+
+    A run that was killed before its first checkpoint, and is resumed in its folder, starts again
+    where it started first: from the checkpoint that its record names, or from the beginning.
+    """
+    if not isinstance(cfg.resume, str) or Path(cfg.resume).resolve() != folder.resolve():
+        return cfg.resume
+    if RunFolder(folder).last.is_file():
+        return cfg.resume
+    recorded = read_record(folder).get("resume")
+    return None if recorded == cfg.resume else recorded

@@ -5,63 +5,58 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from kd.config.compose import _taps_of
+from kd.config.compose import model_taps
 from kd.config.members import member_names
 from kd.errors import UserError
 
-# MKL's own count, where it is set, wins.
+# MKL prefers its own variable to OpenMP's.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def _one_minus(*terms: float) -> float:
-    """The share that is left to the hard labels: `${one_minus:${method.alpha}}`."""
+def one_minus(*terms: float) -> float:
+    """Return the share left for the hard labels: `${one_minus:${method.alpha}}`.
+
+    Rounded to 12 digits, so that 1 − 0.9 is 0.1 and not 0.09999999999999998.
+    """
     return round(1.0 - sum(map(float, terms)), 12)
 
 
-def _common_stages(teacher: Mapping[str, str] | None, student: Mapping[str, str]) -> list[str]:
-    """The stage taps that both nets have, in order: `${common_stages:${teacher.taps},…}`."""
+def common_stages(teacher: Mapping[str, str] | None, student: Mapping[str, str]) -> list[str]:
+    """Return the stage taps that both nets have, in order: `${common_stages:${teacher.taps},…}`."""
     return sorted(t for t in student if t.startswith("stage") and t in (teacher or {}))
 
 
-def _last_common_stage(teacher: Mapping[str, str] | None, student: Mapping[str, str]) -> str:
-    """The deepest stage tap that both nets have: `${last_common_stage:${teacher.taps},…}`."""
-    return max(_common_stages(teacher, student), default="stage1")
+def last_common_stage(teacher: Mapping[str, str] | None, student: Mapping[str, str]) -> str:
+    """Return the deepest stage tap that both nets have: `${last_common_stage:${teacher.taps},…}`.
+
+    `stage1` if they have none in common, so that a config without a teacher resolves.
+    """
+    return max(common_stages(teacher, student), default="stage1")
 
 
-def _member_taps(members: Iterable[str], features: str | None) -> dict[str, str]:
-    """The taps of the member `features`; without one, of the first, until a method reads them.
+def member_taps(members: Iterable[str], features: str | None) -> dict[str, str]:
+    """Return the taps of an ensemble's member `features`, by default of its first member.
 
-    Names that mean nothing have no taps here: the check of the config reports them.
+    An unknown model has no taps here: `kd.validation` reports it with the nearest name.
     """
     names = member_names(members)
     model = names.get(features or next(iter(names), ""))
     try:
-        return _taps_of(model) if model else {}
+        return model_taps(model) if model else {}
     except UserError:
         return {}
 
 
-OmegaConf.register_new_resolver("member_taps", _member_taps, replace=True)
+def threads_of_a_job(launcher: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment variables that set the number of torch's threads in a sweep's job.
 
-
-def _threads_of_a_job(launcher: Mapping[str, Any]) -> dict[str, str]:
-    """What tells torch, before it is loaded, how many threads a job of a sweep may use.
-
-    One where joblib runs jobs side by side: more would fight for the cores, and joblib itself
-    leaves cores / n_jobs to each. What submitit reserves for a job. Elsewhere as many as there are.
+    One thread under joblib, whose jobs run side by side and would compete for the cores; as many as
+    submitit reserves for a job. Otherwise no variables are set, and torch takes every core.
     """
-    alone = "joblib" in str(launcher.get("_target_"))
-    threads = 1 if alone else launcher.get("cpus_per_task")
+    side_by_side = "joblib" in str(launcher.get("_target_"))
+    threads = 1 if side_by_side else launcher.get("cpus_per_task")
     return {} if threads is None else dict.fromkeys(_THREADS, str(threads))
 
 
-OmegaConf.register_new_resolver("threads_of_a_job", _threads_of_a_job, replace=True)
-
-
-OmegaConf.register_new_resolver("one_minus", _one_minus, replace=True)
-
-
-OmegaConf.register_new_resolver("common_stages", _common_stages, replace=True)
-
-
-OmegaConf.register_new_resolver("last_common_stage", _last_common_stage, replace=True)
+for _resolver in (one_minus, common_stages, last_common_stage, member_taps, threads_of_a_job):
+    OmegaConf.register_new_resolver(_resolver.__name__, _resolver, replace=True)

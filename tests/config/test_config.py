@@ -175,7 +175,7 @@ HOSTILE = [
 def test_what_a_stranger_might_call_is_not_even_imported(target, tmp_path, monkeypatch):
     (tmp_path / "hostile.py").write_text("raise SystemExit('imported')\ndef net(): ...")
     monkeypatch.syspath_prepend(tmp_path)
-    message = "may call kd, torch|runs what it is pointed at|plain function|neither a class"
+    message = "may call kd, torch|executes code that it loads|plain function|neither a class"
     with pytest.raises(UserError, match=f"optimizer._target_={target}: .*({message})"):
         check_config(composed(f"optimizer._target_={target}"))
 

@@ -1,130 +1,282 @@
-"""What a run writes down of how it was told, and going on from that; one process a folder."""
+"""The recorded config of a run, and the config of a run that is resumed from it."""
 
-import errno
-import os
 import shutil
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from commands import ROOT
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from lightning import Callback
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
-from support import configured, hydra
+from support import composed, configured, hydra
 
 import kd.train
+from kd.config.compose import CONF_DIR
+from kd.config.identity import config_hash
 from kd.config.messages import user_message
-from kd.config.overrides import continued
-from kd.config.record import recorded_command, write_record
+from kd.config.record import (
+    read_record,
+    register_resumed,
+    start_point,
+    with_earlier_overrides,
+    write_record,
+)
 from kd.errors import UserError
-from kd.io.locks import clear, exclusive_folder, locked
 from kd.io.result_file import read_result
+from kd.io.run_folder import RunFolder
 from kd.training.run import run
-
-CONFIG, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
+from kd.validation.check import check_config
 
 SMALL = ("teacher=resnet8", "student=resnet8", "student.net.width=0.5")
 
 
-def test_a_run_goes_on_with_the_command_that_began_it(tmp_path):
-    write_record(tmp_path, OmegaConf.create({"seed": 1}), hydra("seed=1", "method=fitnet"))
-    here = ["hydra.mode=RUN", f"hydra.run.dir='{tmp_path}'"]
-    assert continued([f"resume={tmp_path}"]) == ["seed=1", "method=fitnet", *here]
-    told = continued([f"resume={tmp_path}", "seed=2"])
-    assert told == ["method=fitnet", *here, "seed=2", f"resume={tmp_path}"]
-    assert continued([f"resume={tmp_path}", "~sweep"])[-2:] == ["~sweep", f"resume={tmp_path}"]
+def resumed(folder: Path, *overrides: str):
+    """The config, Hydra's part included, that `resume=folder` and the overrides give."""
+    words = [f"resume={folder}", *overrides]
+    name = register_resumed(words)
+    assert name is not None
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose(name, words, return_hydra_config=True)
 
 
-def test_what_a_run_began_from_is_part_of_its_command(tmp_path):
-    """Killed before its first state, it begins there again."""
-    write_record(tmp_path, OmegaConf.create(), hydra("resume=other/checkpoints/last.ckpt"))
-    assert "resume=other/checkpoints/last.ckpt" in continued([f"resume={tmp_path}"])
-    told = continued([f"resume={tmp_path}", "seed=2"])
-    assert [part for part in told if part.startswith("resume=")] == [f"resume={tmp_path}"]
+@pytest.fixture
+def record(tmp_path) -> Path:
+    """The folder of a run of FitNets with seed 1."""
+    cfg = composed("method=fitnet", "method.initial=0.4", "seed=1", "paths.run=elsewhere")
+    write_record(tmp_path, cfg, hydra("method=fitnet", "seed=1"))
+    return tmp_path
 
 
-def test_it_finds_its_options_where_they_were(tmp_path):
-    write_record(
-        tmp_path, OmegaConf.create(), hydra("a=1", config_dir="/mine", search=["file://x"])
-    )
-    elsewhere = ["--config-dir=/mine", "hydra.searchpath=[file://x]"]
-    assert recorded_command(tmp_path) == [*elsewhere, "a=1"]
-    for flag in (["--config-dir=/other"], ["--config-dir", "/other"], ["-cd", "/other"]):
-        line = continued([*flag, f"resume={tmp_path}"])
-        assert "--config-dir=/mine" not in line
-        assert line[: len(flag)] == flag
-        assert continued([f"resume={tmp_path}", "a=2", *flag])[: len(flag)] == flag
-        assert f"resume={tmp_path}" not in line  # it is still the same run
+def test_a_resumed_run_has_the_recorded_config_and_the_changes(record):
+    cfg = resumed(record)
+    assert (cfg.method.name, cfg.method.initial, cfg.seed) == ("fitnet", 0.4, 1)
+    cfg = resumed(record, "seed=2", "method.initial=0.5", "+trainer.fast_dev_run=true")
+    assert (cfg.method.name, cfg.method.initial, cfg.data.seed) == ("fitnet", 0.5, 2)
+    assert cfg.trainer.fast_dev_run is True
+    assert cfg.resume == str(record)
 
 
-@pytest.mark.parametrize("content", ["a: [", "[]", "hydra: {runtime: 3}", "\0"])
-def test_a_damaged_record_is_named(content, tmp_path):
-    write_record(tmp_path, OmegaConf.create(), hydra("a=1"))
-    (tmp_path / ".hydra" / "hydra.yaml").write_text(content)
-    with pytest.raises(UserError, match=r"hydra\.yaml (is damaged|cannot be read)"):
-        recorded_command(tmp_path)
+def test_the_experiment_is_the_same_one(record):
+    """A config that was written and read again has the same hash, whatever kind its values are."""
+    odd = ("+method.note='1e-3'", "optimizer.lr=1e-20", "data.mean=null", "student.net.width=1.0")
+    cfg = composed(*odd, "method=kd")
+    write_record(record, cfg)
+    again = resumed(record)
+    del again.hydra
+    again.paths.run = "elsewhere"
+    assert config_hash(again) == config_hash(cfg)
 
 
-def test_options_of_ones_own_folder_are_found_again(train, tmp_path):
+def test_a_resumed_run_writes_to_its_folder_unless_told_otherwise(record):
+    assert resumed(record).hydra.run.dir == str(record)
+    assert resumed(record, "hydra.run.dir=other").hydra.run.dir == "other"
+    cfg = OmegaConf.to_container(resumed(record))
+    assert cfg["paths"]["run"] == "${hydra:runtime.output_dir}"
+    assert resumed(record).hydra.output_subdir is None
+    assert "sweeps" in OmegaConf.to_container(resumed(record))["hydra"]["sweep"]["dir"]
+
+
+def test_the_overrides_of_all_commands_are_recorded(record):
+    hydra_part = resumed(record, "seed=2").hydra
+    words = with_earlier_overrides(hydra_part, str(record)).overrides.task
+    assert words == ["method=fitnet", "seed=1", "seed=2"]
+    for damaged in ("a: [", "3", "", "- 3", "{a: ${"):
+        RunFolder(record).overrides.write_text(damaged)
+        words = with_earlier_overrides(hydra_part, str(record)).overrides.task
+        assert words[-1] == "seed=2"
+
+
+def test_a_misspelt_key_names_the_nearest(record):
+    with pytest.raises(HydraException) as error:
+        resumed(record, "method.inital=0.5")
+    assert user_message(error.value).startswith("method.inital: method=fitnet has no 'inital'")
+    with pytest.raises(HydraException) as error:
+        resumed(record, "trainer.max_epoch=5")
+    assert "did you mean 'max_epochs'" in user_message(error.value)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("method=kd", "+method=kd", "student=vgg8", "~optimizer", "data/view=none"),
+        *("sweep=seeds", "schedule@method.schedules.alpha=cosine", "teacher@x=resnet8"),
+    ],
+)
+def test_another_option_of_a_group_is_refused(option, record):
+    with pytest.raises(UserError, match=r"keeps the options .* change single settings"):
+        register_resumed([f"resume={record}", option])
+
+
+def test_launchers_and_single_settings_are_no_options_of_groups(record):
+    assert register_resumed([f"resume={record}", "-m", "hydra/launcher=basic", "seed=0,1"])
+    assert register_resumed([f"resume={record}", "optimizer={lr: 0.1}"])
+
+
+def test_settings_of_a_newer_version_take_their_defaults(record):
+    cfg = read_record(record)
+    del cfg["keep_epochs"]
+    write_record(record, cfg)
+    assert resumed(record).keep_epochs is False
+
+
+def test_what_is_no_folder_of_a_run_is_composed_as_usual(tmp_path):
+    for words in (
+        ["seed=1"],
+        ["resume=nowhere"],
+        [f"resume={tmp_path / 'last.ckpt'}"],
+        [f"resume={tmp_path},{tmp_path}"],  # of a sweep
+        [f"resume={tmp_path}", "method=kd"],  # a folder that holds checkpoints only
+    ):
+        assert register_resumed(words) is None
+    with pytest.raises(UserError, match=r"holds no \.hydra/config\.yaml; name a checkpoint"):
+        register_resumed([f"resume={tmp_path}"])
+
+
+# Records of strangers, and damaged ones
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"[]", b"", b"\0", b"text", b"a: ${", b"\xff"])
+def test_a_damaged_record_is_named(content, record):
+    (record / ".hydra" / "config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.yaml (is damaged|cannot be read)"):
+        register_resumed([f"resume={record}"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "hydra: {callbacks: {x: {_target_: os.system}}}",
+        "hydra: {job_logging: {handlers: {x: {(): os.system}}}}",
+        "hydra: {searchpath: ['file:///theirs']}",
+        "defaults: [{override hydra/launcher: theirs}]",
+    ],
+)
+def test_a_record_cannot_configure_hydra(content, record):
+    """Hydra calls what its own part names, before any check of ours."""
+    with (record / ".hydra" / "config.yaml").open("a") as file:
+        file.write(content)
+    with pytest.raises(UserError, match="should be the config of a run, without Hydra's own"):
+        register_resumed([f"resume={record}"])
+
+
+def test_other_files_of_the_record_change_nothing(record):
+    hostile = "hydra: {callbacks: {x: {_target_: os.system}}, searchpath: ['file:///theirs']}"
+    (record / ".hydra" / "hydra.yaml").write_text(hostile)
+    words = ["hydra.callbacks.x={_target_:os.system}", "seed=7", "--config-dir=/theirs"]
+    (record / ".hydra" / "overrides.yaml").write_text("".join(f"- {word!r}\n" for word in words))
+    cfg = resumed(record)
+    assert (cfg.seed, cfg.hydra.callbacks, cfg.hydra.searchpath) == (1, {}, [])
+
+
+def test_a_recorded_target_is_checked_like_any_other(record):
+    cfg = read_record(record)
+    cfg.optimizer._target_ = "os.system"
+    write_record(record, cfg)
+    again = resumed(record, "paths.run=x")
+    del again.hydra
+    with pytest.raises(UserError, match=r"optimizer\._target_=os\.system: a config may call kd"):
+        check_config(again)
+
+
+# Where a resumed run starts
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_as_it_did_first(record, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "last.ckpt"
+    for first in (None, str(other)):
+        cfg = read_record(record)
+        cfg.resume = first
+        write_record(record, cfg)
+        assert start_point(resumed(record), record) == first
+        assert start_point(resumed(record), other.parent) == str(record)
+    cfg.resume = str(record)  # of a second start, after which the checkpoints were deleted
+    write_record(record, cfg)
+    assert start_point(resumed(record), record) is None
+    RunFolder(record).last.parent.mkdir()
+    RunFolder(record).last.touch()
+    assert start_point(resumed(record), record) == str(record)
+
+
+# Commands
+
+
+def test_options_of_ones_own_folder_are_in_the_record(train, tmp_path):
     (tmp_path / "conf" / "method").mkdir(parents=True)
     shutil.copy(ROOT / "conf" / "method" / "kd.yaml", tmp_path / "conf" / "method" / "mine.yaml")
     run_in = f"hydra.run.dir={tmp_path / 'run'}"
     answer = train(f"--config-dir={tmp_path / 'conf'}", "method=mine", *SMALL, run_in)
     assert answer.returncode == 0, answer.stderr
+    shutil.rmtree(tmp_path / "conf")
     again = train(f"resume={tmp_path / 'run'}", tiny=False)
     assert again.returncode == 0, again.stderr
     assert "holds this run, finished" in again.stdout
 
 
 def test_a_refused_command_leaves_the_record(train, tmp_path):
-    run_in = f"hydra.run.dir={tmp_path}"
+    run_in, files = f"hydra.run.dir={tmp_path}", RunFolder(tmp_path)
     assert train(*SMALL, "method=ce", run_in).returncode == 0
-    before = [(tmp_path / name).read_bytes() for name in (CONFIG, OVERRIDES, "result.json")]
+    names = (files.config, files.overrides, files.result)
+    before = [file.read_bytes() for file in names]
     refused = train(*SMALL, "method=ce", "seed=3", run_in)
     assert refused.returncode == 1
     # one message, and nothing of Hydra's before it
     assert refused.stderr.startswith(f"error: {tmp_path} holds a finished run of another")
-    assert train("method=ce", "optimizer.lr=-1", run_in, f"resume={tmp_path}").returncode == 1
-    after = [(tmp_path / name).read_bytes() for name in (CONFIG, OVERRIDES, "result.json")]
-    assert after == before
+    for wrong in ("optimizer.lr=-1", "method=kd", "optimizer.lrr=1"):
+        answer = train(wrong, f"resume={tmp_path}", tiny=False)
+        assert answer.returncode == 1
+        assert "Traceback" not in answer.stderr
+    assert [file.read_bytes() for file in names] == before
 
 
-def test_a_job_of_a_sweep_goes_on_alone(train, tmp_path):
-    run_in = f"hydra.run.dir={tmp_path}"
-    assert train(*SMALL, "method=ce", run_in).returncode == 0
-    with (tmp_path / OVERRIDES).open("a") as file:
-        file.write("- sweep=seeds\n")  # which asks for a sweep
-    again = train(f"resume={tmp_path}", tiny=False)
-    assert "holds this run, finished" in again.stdout
+def test_a_sweep_resumes_one_run_in_several_ways(train, tmp_path):
+    """Every job has the recorded config, its own change, and the first run's last checkpoint."""
+    first, sweep = tmp_path / "first", tmp_path / "sweep"
+    assert train(*SMALL, "method=ce", f"hydra.run.dir={first}").returncode == 0
+    answer = train(
+        "-m", f"resume={first}", "trainer.max_epochs=2,3", f"hydra.sweep.dir={sweep}", tiny=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert sorted(read_result(job)["epochs"] for job in sweep.iterdir() if job.is_dir()) == [2, 3]
+    assert read_result(first)["epochs"] == 1
+    # A job is resumed alone, and a setting that was added once may be given again.
+    job = next(path for path in sweep.iterdir() if path.is_dir())
+    for expected in ("validation accuracy", "holds this run, finished"):
+        answer = train(f"resume={job}", "+trainer.max_time=1:00:00:00", tiny=False)
+        assert answer.returncode == 0, answer.stderr
+        assert expected in answer.stdout
+    words = RunFolder(job).overrides.read_text()
+    assert [words.count(word) for word in ("method=ce", "max_epochs", "max_time")] == [1, 1, 1]
 
 
-# A finished run, and what is told to go on from it
+# A finished run, and another one from its state
 
 
 @pytest.fixture
 def finished(output, tmp_path):
-    """A finished run's folder, and how to tell another from it."""
+    """A finished run's folder, and a function that configures another run in it."""
 
-    def told(*overrides):
+    def configure(*overrides):
         return configured(tmp_path, output, "method=ce", "trainer.max_epochs=1", *overrides)
 
-    run(told(), tmp_path, hydra=hydra("method=ce"))
-    return tmp_path, told
+    run(configure(), tmp_path, hydra=hydra("method=ce"))
+    return tmp_path, configure
 
 
 def test_a_late_mistake_costs_no_finished_run(finished):
-    folder, told = finished
-    names = ("result.json", CONFIG, OVERRIDES, "checkpoints/last.ckpt")
-    before = [(folder / name).read_bytes() for name in names]
-    wrong = told(f"resume={folder}", "trainer.max_epochs=2", "student.checkpoint=nowhere")
+    folder, configure = finished
+    files = RunFolder(folder)
+    names = (files.result, files.config, files.overrides, files.last)
+    before = [file.read_bytes() for file in names]
+    wrong = configure(f"resume={folder}", "trainer.max_epochs=2", "student.checkpoint=nowhere")
     with pytest.raises(UserError, match=r"student\.checkpoint=nowhere"):
         run(wrong, folder, hydra=hydra("student.checkpoint=nowhere"))
-    assert [(folder / name).read_bytes() for name in names] == before
+    assert [file.read_bytes() for file in names] == before
 
 
-class Standing(Callback):
-    """Note what the result says while the training goes on, for whoever comes after a kill."""
+class ReadResult(Callback):
+    """Read the result during training: a process that is killed now leaves it behind."""
 
     seen: ClassVar[list] = []
 
@@ -135,78 +287,26 @@ class Standing(Callback):
         self.seen.append(read_result(self.folder))
 
 
-def test_a_finished_run_that_goes_on_counts_as_unfinished(finished):
-    folder, told = finished
-    watch = f"+callbacks.watch={{_target_: test_record.Standing, folder: '{folder}'}}"
-    cfg = told(f"resume={folder}", "trainer.max_epochs=2", watch)
+def test_a_finished_run_that_is_resumed_counts_as_unfinished(finished):
+    folder, configure = finished
+    watch = f"+callbacks.watch={{_target_: test_record.ReadResult, folder: '{folder}'}}"
+    cfg = configure(f"resume={folder}", "trainer.max_epochs=2", watch)
     assert run(cfg, folder, hydra=hydra("trainer.max_epochs=2"))["epochs"] == 2
-    (standing,) = Standing.seen
-    assert (standing["status"], standing["error"]) == ("failed", "not finished")
-    assert recorded_command(folder) == ["trainer.max_epochs=2"]
+    (during,) = ReadResult.seen
+    assert (during["status"], during["error"]) == ("failed", "not finished")
+    assert read_record(folder).trainer.max_epochs == 2
 
 
 def test_another_runs_folder_is_not_overwritten(finished, output, tmp_path_factory):
-    folder, told = finished
+    folder, configure = finished
     other = tmp_path_factory.mktemp("other")
     cfg = configured(other, output, "method=ce", "trainer.max_epochs=1", "seed=1")
     run(cfg, other)
-    foreign = told(f"resume={other / 'checkpoints' / 'last.ckpt'}", "seed=2")
+    foreign = configure(f"resume={RunFolder(other).last}", "seed=2")
     with pytest.raises(UserError, match="holds a finished run of another configuration"):
         kd.train.finished(foreign, folder)
-    best = (folder / "checkpoints" / "best.ckpt").read_bytes()
+    best = RunFolder(folder).best.read_bytes()
     with pytest.raises(UserError, match=r"last\.ckpt is of a run with another configuration"):
         run(foreign, folder)
-    assert (folder / "checkpoints" / "best.ckpt").read_bytes() == best
+    assert RunFolder(folder).best.read_bytes() == best
     assert read_result(folder)["status"] == "completed"
-
-
-# One process a folder
-
-
-def test_a_process_that_takes_itself_for_a_helper_is_refused(output, tmp_path, monkeypatch):
-    """srun starts a command several times; all but the first would train and write nothing."""
-    monkeypatch.setattr(rank_zero_only, "rank", 3)
-    with pytest.raises(UserError, match=r"SLURM_PROCID.* process 3 of several"):
-        run(configured(tmp_path, output, "method=ce"), tmp_path)
-
-
-def test_a_folder_in_which_another_process_is_at_work(output, tmp_path):
-    with (
-        exclusive_folder(tmp_path),
-        pytest.raises(UserError, match="another process is at work in"),
-    ):
-        run(configured(tmp_path, output, "method=ce"), tmp_path)
-    assert read_result(tmp_path) is None
-    assert not (tmp_path / ".hydra").exists()
-
-
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
-def test_a_file_system_without_locks(number, tmp_path, monkeypatch):
-    """A run goes on without; where processes wait for one another they are refused."""
-
-    def unknown(*_):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("fcntl.flock", unknown)
-    if number == errno.EIO:
-        with pytest.raises(OSError, match="Input/output"), exclusive_folder(tmp_path):
-            pass
-        return
-    with exclusive_folder(tmp_path / "new"):
-        assert (tmp_path / "new").is_dir()
-    with pytest.raises(OSError, match="knows no locks") as refused, locked(tmp_path / "lock", ""):
-        pass
-    assert f"cannot write to {tmp_path}/lock: the file system knows no" in user_message(
-        refused.value
-    )
-
-
-def test_clearing_a_folder_asks_whether_somebody_is_there(tmp_path):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "file").touch()
-    (tmp_path / "link").symlink_to(tmp_path / "folder")
-    with exclusive_folder(tmp_path), pytest.raises(UserError, match="another process"):
-        clear(tmp_path)
-    assert (tmp_path / "folder" / "file").exists()
-    clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

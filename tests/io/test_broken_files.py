@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors import safe_open
 from support import LIMIT, configured, mnist, within
 
-from kd.config.overrides import continued
+from kd.config.record import register_resumed
 from kd.data.image_folder import ImageFolder
 from kd.errors import UserError
 from kd.io import tensors as tensor_file
@@ -178,25 +178,18 @@ def read_mnist(file: Path) -> object:
 
 
 @pytest.fixture
-def overrides(tmp_path) -> Path:
-    file = tmp_path / ".hydra" / "overrides.yaml"
+def record(tmp_path) -> Path:
+    """The config that a resumed run reads."""
+    file = tmp_path / ".hydra" / "config.yaml"
     file.parent.mkdir()
-    file.write_text("- method=kd\n- method.temperature=4.0\n- data.mean=[0.5]\n")
+    groups = ("data", "mode", "optimizer", "paths", "student", "teacher", "trainer")
+    text = "seed: 0\nmethod:\n  name: kd\n  temperature: 4.0\n"
+    file.write_text(text + "".join(f"{group}: {{}}\n" for group in groups))
     return file
 
 
-@pytest.fixture
-def sources(overrides) -> Path:
-    """Hydra's part of the record, which says where the options came from."""
-    place = "{path: conf, provider: main}, {path: /mine, provider: command-line}"
-    own = "overrides: {hydra: ['hydra.searchpath=[file:///yours]']}"
-    file = overrides.with_name("hydra.yaml")
-    file.write_text(f"hydra:\n  runtime:\n    config_sources: [{place}]\n  {own}\n")
-    return file
-
-
-def read_overrides(file: Path) -> list[str]:
-    return continued([f"resume={file.parents[1]}"])
+def read_recorded(file: Path) -> object:
+    return register_resumed([f"resume={file.parents[1]}"])
 
 
 @pytest.fixture
@@ -216,8 +209,7 @@ def read_config(file: Path) -> object:
 THEIRS: dict[str, Read] = {
     "pictures": read_images,
     "digits": read_mnist,
-    "overrides": read_overrides,
-    "sources": read_overrides,
+    "record": read_recorded,
     "config": read_config,
 }
 

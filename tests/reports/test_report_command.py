@@ -28,7 +28,7 @@ def test_the_table_is_printed_and_the_page_names_the_command(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("figures=false", r"error: which runs\? sweep=FOLDER, or folders="),
+        ("figures=false", r"error: no runs are given: add sweep=FOLDER, or folders="),
         ("sweep={folder}/swep", "swep does not exist; .* did you mean 'sweep'?"),
         ("folders=[{folder}/sweep]", "error: no run below .*/sweep"),
     ],
