@@ -1,39 +1,55 @@
-"""`python -m kd.cache`: list what is kept of teachers' answers, or clear it."""
+"""`python -m kd.cache`: list or clear the caches of teacher outputs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from kd.config.command import command
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 @command("cache")
 def main(cfg: DictConfig) -> None:
-    """Print a line for every cache; with `clear`, delete one or all first."""
+    """Clear the caches that `clear` names, then print a line for each that remains."""
     from rich.console import Console
-    from rich.table import Table
 
+    root = Path(cfg.paths.cache)
+    if cfg["clear"] is not None:  # cfg.clear is the mapping's method
+        _clear(root, cfg["clear"])
+    Console().print(_table(root))
+
+
+def _clear(root: Path, name: str) -> None:
     from kd.errors import UserError, nearest
     from kd.teachers.output_cache import entries
 
-    root, clear = Path(cfg.paths.cache), cfg["clear"]
     found = entries(root)
-    chosen = [entry for entry in found if clear in ("all", entry.name)]
-    if clear not in (None, "all") and not chosen:
+    chosen = [entry for entry in found if name in ("all", entry.name)]
+    if not chosen and name != "all":
         names = [entry.name for entry in found]
-        raise UserError(f"clear={clear}: {root} has no such cache; {nearest(clear, names)}")
+        raise UserError(f"clear={name}: no such cache in {root}; {nearest(name, names)}")
     for entry in chosen:
         entry.clear()
 
-    table = Table(title=f"answers kept in {root}")
-    for column in ("name", "MB", "of", "view", "tensors"):
+
+def _table(root: Path) -> "Table":
+    from rich.table import Table
+
+    from kd.teachers.output_cache import entries
+
+    table = Table(title=f"teacher outputs cached in {root}")
+    for column in ("name", "MB", "teacher and data", "views", "tensors"):
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
     for entry in entries(root):
         about = entry.about
-        of = f"{about.get('teacher', '?')} on {about.get('data', '?')}"
+        source = f"{about.get('teacher', '?')} on {about.get('data', '?')}"
         tensors = ", ".join(f"{k}: {v}" for k, v in about.get("tensors", {}).items())
-        table.add_row(entry.name, f"{entry.size / 1e6:.1f}", of, about.get("view", "?"), tensors)
-    Console().print(table)
+        size = f"{entry.size / 1e6:.1f}"
+        table.add_row(entry.name, size, source, about.get("view", "?"), tensors)
+    return table
 
 
 if __name__ == "__main__":

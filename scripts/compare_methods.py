@@ -1,11 +1,12 @@
-"""Every method on one data set over some seeds, beside labels alone; finished runs are kept.
+"""Comparison of all methods on one data set over several seeds.
 
 python scripts/compare_methods.py digits outputs/methods/digits teacher=resnet18 student=resnet8
 python scripts/compare_methods.py cifar10_subset outputs/methods/cifar10 --images FOLDER …
 python scripts/compare_methods.py digits outputs/methods/digits --table
 
-Start it again after an interruption: what is finished is skipped. `--share 0/2` and `--share 1/2`
-in two shells divide the runs between two cores.
+After an interruption the same command resumes: finished runs are skipped. `--share 0/2` and
+`--share 1/2` in two shells divide the runs between two cores. `kd.report folders=[FOLDER]` tests
+the differences for significance.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from comparison import Result
 
 from kd.config.compose import CONF_DIR
 
-PER_CLASS = 1000
-# What a method needs to pair these nets.
+PER_CLASS = 1000  # training images of the CIFAR-10 subset
+# An FSP matrix has one entry per pair of channels, so nets of different widths need projections.
 NEEDS = {"fsp": ["method.variant=project"]}
 COLUMNS = ("method", "seeds", "test accuracy", "against `ce`, same seeds", "parameters")
 
@@ -26,8 +27,8 @@ COLUMNS = ("method", "seeds", "test accuracy", "against `ce`, same seeds", "para
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", choices=["digits", "cifar10_subset"])
-    parser.add_argument("folder", type=Path, help="where the runs go")
-    parser.add_argument("overrides", nargs="*", help="for all runs")
+    parser.add_argument("folder", type=Path, help="parent of the run folders")
+    parser.add_argument("overrides", nargs="*", help="of all runs, key=value")
     parser.add_argument("--images", type=Path, help="CIFAR-10 as train/, test/ folders")
     methods = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
     parser.add_argument("--methods", nargs="+", default=methods)
@@ -44,6 +45,7 @@ def main() -> None:
 
 
 def data(options: argparse.Namespace) -> list[str]:
+    """Return the overrides that select the data; create the subset of CIFAR-10 if needed."""
     if options.data == "digits":
         return ["data=digits"]
     root = options.folder / "images"
@@ -55,7 +57,7 @@ def data(options: argparse.Namespace) -> list[str]:
 
 
 def subset(source: Path, target: Path) -> None:
-    """Link the first 1 000 training images of every class, by name, and all test images."""
+    """Link all test images and, in order of name, 1 000 training images of every class."""
     for split in ("train", "test"):
         for folder in sorted((source / split).iterdir()):
             (target / split / folder.name).mkdir(parents=True)
@@ -65,12 +67,13 @@ def subset(source: Path, target: Path) -> None:
 
 
 def table(folder: Path) -> str:
-    """Markdown: methods by mean test accuracy; those below `ce`, and those that failed, say so."""
+    """Format methods by mean test accuracy; those below `ce` are marked, failed runs listed."""
     runs, failed = compare.collect(folder)
     return compare.markdown(COLUMNS, [row(m, runs) for m in compare.ranked(runs)], failed)
 
 
 def row(method: str, runs: dict[str, list[Result]]) -> list[str]:
+    """Format a method's cells."""
     accuracies = compare.scores(runs[method])
     difference = compare.against(runs, method, "ce")
     below = " (below)" if difference.startswith("-") else ""

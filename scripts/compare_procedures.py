@@ -1,14 +1,14 @@
-"""Ways to be taught, by teachers, peers, itself or in a chain, on one data set over some seeds.
+"""Comparison of training procedures (modes, ensembles, chains) on digits over several seeds.
 
 python scripts/compare_procedures.py outputs/procedures/digits teacher=resnet20 student=resnet8
 python scripts/compare_procedures.py outputs/procedures/digits --rows dml takd --seeds 0 1 2 3 4
 python scripts/compare_procedures.py outputs/procedures/digits --table
 
-Overrides hold for all rows. Start it again after an interruption: what is finished is skipped, and
-a chain goes on at its stage. `--share 0/2` and `--share 1/2` in two shells divide the runs. A chain
-trains for trainer.max_epochs in every stage, function matching for longer than the others, unless
-trainer.max_epochs says otherwise: the column of epochs tells. Every run pays for its own teacher's
-answers; they are not shared here, so that the numbers of teacher forwards compare.
+Overrides apply to all rows. After an interruption the same command resumes: finished runs are
+skipped, and a chain continues at its unfinished stage. `--share 0/2` and `--share 1/2` in two
+shells divide the runs. A chain trains for trainer.max_epochs in every stage; function matching
+trains longer than the others unless trainer.max_epochs is given (see the column of epochs). Each
+run has its own cache of teacher outputs, so that the numbers of teacher forwards are comparable.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from comparison import Result
 
 from kd.config.overrides import expand_shorthand
 
-# What `python -m kd.train` is given for each row.
+# Overrides of `python -m kd.train` for each row.
 PROCEDURES = {
     "ce": ["method=ce"],
     "kd": [],
@@ -43,25 +43,17 @@ PROCEDURES = {
     "eskd": ["experiment=eskd"],
     "function_matching": ["experiment=function_matching"],
 }
-# What `python -m kd.chain` is given, where {teacher}, {assistant} and {student} are nets, and
-# {epoch_1}, {epoch_2} and {epoch_3} the thirds of the teacher's training.
+# Overrides of `python -m kd.chain`, with {teacher}, {assistant} and {student} for nets, and
+# {epoch_1}, {epoch_2} and {epoch_3} for the thirds of the teacher's training.
 CHAINS = {
     "takd": ["stages=[{teacher},{assistant},{student}]"],
     "born_again": ["stages=[{student},{student},{student}]"],
     "rco": ["route=[{epoch_1},{epoch_2},{epoch_3}]", "teacher={teacher}", "student={student}"],
 }
-# Rows that bring a teacher of their own, or none, and take no `teacher=` of a single net.
+# Prefixes of rows with their own teachers, or none; an override `teacher=` is dropped for them.
 OWN_TEACHER = (
-    "dml",
-    "kdcl",
-    "one",
-    "pskd",
-    "cskd",
-    "byot",
-    "mean_teacher",
-    "ens",
-    "ebkd",
-    "ca_mkd",
+    *("dml", "kdcl", "one", "pskd", "cskd", "byot", "mean_teacher"),
+    *("ensemble", "ebkd", "ca_mkd"),
 )
 COLUMNS = (
     *("procedure", "seeds", "test accuracy", "against `ce`", "against `kd`"),
@@ -71,11 +63,11 @@ COLUMNS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the runs go")
-    parser.add_argument("overrides", nargs="*", help="for all runs")
+    parser.add_argument("folder", type=Path, help="parent of the run folders")
+    parser.add_argument("overrides", nargs="*", help="of all runs, key=value")
     rows = [*PROCEDURES, *CHAINS]
     parser.add_argument("--rows", nargs="+", default=rows, choices=rows, metavar="ROW")
-    parser.add_argument("--assistant", default="resnet14", help="the net between, in takd")
+    parser.add_argument("--assistant", default="resnet14", help="the assistant in takd")
     compare.add_options(parser)
     options = parser.parse_args()
     if options.table:
@@ -87,6 +79,7 @@ def main() -> None:
 
 
 def procedure(options: argparse.Namespace, row: str, seed: int, folder: Path) -> Result:
+    """Run a row of PROCEDURES."""
     own_teacher = row.startswith(OWN_TEACHER)
     given = [o for o in options.overrides if not (own_teacher and o.startswith("teacher="))]
     own = [*PROCEDURES[row], f"seed={seed}", *paths(options, folder)]
@@ -94,6 +87,7 @@ def procedure(options: argparse.Namespace, row: str, seed: int, folder: Path) ->
 
 
 def chain(options: argparse.Namespace, row: str, seed: int, folder: Path) -> Result:
+    """Run a row of CHAINS."""
     from hydra import compose
 
     from kd.chains.run import run_chain
@@ -108,16 +102,18 @@ def chain(options: argparse.Namespace, row: str, seed: int, folder: Path) -> Res
 
 
 def paths(options: argparse.Namespace, folder: Path) -> list[str]:
+    """Return overrides for a shared registry of teachers and a cache of the run's own."""
     return [f"paths.output={options.folder}", f"paths.cache={folder / 'cache'}"]
 
 
 def table(folder: Path) -> str:
-    """Markdown: procedures by mean test accuracy, beside labels alone and one teacher."""
+    """Format procedures by mean test accuracy, with differences from `ce` and `kd`."""
     runs, failed = compare.collect(folder)
     return compare.markdown(COLUMNS, [line(row, runs) for row in compare.ranked(runs)], failed)
 
 
 def line(row: str, runs: dict[str, list[Result]]) -> list[str]:
+    """Format a procedure's cells; costs are medians over seeds."""
     accuracies = list(compare.scores(runs[row]).values())
     costs = {
         key: statistics.median(result[key] for result in runs[row])

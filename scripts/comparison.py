@@ -1,4 +1,4 @@
-"""What the comparisons share: runs in folders that are kept, and figures over the same seeds."""
+"""Shared parts of the comparison scripts: resumable runs, and tables over common seeds."""
 
 import argparse
 import json
@@ -10,21 +10,23 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works uninstalled
 
+from kd.chains.summary import CHAIN
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.overrides import expand_shorthand
+from kd.io.run_folder import RunFolder
 
 Result = dict[str, Any]
-FILES = ("chain.json", "result.json")  # a chain's own summary, or a single run's
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all comparisons have."""
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--share", default="0/1", help="k/n: every n-th run, from the k-th")
+    parser.add_argument("--share", default="0/1", help="k/n: every n-th run, starting at the k-th")
     parser.add_argument("--table", action="store_true", help="print the table and run nothing")
 
 
 def jobs(options: argparse.Namespace, rows: Sequence[str]) -> Iterator[tuple[str, int, Path]]:
-    """Row, seed and folder of every run of this share that is not finished."""
+    """Yield row, seed and folder of every unfinished run of this share."""
     k, n = map(int, options.share.split("/"))
     for row, seed in [(row, seed) for seed in options.seeds for row in rows][k::n]:
         folder = options.folder / f"{row}_s{seed}"
@@ -33,7 +35,7 @@ def jobs(options: argparse.Namespace, rows: Sequence[str]) -> Iterator[tuple[str
 
 
 def attempt(row: str, seed: int, folder: Path, task: Callable[[], Result]) -> None:
-    """Run one job; one that fails says so, in its folder as well, and the others go on."""
+    """Run one job and print its accuracy; a failure is printed and recorded, not raised."""
     from hydra import initialize_config_dir
 
     from kd.io.result_file import write_result
@@ -42,16 +44,16 @@ def attempt(row: str, seed: int, folder: Path, task: Callable[[], Result]) -> No
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            said = f"{task()['test/acc']:.4f}"
+            line = f"{task()['test/acc']:.4f}"
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        if not read(folder):  # it failed before it began
-            write_result(folder, {"status": "failed", "error": said})
-    print(f"{row} seed {seed}: {said}", flush=True)
+        line = f"{type(error).__name__}: {error}"
+        if not read(folder):  # the run failed before it could write a result
+            write_result(folder, {"status": "failed", "error": line})
+    print(f"{row} seed {seed}: {line}", flush=True)
 
 
 def train(folder: Path, overrides: Sequence[str]) -> Result:
-    """What `python -m kd.train` does in this folder."""
+    """Do what `python -m kd.train` does, in this process and folder."""
     from hydra import compose
 
     from kd.training.run import run
@@ -61,16 +63,16 @@ def train(folder: Path, overrides: Sequence[str]) -> Result:
 
 
 def read(folder: Path) -> Result:
-    """What a run or a chain left in its folder; nothing, if there is nothing yet."""
-    for name in FILES:
-        if (folder / name).exists():
-            found: Result = json.loads((folder / name).read_text())
+    """Read the summary of a chain or the result of a run; {} if there is neither."""
+    for path in (folder / CHAIN, RunFolder(folder).result):
+        if path.exists():
+            found: Result = json.loads(path.read_text())
             return found
     return {}
 
 
 def collect(folder: Path) -> tuple[dict[str, list[Result]], list[str]]:
-    """The finished runs below a folder by row, and a line for each that failed."""
+    """Return the finished runs below a folder by row, and one line for each unfinished run."""
     runs: dict[str, list[Result]] = {}
     failed = []
     for path in sorted(path for path in folder.glob("*_s*") if path.is_dir()):
@@ -84,36 +86,39 @@ def collect(folder: Path) -> tuple[dict[str, list[Result]], list[str]]:
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], failed: Sequence[str]) -> str:
-    """A table whose first column is text and whose others are numbers; what failed, below."""
+    """Format a table, whose first column is text and whose others are numbers, and the failures."""
     lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *rows]
     table = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([*table, *(f"\nfailed: {line}" for line in failed)])
 
 
 def ranked(runs: dict[str, list[Result]]) -> list[str]:
-    """The rows, the best mean test accuracy first."""
+    """Return the rows in descending order of mean test accuracy."""
     return sorted(runs, key=lambda row: -statistics.mean(scores(runs[row]).values()))
 
 
 def scores(results: Sequence[Result]) -> dict[int, float]:
-    """Test accuracy in percent by seed."""
-    # An accuracy is a float32: of equal ones the difference must be 0, not -0.00.
+    """Return test accuracies in percent by seed.
+
+    Accuracies are float32: without rounding, equal ones could differ by -0.00 after subtraction.
+    """
     return {result["seed"]: round(100 * result["test/acc"], 4) for result in results}
 
 
 def against(runs: dict[str, list[Result]], row: str, baseline: str) -> str:
-    """The difference to another row over the seeds that both have: mean ± standard deviation."""
+    """Format the difference from another row over common seeds: mean ± standard deviation."""
     ours, theirs = scores(runs[row]), scores(runs.get(baseline, []))
     paired = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
     return spread(paired, "+.2f") if paired and row != baseline else "–"
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Format mean ± sample standard deviation; the mean alone for a single value."""
     deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    mean = round(statistics.mean(values), 6) + 0.0  # + 0.0: no negative zero
+    mean = round(statistics.mean(values), 6) + 0.0  # + 0.0 turns -0.0 into 0.0
     return f"{mean:{form}}{deviation}"
 
 
 def grouped(number: float) -> str:
-    """A whole number with a space between thousands."""
+    """Format a whole number with spaces between thousands: `77 754`."""
     return f"{number:,.0f}".replace(",", " ")

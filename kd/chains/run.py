@@ -8,7 +8,7 @@ from pathlib import Path
 from kd.chains.earlier import check_earlier
 from kd.chains.plan import plan
 from kd.chains.stage import ChainStage
-from kd.chains.summary import ChainResult, chain_result, stage_result
+from kd.chains.summary import CHAIN, ChainResult, chain_result, stage_result
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.checksums import write_json
@@ -18,7 +18,6 @@ from kd.training.run import run
 
 log = logging.getLogger(__name__)
 
-CHAIN = "chain.json"
 # In a stage's folder: hash of the weights of the stage before, from which this one started.
 _BASIS = "basis.txt"
 

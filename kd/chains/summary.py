@@ -6,6 +6,7 @@ from typing import Any
 from kd.chains.stage import ChainStage
 from kd.io.result_file import read_result
 
+CHAIN = "chain.json"
 ChainResult = dict[str, Any]
 
 _LAST_STAGE = ("val/acc", "test/acc", "test/ece", "test/nll", "student/params")

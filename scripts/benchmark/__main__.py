@@ -1,8 +1,10 @@
-"""What distilling costs, beside hand-written loops: every row measured in one process, in turn.
+"""Benchmark of distillation against hand-written training loops.
 
 python scripts/benchmark
 python scripts/benchmark --pairs deepnn-lightnn --images 45000 --epochs 10 --repeats 3
 python scripts/benchmark --accelerator gpu --override trainer.precision=bf16-mixed
+
+All rows of a table are measured in one process, in turn, so that they share its conditions.
 """
 
 import argparse
@@ -32,14 +34,14 @@ TUTORIAL = "by hand, per sample, live teacher, {} workers"
 
 
 class Cost(NamedTuple):
-    """Of one repeat: seconds for all epochs, images the teacher looked at, peak MB."""
+    """One repeat: seconds for all epochs, images passed through the teacher, peak memory in MB."""
 
     seconds: float
     forwards: int
     peak: float
 
 
-Row = Callable[[], tuple[float, int]]
+Row = Callable[[], tuple[float, int]]  # trains; returns seconds and teacher forwards
 
 
 def main() -> None:
@@ -59,17 +61,22 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("benchmark", description=__doc__.split("\n")[0])
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
-    parser.add_argument("--images", type=int, default=9000, help="that train, an epoch")
+    parser.add_argument("--images", type=int, default=9000, help="training images per epoch")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument("--skip", nargs="*", default=[], help="rows with any of these words")
-    parser.add_argument("--override", nargs="*", default=[], help="for this project's rows")
+    parser.add_argument(
+        "--skip",
+        nargs="*",
+        default=[],
+        help="leave out rows whose names contain one of these words",
+    )
+    parser.add_argument("--override", nargs="*", default=[], help="of the rows of this project")
     return parser.parse_args()
 
 
 def rows(project: Project, options: argparse.Namespace, device: torch.device) -> dict[str, Row]:
-    """What is measured, by name; each call trains a fresh student for all epochs."""
+    """Return the rows by name; each call trains a new student for all epochs."""
     images = project.images()
     preloaded = loaders(images, 128, device, None)
 
@@ -86,6 +93,7 @@ def rows(project: Project, options: argparse.Namespace, device: torch.device) ->
     def ours(method: str, cache: str = "off") -> tuple[float, int]:
         override = f"teacher.cache.mode={cache}"
         result = project.run(override, method=method, epochs=options.epochs)
+        # The 1 000 test images pass through the teacher as well, unless their outputs are cached.
         tested = 0 if method == "ce" or cache == "on" else 1000
         return result["fit_seconds"], result["teacher_forwards"] - tested
 
@@ -102,7 +110,7 @@ def rows(project: Project, options: argparse.Namespace, device: torch.device) ->
 
 
 def measured(rows: dict[str, Row], options: argparse.Namespace) -> dict[str, list[Cost]]:
-    """Every row in turn, as often as asked; one untimed round of the short ones first."""
+    """Measure every row in turn, `options.repeats` times."""
     wanted = {k: row for k, row in rows.items() if not any(word in k for word in options.skip)}
     costs: dict[str, list[Cost]] = {name: [] for name in wanted}
     for repeat in range(options.repeats):
@@ -117,7 +125,7 @@ def measured(rows: dict[str, Row], options: argparse.Namespace) -> dict[str, lis
 def table(
     pair: str, costs: dict[str, list[Cost]], an_epoch: int, options: argparse.Namespace
 ) -> str:
-    """Markdown: medians over the repeats, and the range of the speeds."""
+    """Format medians over the repeats, and the range of the speeds."""
     images = options.epochs * an_epoch
     lines = [
         f"### {pair}: {an_epoch} images an epoch, {options.epochs} epochs, "

@@ -1,9 +1,11 @@
-"""What a step costs before and after early-stopped distillation ends its soft term.
+"""Benchmark of a training step before and after early-stopped distillation ends its soft term.
 
 python scripts/benchmark/early_stop.py
 
-Real runs on scikit-learn's digits with one thread, the teacher live or its answers kept, and the
-time on the processor, which other processes do not lengthen.
+Runs on scikit-learn's digits with one thread, with a live teacher and with cached teacher outputs.
+Times are CPU times, which other processes do not lengthen.
+
+Early-stopped knowledge distillation: Cho & Hariharan 2019, https://arxiv.org/abs/1910.01348.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from kd.training.run import run
 
 
 class TimeSteps(Callback):
-    """Note the terms and the seconds of every step, without what an epoch's ends add."""
+    """Record the terms and the CPU seconds of every step, without the work between epochs."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[frozenset[str], float]] = []
@@ -41,14 +43,14 @@ class TimeSteps(Callback):
 
 def main() -> None:
     parser = argparse.ArgumentParser("early_stop", description=__doc__.split("\n")[0])
-    parser.add_argument("overrides", nargs="*", help="for all runs")
+    parser.add_argument("overrides", nargs="*", help="of all runs, key=value")
     options = parser.parse_args()
     torch.set_num_threads(1)
     register_models(CONF_DIR)
     print(describe(torch.device("cpu")))
     print("\n| the teacher | terms | steps | median CPU ms a step |\n|---|---|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
-        for mode, teacher in (("off", "live"), ("on", "answers kept")):
+        for mode, teacher in (("off", "live"), ("on", "cached")):
             for terms, seconds in steps(Path(folder), mode, options.overrides).items():
                 named = " + ".join(f"`{name}`" for name in sorted(terms))
                 median = 1000 * statistics.median(seconds)
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def steps(folder: Path, mode: str, more: list[str]) -> dict[frozenset[str], list[float]]:
-    """Seconds of every step by the terms that it computed; an epoch's first step is left out."""
+    """Return the seconds of every step by its terms, without the first step of each epoch."""
     given = ["experiment=eskd", "trainer=cpu", "logger=none", "trainer.enable_progress_bar=false"]
     given += [f"teacher.cache.mode={mode}", f"paths.output={folder}", f"paths.run={folder / mode}"]
     watch = TimeSteps()
@@ -65,7 +67,7 @@ def steps(folder: Path, mode: str, more: list[str]) -> dict[frozenset[str], list
     an_epoch = len(watch.steps) // int(result["epochs"])
     found: dict[frozenset[str], list[float]] = {}
     for number, (terms, seconds) in enumerate(watch.steps):
-        if number % an_epoch:  # with the first, the teacher's answers to the epoch are computed
+        if number % an_epoch:  # the first step waits for the epoch's teacher outputs
             found.setdefault(terms, []).append(seconds)
     return found
 

@@ -1,4 +1,4 @@
-"""How the cost grows: seconds against epochs, sweep jobs and images; live, cached and no teacher.
+"""Benchmark of total cost against epochs, sweep jobs and images: live, cached and no teacher.
 
 python scripts/benchmark/growth.py outputs/reference/growth.png
 """
@@ -30,8 +30,10 @@ def main() -> None:
     parser = argparse.ArgumentParser("growth", description=__doc__.split("\n")[0])
     parser.add_argument("figure", type=Path, help="the PNG to write")
     parser.add_argument("--pair", nargs=2, default=["deepnn", "lightnn"])
-    parser.add_argument("--images", type=int, default=4500, help="that train, an epoch")
-    parser.add_argument("--sweep", type=int, metavar="EPOCHS", help="only eight jobs of so many")
+    parser.add_argument("--images", type=int, default=4500, help="training images per epoch")
+    parser.add_argument(
+        "--sweep", type=int, metavar="EPOCHS", help="measure only eight jobs of EPOCHS epochs"
+    )
     options = parser.parse_args()
     axes = {
         "epochs": [(options.images, n, 1) for n in STEPS],
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 def cost(pair: list[str], way: str, images: int, epochs: int, jobs: int) -> tuple[float, int]:
-    """Seconds of whole runs and images the teacher looked at, from an empty cache."""
+    """Return seconds of complete runs and the number of teacher forwards, from an empty cache."""
     method, mode = WAYS[way]
     with tempfile.TemporaryDirectory() as folder:
         project = Project(pair[0], pair[1], (3, 32, 32), images, Path(folder), ["trainer=cpu"])
@@ -70,6 +72,7 @@ def cost(pair: list[str], way: str, images: int, epochs: int, jobs: int) -> tupl
 
 
 def table(axis: str, settings: Settings, found: Costs) -> str:
+    """Format the costs along one axis."""
     position = 1 if axis == "epochs" else 2 if "jobs" in axis else 0
     values = [str(setting[position]) for setting in settings]
     lines = [f"\n| seconds (teacher forwards), {axis}: | {' | '.join(values)} |"]

@@ -1,7 +1,7 @@
-"""Training loops as one writes them by hand: what the framework's speed is measured against.
+"""Hand-written training loops, against which the framework's speed is measured.
 
-All train the same student on the same images with the same optimizer, and look at the validation
-images once an epoch, as every loop does whose epoch is to be chosen.
+All train the same student on the same images with the same optimizer, and evaluate the validation
+set once per epoch, as every loop that selects an epoch must.
 """
 
 import time
@@ -20,7 +20,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 class Images(NamedTuple):
-    """A data set in memory: uint8 [N, C, S, S] and labels [N], and its normalisation."""
+    """A data set in memory: images uint8 [N, C, S, S] and labels [N], and their normalisation."""
 
     train: tuple[Tensor, Tensor]
     val: tuple[Tensor, Tensor]
@@ -29,7 +29,7 @@ class Images(NamedTuple):
 
 
 class PerSample(Dataset[tuple[Tensor, int]]):
-    """As torchvision's CIFAR10: arrays in memory, a PIL image and a transform for every sample."""
+    """Like torchvision's CIFAR10: arrays in memory, a PIL image and a transform per sample."""
 
     def __init__(
         self, images: Tensor, targets: Tensor, mean: list[float], std: list[float]
@@ -86,7 +86,7 @@ def train(
     epochs: int,
     device: torch.device,
 ) -> float:
-    """Distil (or train alone, teacher None) for some epochs; return the seconds it took."""
+    """Distil, or train with labels alone if there is no teacher; return the elapsed seconds."""
     student.to(device)
     if teacher is not None:
         teacher.to(device).eval()

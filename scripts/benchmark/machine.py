@@ -1,4 +1,4 @@
-"""The machine a table was made on, and the memory a row takes."""
+"""Description of the machine, and peak memory of the process."""
 
 import platform
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 
 
 def describe(device: torch.device) -> str:
-    """One line: processor or GPU, threads, versions."""
+    """Return processor or GPU, number of threads and versions, in one line."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return (
         f"{name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
@@ -25,7 +25,7 @@ def _processor() -> str:
 
 
 def reset_peak() -> None:
-    """Forget the peak so far: Linux resets it when 5 is written to clear_refs."""
+    """Reset the peak memory; Linux does so when 5 is written to clear_refs (man 5 proc)."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     clear = Path("/proc/self/clear_refs")
@@ -34,7 +34,7 @@ def reset_peak() -> None:
 
 
 def peak_mb() -> float:
-    """Peak since `reset_peak`: allocated on the GPU where there is one, else resident."""
+    """Return the peak since `reset_peak`: GPU memory allocated, else resident memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
     for line in Path("/proc/self/status").read_text().splitlines():

@@ -1,9 +1,9 @@
-"""What a step of every method costs beside a step of `kd`, the teacher's answers being kept.
+"""Benchmark of a training step of every method relative to `kd`, with cached teacher outputs.
 
 python scripts/benchmark/methods.py --batch-size 256
 
-One thread, and its time on the processor, which other processes do not lengthen; a step of the
-method and one of `kd` alternate.
+One thread; times are CPU times, which other processes do not lengthen. A step of the method and a
+step of `kd` alternate.
 """
 
 import argparse
@@ -27,8 +27,9 @@ from kd.config.compose import CONF_DIR, plain
 from kd.objectives.base import Setting
 from kd.taps import Taps
 
-# What a method needs to pair these nets, and to have all its terms in one step.
+# An FSP matrix has one entry per pair of channels, so nets of different widths need projections.
 NEEDS = {"fsp": ["method.variant=project"]}
+# Methods with stages, which train all terms together with method.joint=true.
 STAGED = ("ab", "fitnet", "fsp", "ft")
 
 
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--teacher", default="resnet18")
     parser.add_argument("--student", default="resnet8")
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=10, help="of each method, after two")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps of each method")
     options = parser.parse_args()
     torch.set_num_threads(1)
     names = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
@@ -53,7 +54,7 @@ def main() -> None:
             reset_peak()
             before = peak_mb()
             one = step(project, name, options.batch_size)
-            timed(one), timed(one)  # oneDNN's first calls are slow
+            timed(one), timed(one)  # warm-up: oneDNN's first calls are slow
             pairs = [(timed(one), timed(reference)) for _ in range(options.steps)]
             peaks[name] = peak_mb() - before
             seconds[name] = [mine for mine, _ in pairs]
@@ -70,13 +71,14 @@ def main() -> None:
 
 
 def timed(call: Callable[[], None]) -> float:
+    """Return the CPU seconds of a call."""
     started = time.process_time()
     call()
     return time.process_time() - started
 
 
 def step(project: Project, method: str, size: int) -> Callable[[], None]:
-    """One training step of the method on a fixed batch, with a fixed answer of the teacher."""
+    """Return a training step of the method on a fixed batch with fixed teacher outputs."""
     joint = ["method.joint=true"] if method in STAGED else []
     cfg = project.compose(method, *NEEDS.get(method, []), *joint)
     objectives, plan = build_method(cfg)
@@ -88,7 +90,7 @@ def step(project: Project, method: str, size: int) -> Callable[[], None]:
     shown = project.data.train_dataloader().show(index, torch.zeros_like(index))
     batch = shown._replace(input=torch.randn(size, 3, 32, 32))
     with torch.no_grad():
-        answer = teacher.outputs(batch.input)
+        taught = teacher.outputs(batch.input)
     setting = Setting(10, project.data.arrays.train_targets, student.head, teacher.head)
     probes = [taps.probe(batch.input[:2]) for taps in (student, teacher)]
     for objective in objectives.values():
@@ -100,7 +102,7 @@ def step(project: Project, method: str, size: int) -> Callable[[], None]:
     def run() -> None:
         optimizer.zero_grad()
         outputs = student.outputs(batch.input)
-        terms = [w * objectives[name](outputs, answer, batch) for name, w in weights.items()]
+        terms = [w * objectives[name](outputs, taught, batch) for name, w in weights.items()]
         torch.stack(terms).sum().backward()
         optimizer.step()
 

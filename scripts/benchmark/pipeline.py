@@ -1,4 +1,4 @@
-"""Crop, flip and normalise CIFAR-size images: in batches here, per sample in torchvision.
+"""Benchmark of crop, flip and normalisation of CIFAR-size images: batched, and per sample.
 
 python scripts/benchmark/pipeline.py
 """
@@ -27,7 +27,7 @@ MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 
 
 class PerSample(Dataset[tuple[Tensor, int]]):
-    """PIL images through torchvision's v2 transforms, as in its examples."""
+    """PIL images with torchvision's v2 transforms, as in its examples."""
 
     def __init__(self, images: Tensor) -> None:
         self.arrays = images.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,4 +1,4 @@
-"""This project's rows: real runs, as the command line makes them, in this process."""
+"""Runs of this project for the benchmarks: as from the command line, within the process."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ from kd.training.run import run
 
 
 class Synthetic(ImageDataModule):
-    """Random images of a real data set's shape and number: speed does not depend on the content."""
+    """Random images of a given shape and number; speed does not depend on the content."""
 
     def __init__(self, shape: tuple[int, int, int], images: int, **common: Any) -> None:
         super().__init__(name="synthetic", val_fraction=0.1, **common)
@@ -43,9 +43,10 @@ class Project:
 
     Args:
         teacher, student: names of models.
-        shape: of an image; images: how many train.
-        folder: where runs, weights and caches go.
-        overrides: for all runs.
+        shape: of an image, (C, S, S).
+        images: number of training images.
+        folder: receives runs, weights and caches.
+        overrides: of all runs.
     """
 
     def __init__(
@@ -71,11 +72,11 @@ class Project:
 
     @property
     def images_an_epoch(self) -> int:
-        """Those in complete batches of the training split."""
+        """Images per epoch: those in complete batches of the training split."""
         return len(self.data.train_dataloader()) * self.data.batch_size
 
     def images(self) -> Images:
-        """The same images for the hand-written loops."""
+        """Return the same images for the hand-written loops."""
         arrays, split = self.data.arrays, self.data.split
         train, val = (
             (arrays.train_images[rows], arrays.train_targets[rows])
@@ -84,20 +85,24 @@ class Project:
         return Images(train, val, split.mean.tolist(), split.std.tolist())
 
     def net(self, role: str) -> nn.Module:
+        """Build the `student` or the `teacher`, with new weights."""
         return build_net(self.compose("ce"), role, self.data)
 
     def run(self, *overrides: str, method: str = "kd", epochs: int = 1) -> dict[str, Any]:
-        """One run; its result, with the seconds of the whole run added as `seconds`."""
+        """Train once; return the result, with the seconds of the whole run added as `seconds`."""
         cfg = self.compose(method, f"trainer.max_epochs={epochs}", *overrides)
         folder = Path(cfg.paths.run)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         started = time.perf_counter()
-        with contextlib.redirect_stdout(io.StringIO()):  # its tables would stand in ours
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # keeps the run's own table out of the output
             result = run(cfg, folder, GivenParts(data=self.data.variant()))
         return result | {"seconds": time.perf_counter() - started}
 
     def compose(self, method: str, *overrides: str) -> Any:
+        """Compose the config of a run."""
         register_models(CONF_DIR)
         knobs = ["method.temperature=2", "method.alpha=0.25"] if method == "kd" else []
         paths = [f"paths.output={self.folder}", f"paths.run={self.folder / 'run'}"]

@@ -1,4 +1,4 @@
-"""Every method pairs nets of other families, through the command line; minutes, so slow."""
+"""Every method distils between nets of different families; minutes, so slow."""
 
 import json
 
@@ -8,14 +8,14 @@ from commands import Command
 from kd.config.compose import CONF_DIR
 
 METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
-# densenet's last map is one position on 8x8 digits, of which CWD can learn nothing.
+# The last map of DenseNet is 1×1 on 8×8 digits; CWD normalises over positions and needs several.
 NEEDS = {"fsp": ["method.variant=project"], "cwd": ["method.tap=stage3"]}
 PAIRS = [("vgg8", "resnet8"), ("densenet121_half", "mobilenet_v2"), ("resnet18", "resnet8")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-def test_all_methods_pair_nets_of_any_family(pair, tmp_path):
+def test_all_methods_distil_between_any_families(pair, tmp_path):
     teacher, student = pair
     together = ",".join(method for method in METHODS if method not in NEEDS)
     jobs = [[f"method={together}"], *([f"method={name}", *knobs] for name, knobs in NEEDS.items())]
