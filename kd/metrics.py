@@ -1,4 +1,4 @@
-"""What is measured of a net on a split."""
+"""Classification metrics of a split, accumulated on the device."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +15,17 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 
 class Means:
-    """Running means of named scalars, kept on their device until they are taken.
+    """Running means of named scalars, on their device until they are taken.
 
-    Lightning's own `log` takes 0.5 ms a call, and a step of a small net on a CPU 10.
+    Lightning's `self.log` costs 0.5 ms a call, and a step of a small net on a CPU 10 ms.
+
+    Example:
+        >>> import torch
+        >>> means = Means()
+        >>> means.add({"loss": torch.tensor(1.0)})
+        >>> means.add({"loss": torch.tensor(2.0), "hint": torch.tensor(4.0)})
+        >>> means.take()
+        {'loss': tensor(1.5000), 'hint': tensor(4.)}
     """
 
     def __init__(self) -> None:
@@ -25,41 +33,52 @@ class Means:
         self.counts: dict[str, int] = {}
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Take in one step's scalars; names may come and go."""
+        """Add the scalars of one step; the names may differ between steps."""
         for name, value in values.items():
             self.sums[name] = (
+                # After a resume the sums are on the CPU.
                 self.sums[name].to(value.device) + value if name in self.sums else value
             )
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def take(self) -> dict[str, Tensor]:
-        """Return the means by name, and start anew."""
+        """Return the means by name, and reset."""
         means = {name: total / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
 
     def state_dict(self) -> dict[str, Any]:
+        """Return sums and counts, for checkpoints."""
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore sums and counts."""
         self.sums, self.counts = state["sums"], state["counts"]
 
 
 class Evaluation(nn.Module):
-    """Accumulates a classifier's figures over a split, on the device, until `compute`.
+    """Figures of a classifier over a split.
 
-    acc: share of correct predictions, in [0, 1].
-    nll: mean negative log likelihood of the labels, in nats.
-    ece: expected calibration error over 15 bins of equal width (Guo et al. 2017).
-    agreement: share of samples on which student and teacher predict the same class; only where
-        teacher logits were given.
+    - `acc`: fraction of correct predictions, in [0, 1].
+    - `nll`: mean negative log-likelihood of the labels, in nats.
+    - `ece`: expected calibration error with 15 bins of equal width (Guo et al. 2017,
+      https://arxiv.org/abs/1706.04599), in [0, 1].
+    - `agreement`: fraction of samples for which student and teacher predict the same class; only if
+      teacher logits were given.
 
     Args:
         num_classes: K.
-        closely: with ece and the confusion matrix.
+        closely: compute `ece` and the confusion matrix as well.
 
     Attributes:
-        confusion: counts [K, K] by label and prediction, of what `compute` was last about.
+        confusion: counts [K, K] by label and prediction, of the last `compute`.
+
+    Example:
+        >>> import torch
+        >>> evaluation = Evaluation(num_classes=2)
+        >>> evaluation.update(torch.tensor([[2.0, 0.0], [3.0, 0.0]]), torch.tensor([0, 1]))
+        >>> {name: round(value.item(), 3) for name, value in evaluation.compute().items()}
+        {'acc': 0.5, 'nll': 1.588}
     """
 
     confusion: Tensor | None = None
@@ -73,7 +92,13 @@ class Evaluation(nn.Module):
         self.agreement = MulticlassAccuracy(num_classes, average="micro")
 
     def update(self, logits: Tensor, target: Tensor, teacher: Tensor | None = None) -> None:
-        """Take in logits [B, K], labels [B] and, for the agreement, the teacher's logits [B, K]."""
+        """Add a batch.
+
+        Args:
+            logits: [B, K]. Figures are computed in float32.
+            target: class indices [B].
+            teacher: the teacher's logits [B, K], for the agreement.
+        """
         logits = logits.float()
         self.acc.update(logits, target)
         self.nll.update(F.cross_entropy(logits, target), weight=len(target))
@@ -85,7 +110,7 @@ class Evaluation(nn.Module):
             self.agreement.update(logits, teacher.argmax(1))
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the figures that were updated, and start anew."""
+        """Return the figures by name, and reset; figures without a batch are left out."""
         metrics = {"acc": self.acc, "nll": self.nll, "ece": self.ece, "agreement": self.agreement}
         used = {k: m for k, m in metrics.items() if m is not None and m.update_called}
         figures = {name: metric.compute() for name, metric in used.items()}
@@ -98,16 +123,30 @@ class Evaluation(nn.Module):
 
 
 def confusion_matrix(logits: Tensor, targets: Tensor) -> Tensor:
-    """Counts [K, K] by label and prediction of logits [N, K] for labels [N]."""
+    """Return counts [K, K] by label and prediction of logits [N, K] and labels [N].
+
+    Example:
+        >>> import torch
+        >>> confusion_matrix(torch.tensor([[1.0, 0.0], [2.0, 1.0]]), torch.tensor([0, 1]))
+        tensor([[1, 0],
+                [1, 0]])
+    """
     return multiclass_confusion_matrix(logits, targets, logits.shape[1])
 
 
 def class_accuracies(confusion: Tensor) -> list[float] | None:
-    """The share of correct predictions class by class; None where a class has no images.
+    """Return the fraction of correct predictions for each class; None if a class has no images.
 
     Args:
         confusion: counts [K, K] by label and prediction.
+
+    Example:
+        >>> import torch
+        >>> class_accuracies(torch.tensor([[3, 1], [0, 2]]))
+        [0.75, 1.0]
     """
     images = confusion.sum(1)
-    shares = confusion.diagonal() / images
-    return None if (images == 0).any() else [round(share, 6) for share in shares.tolist()]
+    fractions = confusion.diagonal() / images
+    if (images == 0).any():
+        return None
+    return [round(fraction, 6) for fraction in fractions.tolist()]

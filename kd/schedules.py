@@ -1,7 +1,7 @@
-"""Numbers as a function of a run's progress from 0 (first step) to 1 (last step).
+"""Schedules: values as a function of a run's progress in [0, 1].
 
-The learning rate's factor is one, and so may be the weight of any loss term. Progress, not epochs:
-the same schedule fits a run of 15 epochs and one of 240.
+They scale the learning rate and the weights of loss terms. Progress is the fraction of steps that
+are done, not an epoch: the same schedule fits a run of 15 epochs and one of 240.
 """
 
 import math
@@ -14,48 +14,65 @@ class Schedule(ABC):
     """A value for every progress in [0, 1], with an optional linear warm-up from 0.
 
     Args:
-        value: the value at full height.
-        warmup: the share of the run, in [0, 1), over which the value rises linearly from 0.
+        value: factor of the whole schedule.
+        warmup: fraction of the run, in [0, 1), in which the value rises linearly from 0.
+
+    Raises:
+        ValueError: `warmup` is out of range.
     """
 
     def __init__(self, value: float = 1.0, warmup: float = 0.0) -> None:
         if not 0 <= warmup < 1:
-            raise ValueError(f"warmup must be a share of the run in [0, 1), got {warmup!r}")
+            raise ValueError(f"warmup must be a fraction of the run in [0, 1), got {warmup!r}")
         self.value = value
         self.warmup = warmup
 
     def __call__(self, progress: float) -> float:
+        """Return the value at `progress`."""
         if progress < self.warmup:
             return self.value * progress / self.warmup
         return self.value * self._shape(progress)
 
+    @abstractmethod
+    def _shape(self, progress: float) -> float:
+        """Return the factor of `value` at a progress behind the warm-up."""
+
     def _after_warmup(self, progress: float) -> float:
+        """Return the progress of the part behind the warm-up, in [0, 1]."""
         return min((progress - self.warmup) / (1 - self.warmup), 1.0)
 
     def observe(self, accuracy: float) -> None:  # noqa: B027
-        """Take note of an epoch's validation accuracy; most schedules follow progress alone."""
+        """Receive an epoch's validation accuracy; most schedules ignore it."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What was taken note of, for checkpoints: plain numbers."""
+        """Return what `observe` has accumulated, as plain numbers for checkpoints."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
-        """Go on from a checkpoint's notes."""
-
-    @abstractmethod
-    def _shape(self, progress: float) -> float:
-        """The factor of `value` at `progress`, once the warm-up is over."""
+        """Restore what `observe` had accumulated."""
 
 
 class Constant(Schedule):
-    """The same value throughout."""
+    """The same value throughout.
+
+    Example:
+        >>> warmup = Constant(2.0, warmup=0.2)
+        >>> [warmup(p) for p in (0.0, 0.1, 0.2, 1.0)]
+        [0.0, 1.0, 2.0, 2.0]
+    """
 
     def _shape(self, progress: float) -> float:
         return 1.0
 
 
 class Linear(Schedule):
-    """A straight line from `begin * value` to `end * value`."""
+    """A straight line from `begin` · `value` to `end` · `value`.
+
+    Example:
+        >>> decay = Linear(2.0, end=0.5)
+        >>> [decay(p) for p in (0.0, 0.5, 1.0)]
+        [2.0, 1.5, 1.0]
+    """
 
     def __init__(
         self, value: float = 1.0, warmup: float = 0.0, begin: float = 1.0, end: float = 0.0
@@ -68,7 +85,16 @@ class Linear(Schedule):
 
 
 class Cosine(Schedule):
-    """Half a cosine from `value` to `end * value` (Loshchilov & Hutter 2017, without restarts)."""
+    """Half a cosine from `value` to `end` · `value`.
+
+    Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017,
+    https://arxiv.org/abs/1608.03983, without restarts.
+
+    Example:
+        >>> cosine = Cosine()
+        >>> [round(cosine(p), 3) for p in (0.0, 0.25, 0.5, 1.0)]
+        [1.0, 0.854, 0.5, 0.0]
+    """
 
     def __init__(self, value: float = 1.0, warmup: float = 0.0, end: float = 0.0) -> None:
         super().__init__(value, warmup)
@@ -80,12 +106,22 @@ class Cosine(Schedule):
 
 
 class Step(Schedule):
-    """`value`, times `gamma` at every milestone passed.
+    """`value`, multiplied by `gamma` at every milestone.
 
     Args:
-        milestones: shares of the run, ascending in (0, 1); 150, 180 and 210 of 240 epochs are
+        milestones: fractions of the run, ascending in (0, 1). Epochs 150, 180 and 210 of 240 are
             0.625, 0.75 and 0.875.
-        gamma: the factor at each.
+        gamma: factor at each milestone.
+        value: as `Schedule`.
+        warmup: as `Schedule`.
+
+    Raises:
+        ValueError: the milestones do not ascend within (0, 1).
+
+    Example:
+        >>> step = Step([0.5, 0.75], gamma=0.5)
+        >>> [step(p) for p in (0.0, 0.5, 0.75, 1.0)]
+        [1.0, 0.5, 0.25, 0.25]
     """
 
     def __init__(
@@ -106,18 +142,29 @@ class Step(Schedule):
 
 
 class Until(Schedule):
-    """`value`, and from a point of the run on nothing: the term is left out, and so is its cost.
+    """`value` up to a point of the run, then 0: a term of weight 0 is not computed.
 
-    Early-stopped distillation (Cho & Hariharan 2019) ends the soft term so.
+    Cho & Hariharan, "On the Efficacy of Knowledge Distillation", ICCV 2019,
+    https://arxiv.org/abs/1910.01348, end the soft term early like this.
 
     Args:
-        end: the share of the run, in (0, 1], after which nothing is left.
+        value: as `Schedule`.
+        warmup: as `Schedule`.
+        end: fraction of the run, in (warmup, 1], from which the value is 0.
+
+    Raises:
+        ValueError: `end` is out of range.
+
+    Example:
+        >>> until = Until(end=0.5)
+        >>> until(0.49), until(0.5)
+        (1.0, 0.0)
     """
 
     def __init__(self, value: float = 1.0, warmup: float = 0.0, end: float = 0.5) -> None:
         super().__init__(value, warmup)
         if not warmup < end <= 1:
-            raise ValueError(f"end must be a share of the run in (warmup, 1], got {end!r}")
+            raise ValueError(f"end must be a fraction of the run in (warmup, 1], got {end!r}")
         self.end = end
 
     def _shape(self, progress: float) -> float:
@@ -125,11 +172,25 @@ class Until(Schedule):
 
 
 class UntilPlateau(Schedule):
-    """`value`, until validation has stopped gaining: from then on nothing, for good.
+    """`value` until the validation accuracy stops rising, then 0 for the rest of the run.
 
     Args:
-        patience: the epochs without a gain after which it ends.
-        min_delta: what counts as a gain, in accuracy.
+        value: as `Schedule`.
+        warmup: as `Schedule`.
+        patience: epochs without a gain after which the value becomes 0.
+        min_delta: smallest rise in accuracy that counts as a gain.
+
+    Raises:
+        ValueError: `patience` is below 1 or `min_delta` negative.
+
+    Example:
+        >>> plateau = UntilPlateau(patience=1)
+        >>> for accuracy in (0.5, 0.6, 0.6):
+        ...     plateau.observe(accuracy)
+        ...     print(plateau(0.5))
+        1.0
+        1.0
+        0.0
     """
 
     def __init__(
@@ -141,10 +202,11 @@ class UntilPlateau(Schedule):
                 f"patience must be ≥ 1 and min_delta ≥ 0, got {patience!r} and {min_delta!r}"
             )
         self.patience, self.min_delta = patience, min_delta
-        self._best, self._idle = -math.inf, 0
+        self._best, self._idle = -math.inf, 0  # best accuracy; epochs since the last gain
 
     @property
     def over(self) -> bool:
+        """Whether the value has become 0."""
         return self._idle >= self.patience
 
     def observe(self, accuracy: float) -> None:
@@ -165,14 +227,21 @@ class UntilPlateau(Schedule):
 
 
 class Between(Schedule):
-    """From `low`, where another schedule is 0, to `high`, where it is 1.
+    """Interpolation from `low`, where another schedule is 0, to `high`, where it is 1.
 
-    So a schedule of alpha moves the weights that alpha enters: what the soft term gives up, the
-    labels get.
+    A schedule of alpha moves all weights that alpha enters through one `Between` each, so that the
+    labels gain what the soft term loses.
 
     Args:
-        schedule: the share of the way; shared by all weights that move together.
-        low, high: the ends.
+        schedule: the position between the ends; shared by all weights that move together.
+        low: value at 0.
+        high: value at 1.
+
+    Example:
+        >>> alpha = Linear(begin=0.0, end=1.0)
+        >>> hard, soft = Between(alpha, low=1.0, high=0.5), Between(alpha, low=0.0, high=0.5)
+        >>> hard(0.5), soft(0.5)
+        (0.75, 0.25)
     """
 
     def __init__(self, schedule: Schedule, low: float, high: float) -> None:

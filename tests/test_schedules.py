@@ -19,7 +19,7 @@ from kd.schedules import Between, Constant, Cosine, Linear, Step, Until, UntilPl
         (Step([0.5], gamma=0.5, value=8, warmup=0.25), {0.125: 4, 0.3: 8, 0.6: 4}),
     ],
 )
-def test_values(schedule, points):
+def test_values_by_hand(schedule, points):
     for progress, value in points.items():
         assert schedule(progress) == pytest.approx(value), progress
 
@@ -27,41 +27,41 @@ def test_values(schedule, points):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Cosine(warmup=1.0), r"warmup must be a share of the run in \[0, 1\), got 1.0"),
+        (lambda: Cosine(warmup=1.0), r"warmup must be a fraction of the run in \[0, 1\), got 1.0"),
         (lambda: Step([0.5, 0.2]), r"milestones must ascend within \(0, 1\), got \[0.5, 0.2\]"),
         (lambda: Step([150, 180]), "milestones must ascend"),
     ],
 )
-def test_constructors_refuse_nonsense(make, message):
+def test_invalid_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_a_line_may_begin_anywhere():
+def test_line_can_rise():
     grow = Linear(value=0.8, begin=0.0, end=1.0)
     assert [grow(p) for p in (0.0, 0.25, 1.0)] == pytest.approx([0.0, 0.2, 0.8])
 
 
-def test_until_leaves_nothing_behind_its_end():
+def test_until_is_zero_from_its_end():
     until = Until(value=3.0, end=0.4)
     assert [until(p) for p in (0.0, 0.399, 0.4, 1.0)] == [3.0, 3.0, 0.0, 0.0]
-    with pytest.raises(ValueError, match="end must be a share of the run"):
+    with pytest.raises(ValueError, match="end must be a fraction of the run"):
         Until(end=0.0)
-    with pytest.raises(ValueError, match="end must be a share of the run"):
+    with pytest.raises(ValueError, match="end must be a fraction of the run"):
         Until(warmup=0.5, end=0.4)
 
 
-def test_a_plateau_ends_for_good():
+def test_plateau_stays_at_zero():
     plateau = UntilPlateau(patience=2, min_delta=0.01)
     heights = []
-    # gain, gain, within min_delta, fall, and a gain that comes too late
+    # gain, gain, within min_delta, fall, and a gain after the end
     for accuracy in (0.5, 0.6, 0.605, 0.55, 0.9):
         plateau.observe(accuracy)
         heights.append(plateau(0.5))
     assert heights == [1.0, 1.0, 1.0, 0.0, 0.0]
 
 
-def test_a_plateau_is_taken_up_where_it_was_left():
+def test_plateau_continues_from_its_state():
     first, second = (UntilPlateau(patience=2) for _ in range(2))
     for accuracy in (0.5, 0.4):
         first.observe(accuracy)
@@ -72,6 +72,6 @@ def test_a_plateau_is_taken_up_where_it_was_left():
     assert second.over
 
 
-def test_between_goes_from_one_end_to_the_other():
+def test_between_interpolates():
     between = Between(Linear(begin=0.0, end=1.0), low=1.0, high=0.1)
     assert [between(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.55, 0.1])

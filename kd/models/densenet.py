@@ -1,4 +1,11 @@
-"""DenseNet-BC (Huang et al. 2017): every layer reads all the maps before it in its block."""
+"""DenseNet-BC with a stem for small images.
+
+Huang, Liu, van der Maaten & Weinberger, "Densely Connected Convolutional Networks", CVPR 2017,
+https://arxiv.org/abs/1608.06993.
+
+Variants: `stem="cifar"` is one 3×3 convolution of stride 1, `stem="imagenet"` the paper's for
+ImageNet. Blocks, growth rate and compression 0.5 are the paper's ImageNet nets'.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +18,7 @@ _DOWNSAMPLING = {"cifar": 8, "imagenet": 32}
 
 
 class DenseLayer(nn.Module):
-    """BN-ReLU-1x1-BN-ReLU-3x3, appended to its input: [B, C, H, W] -> [B, C + growth, H, W]."""
+    """BN-ReLU-1×1-BN-ReLU-3×3, appended to its input: [B, C, H, W] -> [B, C + growth, H, W]."""
 
     def __init__(self, in_channels: int, growth: int) -> None:
         super().__init__()
@@ -29,7 +36,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """BN-ReLU-1x1-pool: [B, C, H, W] -> [B, out_channels, H // 2, W // 2]."""
+    """BN-ReLU-1×1-pool: [B, C, H, W] -> [B, out_channels, H // 2, W // 2]."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -54,9 +61,24 @@ def densenet(
 ) -> nn.Sequential:
     """Four dense blocks: [B, C, H, W] -> logits [B, K].
 
-    growth: maps that a layer adds; the stem has twice as many. `width` scales both.
-    stem: "cifar" (3x3, stride 1; down-samples 8 times in all) or "imagenet" (the paper's 7x7 of
-        stride 2 and max pool; 32 times).
+    Args:
+        in_channels: C.
+        image_size: H and W.
+        num_classes: K.
+        depth: 121, 169 or 201.
+        growth: channels that a layer adds; the stem has twice as many.
+        stem: "cifar" (3×3, stride 1; the net down-samples 8 times) or "imagenet" (7×7 of stride 2
+            and max pool; 32 times).
+        width: factor of the growth and the stem's channels.
+
+    Raises:
+        ValueError: there is no such depth or stem.
+        UserError: `image_size` is below the down-sampling.
+
+    Example:
+        >>> from kd.models.sizing import count_parameters
+        >>> count_parameters(densenet(3, 32, 10, depth=121))
+        6956426
     """
     if depth not in _BLOCKS:
         raise ValueError(f"depth must be one of {sorted(_BLOCKS)}, got {depth!r}")
@@ -79,7 +101,7 @@ def _stem(in_channels: int, channels: int, stem: str) -> dict[str, nn.Module]:
 def _add_blocks(
     features: dict[str, nn.Module], channels: int, growth: int, blocks: tuple[int, ...]
 ) -> int:
-    """Add the dense blocks, with a halving transition between two; return the last channels."""
+    """Add the dense blocks, with transitions in between; return the number of channels."""
     for number, layers in enumerate(blocks, 1):
         steps = range(channels, channels + layers * growth, growth)
         features[f"block{number}"] = nn.Sequential(*(DenseLayer(c, growth) for c in steps))

@@ -1,6 +1,7 @@
-"""What the convolutional families are made of.
+"""Layers and initialisation that the convolutional families share.
 
-Every activation is out of place, so that a forward hook on any module keeps the values it saw.
+Activations are out of place: a forward hook on any module records a tensor that no later in-place
+operation overwrites.
 """
 
 import math
@@ -13,7 +14,15 @@ from torch import nn
 def conv_bn(
     in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """Convolution and batch norm: [B, C, H, W] -> [B, C', ceil(H / stride), ceil(W / stride)]."""
+    """Convolution and batch norm: [B, C, H, W] -> [B, C', ⌈H / stride⌉, ⌈W / stride⌉].
+
+    The padding is kernel // 2, and batch norm makes a bias redundant.
+
+    Example:
+        >>> import torch
+        >>> conv_bn(3, 8, stride=2)(torch.zeros(1, 3, 9, 9)).shape
+        torch.Size([1, 8, 5, 5])
+    """
     return nn.Sequential(
         nn.Conv2d(
             in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
@@ -25,7 +34,7 @@ def conv_bn(
 def conv_bn_relu(
     in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """`conv_bn` and a ReLU."""
+    """`conv_bn` followed by ReLU."""
     return conv_bn(in_channels, out_channels, kernel, stride, groups).append(nn.ReLU())
 
 
@@ -34,7 +43,12 @@ def pooled_classifier(
 ) -> nn.Sequential:
     """Chain named stages, a global average pool and a head: [B, C, H, W] -> logits [B, K].
 
-    Convolutions start as in He et al. 2015 (fan out), linear layers with PyTorch's default.
+    Convolutions are initialised as in He et al. 2015 (https://arxiv.org/abs/1502.01852, fan out),
+    linear layers with PyTorch's default.
+
+    Args:
+        features: stages by name, in order; the names are module paths for taps.
+        head: layers behind the pool by name.
     """
     pool = {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
     net = nn.Sequential(OrderedDict({**features, **pool, **head}))
@@ -45,7 +59,9 @@ def pooled_classifier(
 
 
 def _he_normal(conv: nn.Conv2d) -> None:
-    """Draw weights with variance 2 / fan_out; a grouped filter feeds only its group's outputs."""
+    """Draw weights from N(0, 2 / fan_out)."""
+    # torch's kaiming_normal_ ignores groups: for a depthwise convolution its fan_out is C times
+    # too large, since a filter reaches the output channels of its own group only.
     fan_out = conv.out_channels * math.prod(conv.kernel_size) / conv.groups
     nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
     if conv.bias is not None:

@@ -1,7 +1,11 @@
-"""MobileNetV2 (Sandler et al. 2018) with fewer strides, for small images.
+"""MobileNetV2 with fewer strides, for small images.
 
-Stride 1 instead of 2 in the stem and in the first 24-channel block, so 32x32 images end at 4x4
-(the distillation literature's variant keeps the stem's stride and ends at 2x2).
+Sandler, Howard, Zhu, Zhmoginov & Chen, "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
+CVPR 2018, https://arxiv.org/abs/1801.04381.
+
+Difference from the paper: stride 1 instead of 2 in the stem and in the first 24-channel block, so
+32×32 images end at 4×4. The variant of the distillation literature keeps the stem's stride and ends
+at 2×2.
 """
 
 from torch import Tensor, nn
@@ -9,7 +13,7 @@ from torch import Tensor, nn
 from kd.models.layers import conv_bn, pooled_classifier
 from kd.models.sizing import check_image_size, scaled
 
-# A stage a resolution; each row: expansion, channels, blocks, stride of the first (table 2).
+# The paper's table 2 by resolution: expansion, channels, blocks, stride of the first block.
 _STAGES = (
     ((1, 16, 1, 1), (6, 24, 2, 1)),
     ((6, 32, 3, 2),),
@@ -19,9 +23,9 @@ _STAGES = (
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, filter 3x3 by channel, project 1x1 linearly.
+    """Expanding 1×1, depthwise 3×3 and linear 1×1 convolution.
 
-    [B, C, H, W] -> [B, out_channels, H / stride, W / stride], with a shortcut where shapes agree.
+    [B, C, H, W] -> [B, out_channels, H / stride, W / stride], with a shortcut if the shapes agree.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
@@ -43,8 +47,21 @@ def mobilenet_v2(
 ) -> nn.Sequential:
     """Four stages of inverted residuals: [B, C, H, W] -> logits [B, K]; down-samples 8 times.
 
-    `width` scales every layer to multiples of 8; the paper leaves the last one (1280) as it is
-    below 1. `dropout` lies before the classifier.
+    Args:
+        in_channels: C.
+        image_size: H and W.
+        num_classes: K.
+        width: factor of all channels, rounded to multiples of 8. Below 1 the paper keeps the last
+            1280 channels; here they are scaled as well.
+        dropout: rate in front of the classifier.
+
+    Raises:
+        UserError: `image_size` is below 8.
+
+    Example:
+        >>> from kd.models.sizing import count_parameters
+        >>> count_parameters(mobilenet_v2(3, 32, 10))
+        2236682
     """
     check_image_size("mobilenet_v2", image_size, 8)
     channels = scaled(32, width, 8)

@@ -1,8 +1,11 @@
-"""ResNet-18/34/50 (He et al. 2016, CVPR) with the stem for small images, and their blocks.
+"""ResNet-18/34/50 with a stem for small images, and residual blocks.
 
-The stem is one 3x3 convolution of stride 1 without max pool, so 32x32 images end at 4x4. The
-bottleneck strides in its 3x3 convolution, as most implementations do; the paper strides in the
-first 1x1.
+He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
+https://arxiv.org/abs/1512.03385.
+
+Differences from the paper: the stem is one 3×3 convolution of stride 1 without max pool, so 32×32
+images end at 4×4. The bottleneck has its stride in the 3×3 convolution, as in torchvision ("v1.5"),
+instead of the first 1×1.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ from kd.models.sizing import check_image_size, scaled
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions: [B, C, H, W] -> [B, channels, H / stride, W / stride]."""
+    """Two 3×3 convolutions: [B, C, H, W] -> [B, channels, H / stride, W / stride]."""
 
     expansion = 1
 
@@ -30,7 +33,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1: [B, C, H, W] -> [B, 4 * channels, H / stride, W / stride]."""
+    """1×1, 3×3, 1×1: [B, C, H, W] -> [B, 4 · channels, H / stride, W / stride]."""
 
     expansion = 4
 
@@ -58,7 +61,24 @@ _DEPTHS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
 def resnet(
     in_channels: int, image_size: int, num_classes: int, *, depth: int = 18, width: float = 1.0
 ) -> nn.Sequential:
-    """Four stages of residual blocks: [B, C, H, W] -> logits [B, K]; down-samples 8 times."""
+    """Four stages of residual blocks: [B, C, H, W] -> logits [B, K]; down-samples 8 times.
+
+    Args:
+        in_channels: C.
+        image_size: H and W.
+        num_classes: K.
+        depth: 18, 34 or 50.
+        width: factor of all channels.
+
+    Raises:
+        ValueError: there is no such depth.
+        UserError: `image_size` is below 8.
+
+    Example:
+        >>> from kd.models.sizing import count_parameters
+        >>> count_parameters(resnet(3, 32, 10, depth=18))
+        11173962
+    """
     if depth not in _DEPTHS:
         raise ValueError(f"depth must be one of {sorted(_DEPTHS)}, got {depth!r}")
     check_image_size(f"resnet{depth}", image_size, 8)
@@ -76,7 +96,14 @@ def residual_stages(
     channels: Sequence[int],
     blocks: Sequence[int],
 ) -> dict[str, nn.Sequential]:
-    """Build stage1, stage2, …; each after the first halves the resolution in its first block."""
+    """Build stage1, stage2, …; the first block of each but the first has stride 2.
+
+    Args:
+        block: its class.
+        in_channels: of the stem.
+        channels: of each stage.
+        blocks: number of blocks in each stage.
+    """
     stages = {}
     for number, (c, n) in enumerate(zip(channels, blocks, strict=True), 1):
         stage = nn.Sequential()
@@ -88,7 +115,7 @@ def residual_stages(
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """The identity, or a 1x1 projection where the shape changes (the paper's option B)."""
+    """Return the identity, or a 1×1 projection if the shape changes (the paper's option B)."""
     if in_channels == out_channels and stride == 1:
         return nn.Identity()
     return conv_bn(in_channels, out_channels, kernel=1, stride=stride)

@@ -1,8 +1,11 @@
-"""The thin ResNets for CIFAR (He et al. 2016, CVPR, §4.2), depth 6n + 2.
+"""The ResNets for CIFAR, of depth 6n + 2.
 
-Shortcuts are 1x1 projections where the shape changes (the paper's option B), as in the CIFAR-100
-distillation literature since Tian et al. 2020; the paper's CIFAR runs pad with zeros (option A)
-and so have slightly fewer parameters.
+He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, §4.2,
+https://arxiv.org/abs/1512.03385.
+
+Difference from the paper: shortcuts are 1×1 projections where the shape changes (its option B), as
+in the CIFAR-100 distillation literature since Tian et al. 2020 (https://arxiv.org/abs/1910.10699).
+The paper's CIFAR nets pad with zeros (option A) and have slightly fewer parameters.
 """
 
 from collections.abc import Sequence
@@ -25,7 +28,24 @@ def resnet_cifar(
 ) -> nn.Sequential:
     """Three stages of basic blocks: [B, C, H, W] -> logits [B, K]; down-samples 4 times.
 
-    channels: of the stem and the three stages; (32, 64, 128, 256) is the literature's "x4".
+    Args:
+        in_channels: C.
+        image_size: H and W.
+        num_classes: K.
+        depth: 6n + 2, at least 8.
+        channels: of the stem and the three stages; (32, 64, 128, 256) is the literature's "x4".
+        width: factor of all channels.
+
+    Raises:
+        ValueError: `depth` or the number of `channels` is impossible.
+        UserError: `image_size` is below 4.
+
+    Example:
+        >>> from kd.models.sizing import count_parameters
+        >>> count_parameters(resnet_cifar(3, 32, 10, depth=20))
+        272474
+        >>> count_parameters(resnet_cifar(1, 8, 10, depth=20))
+        272186
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"depth must be 6n+2, got {depth!r}")

@@ -1,6 +1,10 @@
-"""ShuffleNet (Zhang et al. 2018, CVPR) with the strides of the stem taken away, for small images.
+"""ShuffleNet with a stem for small images.
 
-The stem is one 3x3 convolution of stride 1 without max pool, so 32x32 images end at 4x4.
+Zhang, Zhou, Lin & Sun, "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile
+Devices", CVPR 2018, https://arxiv.org/abs/1707.01083.
+
+Difference from the paper: the stem is one 3×3 convolution of stride 1 without max pool, so 32×32
+images end at 4×4.
 """
 
 import torch
@@ -14,9 +18,10 @@ _BLOCKS = (4, 8, 4)
 
 
 class ShuffleUnit(nn.Module):
-    """Grouped 1x1, shuffle, 3x3 by channel, grouped 1x1; [B, C, H, W] -> [B, out_channels, H', W'].
+    """Grouped 1×1, channel shuffle, depthwise 3×3, grouped 1×1 convolution.
 
-    Stride 1 adds the input; stride 2 halves H and W and appends the average-pooled input.
+    [B, C, H, W] -> [B, out_channels, H', W']. With C = out_channels the input is added; otherwise
+    the stride is 2 and the average-pooled input is concatenated.
     """
 
     def __init__(self, in_channels: int, out_channels: int, groups: int, first_groups: int) -> None:
@@ -42,7 +47,22 @@ def shufflenet_v1(
 ) -> nn.Sequential:
     """Three stages of shuffle units: [B, C, H, W] -> logits [B, K]; down-samples 8 times.
 
-    groups: of the 1x1 convolutions; the paper widens the stages with them (table 1).
+    Args:
+        in_channels: C.
+        image_size: H and W.
+        num_classes: K.
+        groups: of the 1×1 convolutions: 1, 2, 3, 4 or 8. More groups come with more channels, at
+            about the same cost (the paper's table 1).
+        width: factor of all channels.
+
+    Raises:
+        ValueError: there is no such number of groups.
+        UserError: `image_size` is below 8.
+
+    Example:
+        >>> from kd.models.sizing import count_parameters
+        >>> count_parameters(shufflenet_v1(3, 32, 10))
+        914338
     """
     if groups not in _FIRST_CHANNELS:
         raise ValueError(f"groups must be one of {sorted(_FIRST_CHANNELS)}, got {groups!r}")
@@ -53,7 +73,7 @@ def shufflenet_v1(
         out_channels = scaled(_FIRST_CHANNELS[groups] * 2**number, width, 4 * groups)
         features[f"stage{number + 1}"] = stage = nn.Sequential()
         for _ in range(blocks):
-            # The first grouped convolution would see too few channels, so the paper has no groups.
+            # No groups in the very first unit, as in the paper: its input has 24 channels only.
             first_groups = 1 if number == 0 and len(stage) == 0 else groups
             stage.append(ShuffleUnit(channels, out_channels, groups, first_groups))
             channels = out_channels

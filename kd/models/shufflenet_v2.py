@@ -1,6 +1,10 @@
-"""ShuffleNet V2 (Ma et al. 2018) with the strides of the stem taken away, for small images.
+"""ShuffleNet V2 with a stem for small images.
 
-The stem is one 3x3 convolution of stride 1 without max pool, so 32x32 images end at 4x4.
+Ma, Zhang, Zheng & Sun, "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design",
+ECCV 2018, https://arxiv.org/abs/1807.11164.
+
+Difference from the paper: the stem is one 3×3 convolution of stride 1 without max pool, so 32×32
+images end at 4×4.
 """
 
 from collections.abc import Sequence
@@ -15,7 +19,7 @@ _BLOCKS = (4, 8, 4)
 
 
 class ShuffleUnit(nn.Module):
-    """Transform one half of the channels, keep the other, shuffle: [B, C, H, W] -> same shape."""
+    """Transform one half of the channels and shuffle both: [B, C, H, W] -> same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -28,7 +32,7 @@ class ShuffleUnit(nn.Module):
 
 
 class DownUnit(nn.Module):
-    """Transform all channels twice with stride 2: [B, C, H, W] -> [B, channels, H / 2, W / 2]."""
+    """Two branches of stride 2 on all channels: [B, C, H, W] -> [B, channels, H / 2, W / 2]."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -50,10 +54,24 @@ def shufflenet_v2(
     channels: Sequence[int] = (24, 116, 232, 464, 1024),
     width: float = 1.0,
 ) -> nn.Sequential:
-    """Three stages of split units: [B, C, H, W] -> logits [B, K]; down-samples 8 times.
+    """Three stages of shuffle units: [B, C, H, W] -> logits [B, K]; down-samples 8 times.
 
-    channels: of the stem, the three stages and the last 1x1 convolution; the default is the paper's
-        1x. `width` scales them all evenly, the paper's 0.5x is (24, 48, 96, 192, 1024).
+    Args:
+        in_channels: C.
+        image_size: H and W.
+        num_classes: K.
+        channels: of the stem, the three stages and the last 1×1 convolution; the default is the
+            paper's 1×, its 0.5× is (24, 48, 96, 192, 1024).
+        width: factor of all channels.
+
+    Raises:
+        ValueError: `channels` are not five.
+        UserError: `image_size` is below 8.
+
+    Example:
+        >>> from kd.models.sizing import count_parameters
+        >>> count_parameters(shufflenet_v2(3, 32, 10))
+        1263854
     """
     if len(channels) != 5:
         raise ValueError(f"channels must be five (stem, stages, last), got {channels!r}")
@@ -69,7 +87,7 @@ def shufflenet_v2(
 
 
 def _branch(in_channels: int, channels: int, stride: int) -> nn.Sequential:
-    """1x1, 3x3 by channel, 1x1; no activation after the middle one."""
+    """1×1, depthwise 3×3, 1×1 convolution; no activation behind the depthwise one."""
     branch = conv_bn_relu(in_channels, channels, kernel=1)
     branch.extend(conv_bn(channels, channels, stride=stride, groups=channels))
     return branch.extend(conv_bn_relu(channels, channels, kernel=1))

@@ -1,4 +1,7 @@
-"""Any net of timm (Wightman 2019), by its name there; timm is an optional dependency."""
+"""Nets of timm by name; timm is an optional dependency.
+
+Wightman, "PyTorch Image Models", 2019, https://github.com/huggingface/pytorch-image-models.
+"""
 
 from difflib import get_close_matches
 from typing import Any
@@ -20,10 +23,19 @@ def timm_net(
 ) -> nn.Module:
     """`timm.create_model(arch)`: [B, C, H, W] -> logits [B, K].
 
-    pretrained: fetch timm's weights; timm adapts the first layer to C and starts the classifier
-        fresh.
-    options: passed on to timm, such as `patch_size` or `drop_path_rate`. `img_size` is set for the
-        nets that are built for one size.
+    Args:
+        in_channels: C.
+        image_size: H and W.
+        num_classes: K.
+        arch: name in `timm.list_models()`.
+        pretrained: download timm's weights; timm adapts the first layer to C and initialises the
+            classifier at random.
+        options: of `timm.create_model`, such as `patch_size` or `drop_path_rate`. `img_size` is set
+            for nets that are built for one size.
+
+    Raises:
+        UserError: timm is not installed, the architecture or an option does not exist, or the net
+            cannot take images of this size.
     """
     timm = _import_timm()
     if not timm.is_model(arch):
@@ -53,7 +65,7 @@ def _import_timm() -> Any:
 
 
 def _unknown(arch: str, names: list[str]) -> str:
-    """Name a few, of more than a thousand."""
+    """Return a message with the closest five of more than a thousand names."""
     close = get_close_matches(arch, names, n=5, cutoff=0.5)
     hint = f"did you mean one of {', '.join(close)}? " if close else ""
     return f"unknown timm architecture {arch!r}; {hint}timm.list_models() names all {len(names)}"

@@ -1,4 +1,4 @@
-"""Any classification net of torchvision, by its name there."""
+"""Classification nets of torchvision by name."""
 
 from typing import Any
 
@@ -21,9 +21,23 @@ def torchvision_net(
 ) -> nn.Module:
     """`torchvision.models.<arch>`: [B, C, H, W] -> logits [B, K].
 
-    weights: null, "DEFAULT" or a name such as "IMAGENET1K_V1". Layers whose shape is not that of
-        ImageNet (the first at C != 3, the classifier at K != 1000) start fresh.
-    options: passed on to torchvision's constructor.
+    Args:
+        in_channels: C.
+        image_size: H and W.
+        num_classes: K.
+        arch: name in `torchvision.models.list_models()`.
+        weights: None, "DEFAULT" or a name such as "IMAGENET1K_V1". Layers of another shape (the
+            first if C ≠ 3, the classifier if K ≠ 1000) are initialised at random.
+        options: arguments of torchvision's constructor.
+
+    Raises:
+        UserError: the architecture, its options or weights do not exist, it cannot take images of
+            this size, or the weights cannot be downloaded.
+
+    Example:
+        >>> from kd.models.sizing import count_parameters
+        >>> count_parameters(torchvision_net(3, 32, 10, arch="resnet18"))
+        11181642
     """
     names = models.list_models(module=models)
     if arch not in names:
@@ -44,7 +58,7 @@ def torchvision_net(
 
 
 def _defaults(arch: str, image_size: int) -> dict[str, Any]:
-    """Tell nets built for one size that size; keep those with auxiliary heads to plain logits."""
+    """Return the image size for nets that are built for one, and no auxiliary heads."""
     family = arch.split("_")[0]
     if family in ("googlenet", "inception"):
         return {"aux_logits": False, "init_weights": True}
@@ -56,7 +70,7 @@ def _defaults(arch: str, image_size: int) -> dict[str, Any]:
 
 
 def _replace_first_conv(net: nn.Module, in_channels: int) -> None:
-    """Give the first convolution that reads RGB another number of input channels."""
+    """Replace the first convolution, which reads RGB, by one for another number of channels."""
     convs = ((n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
     name, old = next(convs)
     parent, _, child = name.rpartition(".")
@@ -72,7 +86,7 @@ def _replace_first_conv(net: nn.Module, in_channels: int) -> None:
 
 
 def _load(net: nn.Module, arch: str, weights: str) -> None:
-    """Load the published weights where their shape fits."""
+    """Load those published weights whose shapes fit."""
     published = models.get_model_weights(arch)
     if weights not in published.__members__:
         raise UserError(

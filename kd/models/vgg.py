@@ -1,8 +1,12 @@
-"""VGG (Simonyan & Zisserman 2015) with batch norm, for small images.
+"""VGG with batch norm for small images.
 
-vgg8, 11 and 13 follow the CIFAR-100 distillation literature (Tian et al. 2020): three max pools at
-32x32, a global average pool and one linear layer. vgg16 keeps the paper's five pools and three
-linear layers, 512 wide.
+Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR
+2015, https://arxiv.org/abs/1409.1556.
+
+Variants: vgg8, 11 and 13 follow the CIFAR-100 distillation literature (Tian et al. 2020,
+https://arxiv.org/abs/1910.10699) with three max pools at 32×32, a global average pool and one
+linear layer. `conf/model/vgg16.yaml` keeps the paper's five pools and three linear layers, with 512
+instead of 4096 units.
 """
 
 from collections.abc import Sequence
@@ -28,10 +32,26 @@ def vgg(
     dropout: float = 0.5,
     width: float = 1.0,
 ) -> nn.Sequential:
-    """Five stages of 3x3 convolutions: [B, C, H, W] -> logits [B, K].
+    """Five stages of 3×3 convolutions: [B, C, H, W] -> logits [B, K].
 
-    pools: how many stages a 2x2 max pool follows; down-samples 2**pools times.
-    hidden: units of the linear layers before the classifier, each with ReLU and `dropout`.
+    Args:
+        in_channels: C.
+        image_size: H and W.
+        num_classes: K.
+        depth: 8, 11, 13 or 16.
+        pools: the first `pools` stages are followed by a 2×2 max pool; down-samples 2**pools times.
+        hidden: units of the linear layers in front of the classifier, each with ReLU and dropout.
+        dropout: rate behind the hidden layers.
+        width: factor of all channels and hidden units.
+
+    Raises:
+        ValueError: there is no such depth, or `pools` is not 0 to 5.
+        UserError: `image_size` is below 2**pools.
+
+    Example:
+        >>> from kd.models.sizing import count_parameters
+        >>> count_parameters(vgg(3, 32, 10, depth=8))
+        3917386
     """
     if depth not in _CONVS:
         raise ValueError(f"depth must be one of {sorted(_CONVS)}, got {depth!r}")
@@ -48,7 +68,7 @@ def vgg(
 def _stages(
     in_channels: int, channels: Sequence[int], convs: Sequence[int], pools: int
 ) -> dict[str, nn.Module]:
-    """Name stages and pools apart, so that a stage's output is the map before its pool."""
+    """Return stages and pools as separate modules: a stage's output is the map before its pool."""
     features: dict[str, nn.Module] = {}
     for number, (out_channels, count) in enumerate(zip(channels, convs, strict=True), 1):
         stage = nn.Sequential()
@@ -62,7 +82,7 @@ def _stages(
 
 
 def _hidden(units: Sequence[int], dropout: float) -> nn.Sequential:
-    """Linear-ReLU-dropout for each step of `units`; nothing for a single number."""
+    """Return linear-ReLU-dropout for each pair of `units`; no layers for a single number."""
     layers = nn.Sequential()
     for i, o in pairwise(units):
         layers.extend([nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)])

@@ -1,7 +1,10 @@
-"""Wide residual nets (Zagoruyko & Komodakis 2016), depth 6n + 4, pre-activation blocks.
+"""Wide residual nets (WRN) with pre-activation blocks, of depth 6n + 4.
 
-A block's output is a sum that the next block normalises and rectifies first. "The stage's output
-after the activation" is therefore the first ReLU of the next stage; it has the stage's shape.
+Zagoruyko & Komodakis, "Wide Residual Networks", BMVC 2016, https://arxiv.org/abs/1605.07146.
+
+A block's output is a sum that the next block normalises and rectifies first. The activated output
+of a stage is therefore the first ReLU of the next stage, which has the stage's shape; the taps in
+`conf/model` use it.
 """
 
 from torch import Tensor, nn
@@ -13,7 +16,7 @@ from kd.models.sizing import check_image_size, scaled
 class PreActivationBlock(nn.Module):
     """BN-ReLU-conv twice: [B, C, H, W] -> [B, channels, H / stride, W / stride].
 
-    Where the shape changes, the projection reads the activated input, as in the authors' code.
+    If the shape changes, the projection reads the activated input, as in the published code.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
@@ -45,7 +48,22 @@ def wide_resnet(
 ) -> nn.Sequential:
     """WRN-depth-widen: [B, C, H, W] -> logits [B, K]; three stages, down-samples 4 times.
 
-    widen: the paper's k, which widens the stages but not the stem; `width` scales both.
+    Args:
+        in_channels: C.
+        image_size: H and W.
+        num_classes: K.
+        depth: 6n + 4, at least 10.
+        widen: the paper's k, the factor of the stages' channels; the stem has 16.
+        width: factor of all channels, the stem's included.
+
+    Raises:
+        ValueError: `depth` or `widen` is impossible.
+        UserError: `image_size` is below 4.
+
+    Example:
+        >>> from kd.models.sizing import count_parameters
+        >>> count_parameters(wide_resnet(3, 32, 10, depth=40, widen=2))
+        2243546
     """
     if depth < 10 or (depth - 4) % 6:
         raise ValueError(f"depth must be 6n+4, got {depth!r}")
