@@ -150,8 +150,13 @@ def make_distiller(
         num_classes=3,
         **options,
     )
-    distiller.log = distiller.log_dict = lambda *args, **kwargs: None
+    # Lightning's own need a trainer.
+    vars(distiller).update(log=log_nothing, log_dict=log_nothing)
     return distiller
+
+
+def log_nothing(*_: object, **__: object) -> None:
+    """Stand in for `LightningModule.log` and `log_dict`."""
 
 
 def linear_net(seed: int) -> nn.Sequential:
@@ -187,6 +192,12 @@ def training_logits(distiller, images):
     """The student's logits in training mode, without gradients."""
     with torch.no_grad():
         return distiller.student(images)
+
+
+def gradient(tensor: torch.Tensor) -> torch.Tensor:
+    """The gradient of a tensor that must have one."""
+    assert tensor.grad is not None
+    return tensor.grad
 
 
 def softmax(logits):

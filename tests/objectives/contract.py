@@ -1,17 +1,21 @@
 """What holds for every objective: one tester, which the test of each objective subclasses."""
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_batch
+from support import gradient
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.types import Batch, Outputs
 
 Shapes = dict[str, tuple[int, ...]]
+
+# The target of `LogitObjective.compare` where the term must not read it.
+NO_LABELS: Any = None
 
 
 class Answer(NamedTuple):
@@ -95,11 +99,11 @@ class Contract:
         objective, student, teacher, batch = self.case()
         value = self.value(objective, student, teacher, batch)
         assert value.dim() == 0
-        answers = [
+        ours, theirs = (
             Answer(t.logits.double().numpy(), {k: v.double().numpy() for k, v in t.taps.items()})
             for t in (student, teacher)
-        ]
-        expected = self.reference(*answers, batch.target.numpy(), objective)
+        )
+        expected = self.reference(ours, theirs, batch.target.numpy(), objective)
         assert value.item() == pytest.approx(expected, rel=self.relative)
 
     def test_student_equal_to_teacher(self):
@@ -145,11 +149,11 @@ class Contract:
         before.backward()
         leaves = [student.logits, *student.taps.values()]
         leaves = [t for t in leaves if t.grad is not None]
-        norm = torch.stack([t.grad.square().sum() for t in leaves]).sum().sqrt()
+        norm = torch.stack([gradient(t).square().sum() for t in leaves]).sum().sqrt()
         steps = (0.3, 0.03, 0.003)
         after = []
         for length in steps:
-            moved = {id(t): (t - length * t.grad / norm).detach() for t in leaves}
+            moved = {id(t): (t - length * gradient(t) / norm).detach() for t in leaves}
             outputs = Outputs(
                 moved.get(id(student.logits), student.logits),
                 {k: moved.get(id(v), v) for k, v in student.taps.items()},
@@ -184,11 +188,18 @@ class Contract:
             return
         torch._dynamo.reset()  # or the limit of recompilations counts across all objectives
         objective, student, teacher, batch = self.case()
-        compiled = torch.compile(objective, fullgraph=True, backend="eager")
+        compiled = cast(Objective, torch.compile(objective, fullgraph=True, backend="eager"))
         torch.testing.assert_close(
             self.value(compiled, student, teacher, batch),
             self.value(self.case()[0], student, teacher, batch),
         )
+
+
+def altered(contract: type[Contract], **changes: Any) -> Contract:
+    """An instance of `contract` with other `taps`, `teacher_taps` or `make`."""
+    instance = contract()
+    vars(instance).update(changes)
+    return instance
 
 
 def reorder(outputs: Outputs, order: Tensor) -> Outputs:

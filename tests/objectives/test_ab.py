@@ -5,7 +5,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from contract import Contract, as_leaves
+from contract import Contract, altered, as_leaves
+from support import gradient
 
 from kd.errors import UserError
 from kd.objectives.ab import (
@@ -85,13 +86,12 @@ def test_the_last_term_counts_whole():
     [((3, 8, 8), (5, 4, 4)), ((3, 2, 2), (5, 4, 4)), ((6,), (5, 4, 4)), ((3, 4, 4), (9,))],
 )
 def test_any_two_shapes_compare(student, teacher):
-    case = TestMaps()
-    case.taps, case.teacher_taps = {"stage1": student}, {"stage1": teacher}
-    case.make = lambda: ActivationBoundary(["stage1"])
+    shapes = {"taps": {"stage1": student}, "teacher_taps": {"stage1": teacher}}
+    case = altered(TestMaps, **shapes, make=lambda: ActivationBoundary(["stage1"]))
     objective, ours, theirs, batch = case.case()
     ours = as_leaves(ours, True)
     objective(ours, theirs, batch).backward()
-    assert ours.taps["stage1"].grad.abs().sum() > 0
+    assert gradient(ours.taps["stage1"]).abs().sum() > 0
 
 
 def test_nonsense_is_refused():
@@ -99,7 +99,6 @@ def test_nonsense_is_refused():
         ActivationBoundary([])
     with pytest.raises(ValueError, match="margin must be > 0, got -1"):
         ActivationBoundary(["stage1"], margin=-1)
-    case = TestMaps()
-    case.taps = {**case.taps, "stage2": (4, 6)}
+    case = altered(TestMaps, taps={**TestMaps.taps, "stage2": (4, 6)})
     with pytest.raises(UserError, match=r"'stage2'.*\[6, 4, 6\].*\[6, 4, 2, 3\]"):
         case.case()

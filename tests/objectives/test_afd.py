@@ -104,8 +104,8 @@ def test_nonsense_is_refused():
         AttentiveFeatures([])
     with pytest.raises(ValueError, match=r"one of \['paper', 'sigmoid'\], got 'sigmod'"):
         AttentiveFeatures(["stage1"], variant="sigmod")
-    all_outputs = [
+    student, teacher = (
         Outputs(torch.zeros(2, 5), {"stage1": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
-    ]
+    )
     with pytest.raises(UserError, match=r"afd needs maps.*'stage1' has \[2, 3\], teacher"):
-        AttentiveFeatures(["stage1"]).build(*all_outputs, SETTING)
+        AttentiveFeatures(["stage1"]).build(student, teacher, SETTING)

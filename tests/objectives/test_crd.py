@@ -113,13 +113,13 @@ class TestOtherImages(TestContrastive):
 def ready(pool=40, classes=5, **arguments):
     torch.manual_seed(0)
     objective = Contrastive(dim=4, **arguments)
-    all_outputs = [
+    student, teacher = (
         Outputs(torch.zeros(6, classes), {"embedding": torch.randn(6, 8)}) for _ in range(2)
-    ]
+    )
     labels = torch.arange(pool) % classes
-    objective.build(*all_outputs, Setting(classes, labels))
+    objective.build(student, teacher, Setting(classes, labels))
     index = torch.tensor([0, 5, 7, 8, 12, 31]) % pool
-    return objective, *all_outputs, make_batch(labels[index], index)
+    return objective, student, teacher, make_batch(labels[index], index)
 
 
 @pytest.mark.parametrize(("pool", "given", "count"), [(40, None, 13), (2, None, 1), (40, 30, 30)])

@@ -68,7 +68,9 @@ def test_high_temperature_is_the_squared_distance_of_centred_maps():
     maps = [torch.randn(2, 3, 4, 4, dtype=torch.float32) for _ in range(2)]
     centred = [m - m.mean((2, 3), keepdim=True) for m in maps]
     limit = (centred[0] - centred[1]).square().mean((2, 3)).mean() / 2
-    assert channel_divergence(*maps, 50.0).item() == pytest.approx(limit.item(), rel=0.02)
+    assert channel_divergence(maps[0], maps[1], 50.0).item() == pytest.approx(
+        limit.item(), rel=0.02
+    )
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, "warm"])
@@ -87,6 +89,6 @@ def test_constructor_refuses_nonsense(temperature):
 )
 def test_what_has_no_positions_is_refused(student, teacher, message):
     logits = torch.zeros(2, 5)
-    all_outputs = [Outputs(logits, {"stage3": torch.zeros(shape)}) for shape in (student, teacher)]
+    ours, theirs = (Outputs(logits, {"stage3": torch.zeros(shape)}) for shape in (student, teacher))
     with pytest.raises(UserError, match=message):
-        ChannelWise("stage3").build(*all_outputs, SETTING)
+        ChannelWise("stage3").build(ours, theirs, SETTING)

@@ -5,7 +5,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from contract import Contract, as_leaves
+from contract import Contract, altered, as_leaves
+from support import gradient
 
 from kd.errors import UserError
 from kd.objectives.ft import FactorTransfer
@@ -126,23 +127,20 @@ def test_a_frozen_paraphraser_stays_as_it_is():
 
 
 def test_a_stage_entered_before_the_adapters_exist_holds():
-    case = TestFactorTransfer()
-    objective = case.make()
+    objective = TestFactorTransfer().make()
     objective.enter("transfer")
-    case.make = lambda: objective
-    case.case()
+    altered(TestFactorTransfer, make=lambda: objective).case()
     assert not any(p.requires_grad for p in objective.encoder.parameters())
     assert not objective.encoder.training
 
 
 @pytest.mark.parametrize("size", [(8, 8), (2, 2), (5, 3)])
 def test_any_two_sizes_compare(size):
-    case = TestFactorTransfer()
-    case.taps = {"stage3": (3, *size)}
+    case = altered(TestFactorTransfer, taps={"stage3": (3, *size)})
     objective, student, teacher, batch = case.case()
     student = as_leaves(student, True)
     objective(student, teacher, batch).backward()
-    assert student.taps["stage3"].grad.abs().sum() > 0
+    assert gradient(student.taps["stage3"]).abs().sum() > 0
 
 
 def test_nonsense_is_refused():
@@ -152,7 +150,6 @@ def test_nonsense_is_refused():
         FactorTransfer(variant="papr")
     with pytest.raises(ValueError, match=r"stage must be one of .* got 'second'"):
         FactorTransfer().enter("second")
-    case = TestFactorTransfer()
-    case.taps = {"stage3": (7,)}
+    case = altered(TestFactorTransfer, taps={"stage3": (7,)})
     with pytest.raises(UserError, match=r"'stage3'.*\[6, 7\].*\[6, 6, 4, 4\]"):
         case.case()

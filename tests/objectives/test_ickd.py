@@ -76,8 +76,8 @@ def test_orthogonal_channels_correlate_with_themselves_only():
 
 
 def test_vectors_are_refused():
-    all_outputs = [
+    student, teacher = (
         Outputs(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
-    ]
+    )
     with pytest.raises(UserError, match=r"ickd needs maps.*'stage3' has \[2, 3\], teacher"):
-        InterChannelCorrelation("stage3").build(*all_outputs, SETTING)
+        InterChannelCorrelation("stage3").build(student, teacher, SETTING)

@@ -111,15 +111,15 @@ def test_a_stage_that_changes_nothing_has_no_transition():
 
 
 def test_vectors_are_refused_by_name():
-    all_outputs = [
+    student, teacher = (
         Outputs(
             torch.zeros(2, 3), {"stage1": torch.zeros(2, *s), "stage2": torch.zeros(2, 4, 1, 1)}
         )
         for s in ((4, 2, 2), (6,))
-    ]
+    )
     message = r"maps \[B, C, H, W\] at tap 'stage1'; the student has \[2, 4, 2, 2\], .* \[2, 6\]"
     with pytest.raises(UserError, match=message):
-        InstanceGraph(["stage1", "stage2"]).build(*all_outputs, Setting(3, torch.zeros(4)))
+        InstanceGraph(["stage1", "stage2"]).build(student, teacher, Setting(3, torch.zeros(4)))
 
 
 @pytest.mark.parametrize(

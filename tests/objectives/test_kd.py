@@ -41,11 +41,11 @@ class TestStandardised(Contract):
         return SoftTargets(2.0, standardise=True)
 
     def reference(self, student, teacher, target, objective):
-        rows = [
+        ours, theirs = (
             np.stack([(z - z.mean()) / z.std(ddof=1) for z in outputs.logits])
             for outputs in (student, teacher)
-        ]
-        return divergence(*rows, 2.0)
+        )
+        return divergence(ours, theirs, 2.0)
 
 
 def test_gradient_descent_on_the_logits_reduces_the_loss():

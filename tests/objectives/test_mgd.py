@@ -90,13 +90,13 @@ def test_share_of_zeros_is_the_configured_one():
 
 def test_each_step_draws_a_new_mask():
     torch.manual_seed(0)
-    all_outputs = [
+    student, teacher = (
         Outputs(torch.zeros(2, 5), {"stage3": torch.randn(2, 3, 4, 4)}) for _ in range(2)
-    ]
+    )
     objective = MaskedGenerative("stage3")
-    objective.build(*all_outputs, SETTING)
+    objective.build(student, teacher, SETTING)
     batch = make_batch(torch.zeros(2, dtype=torch.long))
-    assert objective(*all_outputs, batch).item() != objective(*all_outputs, batch).item()
+    assert objective(student, teacher, batch).item() != objective(student, teacher, batch).item()
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_invalid_settings_raise(options, message):
 
 
 def test_vectors_raise():
-    all_outputs = [
+    student, teacher = (
         Outputs(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
-    ]
+    )
     with pytest.raises(UserError, match=r"mgd needs maps.*'stage3' has \[2, 3\], teacher"):
-        MaskedGenerative("stage3").build(*all_outputs, SETTING)
+        MaskedGenerative("stage3").build(student, teacher, SETTING)
 
 
 def test_function_rejects_an_unknown_variant():

@@ -5,7 +5,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from contract import Contract
+from contract import Contract, altered
+from support import gradient
 
 from kd.errors import UserError
 from kd.objectives.nst import NeuronSelectivity, squared_discrepancy, unit_channels
@@ -84,13 +85,12 @@ def test_one_position_compares_shares_of_non_zero_channels():
     # ⟨k⟩ of the student: 3 of its 4 channels are not 0, so 9 of 16 pairs; with the teacher 3 of 4
     assert value.item() == pytest.approx(9 / 16 + 1 - 2 * 3 / 4)
     value.backward()
-    assert student.grad.abs().max() == 0
+    assert gradient(student).abs().max() == 0
 
 
 def test_student_maps_are_resampled_to_the_teachers_size():
-    case = Contract()
-    case.taps, case.teacher_taps = {"stage1": (3, 8, 8)}, {"stage1": (5, 4, 4)}
-    case.make = lambda: NeuronSelectivity(["stage1"])
+    shapes = {"taps": {"stage1": (3, 8, 8)}, "teacher_taps": {"stage1": (5, 4, 4)}}
+    case = altered(Contract, **shapes, make=lambda: NeuronSelectivity(["stage1"]))
     objective, student, teacher, batch = case.case()
     ours = student.taps["stage1"].reshape(6, 3, 4, 2, 4, 2).mean((3, 5)).double().numpy()
     expected = discrepancy(ours, teacher.taps["stage1"].double().numpy())
@@ -100,8 +100,7 @@ def test_student_maps_are_resampled_to_the_teachers_size():
 def test_empty_taps_and_vectors_raise():
     with pytest.raises(ValueError, match="no stage in common"):
         NeuronSelectivity([])
-    case = Contract()
-    case.taps, case.teacher_taps = {"stage1": (3,)}, {"stage1": (5, 4, 4)}
-    case.make = lambda: NeuronSelectivity(["stage1"])
+    shapes = {"taps": {"stage1": (3,)}, "teacher_taps": {"stage1": (5, 4, 4)}}
+    case = altered(Contract, **shapes, make=lambda: NeuronSelectivity(["stage1"]))
     with pytest.raises(UserError, match=r"'stage1'.*\[6, 3\].*\[6, 5, 4, 4\]"):
         case.case()

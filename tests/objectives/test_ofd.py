@@ -5,7 +5,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from contract import Contract, as_leaves
+from contract import Contract, altered, as_leaves
+from support import gradient
 
 from kd.errors import UserError
 from kd.objectives.ofd import Overhaul, partial_distance
@@ -123,19 +124,17 @@ def test_margin_is_in_the_state_dict_and_changes_in_training_only():
     [((3, 8, 8), (5, 4, 4)), ((3, 2, 2), (5, 4, 4)), ((6,), (5, 4, 4)), ((3, 4, 4), (9,))],
 )
 def test_shapes_of_student_and_teacher_may_differ(student, teacher):
-    case = TestMaps()
-    case.taps, case.teacher_taps = {"stage1": student}, {"stage1": teacher}
-    case.make = lambda: Overhaul(["stage1"])
+    shapes = {"taps": {"stage1": student}, "teacher_taps": {"stage1": teacher}}
+    case = altered(TestMaps, **shapes, make=lambda: Overhaul(["stage1"]))
     objective, ours, theirs, batch = case.case()
     ours = as_leaves(ours, True)
     objective(ours, theirs, batch).backward()
-    assert ours.taps["stage1"].grad.abs().sum() > 0
+    assert gradient(ours.taps["stage1"]).abs().sum() > 0
 
 
 def test_empty_taps_and_sequences_raise():
     with pytest.raises(ValueError, match="no stage in common"):
         Overhaul([])
-    case = TestMaps()
-    case.taps = {**case.taps, "stage2": (4, 6)}
+    case = altered(TestMaps, taps={**TestMaps.taps, "stage2": (4, 6)})
     with pytest.raises(UserError, match=r"ofd .*'stage2'.*\[6, 4, 6\].*\[6, 4, 2, 3\]"):
         case.case()

@@ -5,7 +5,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from contract import Contract, as_leaves
+from contract import Contract, altered, as_leaves
+from support import gradient
+from torch import nn
 
 from kd.errors import UserError
 from kd.objectives.reviewkd import KnowledgeReview, fuse, hierarchical_distance
@@ -110,15 +112,22 @@ def test_one_position_gives_the_mean_squared_error():
     torch.testing.assert_close(hierarchical_distance(ours, theirs), (ours - theirs).square().mean())
 
 
+class ConstantGate(nn.Module):
+    """The same two attention weights at every position."""
+
+    def __init__(self, choice):
+        super().__init__()
+        self.choice = torch.tensor(choice)
+
+    def forward(self, both):
+        assert both.shape == (1, 4, 3, 3)
+        return self.choice[None, :, None, None].expand(1, 2, 3, 3)
+
+
 def test_attention_maps_weight_the_two_inputs():
     here, later = torch.ones(1, 2, 3, 3), torch.full((1, 2, 3, 3), 5.0)
     for choice, expected in (((1.0, 0.0), 1.0), ((0.0, 1.0), 5.0), ((0.5, 0.5), 3.0)):
-
-        def gate(both, choice=choice):
-            assert both.shape == (1, 4, 3, 3)
-            return torch.tensor(choice)[None, :, None, None].expand(1, 2, 3, 3)
-
-        assert (fuse(here, later, gate) == expected).all()
+        assert (fuse(here, later, ConstantGate(choice)) == expected).all()
 
 
 def test_first_teacher_stage_has_a_gradient_in_all_student_stages():
@@ -128,13 +137,17 @@ def test_first_teacher_stage_has_a_gradient_in_all_student_stages():
     objective.expand["stage1"].register_forward_hook(lambda m, i, out: terms.append(out))
     objective(student, teacher, None)
     hierarchical_distance(terms[0], teacher.taps["stage1"]).backward()
-    assert all(tap.grad.abs().sum() > 0 for tap in student.taps.values())
+    assert all(gradient(tap).abs().sum() > 0 for tap in student.taps.values())
 
 
 def test_fusion_is_at_most_512_channels_wide():
-    case = TestReview()
-    case.taps = case.teacher_taps = {"stage1": (3, 4, 4), "stage2": (600, 2, 2)}
-    case.make = lambda: KnowledgeReview(["stage1", "stage2"])
+    shapes = {"stage1": (3, 4, 4), "stage2": (600, 2, 2)}
+    case = altered(
+        TestReview,
+        taps=shapes,
+        teacher_taps=shapes,
+        make=lambda: KnowledgeReview(["stage1", "stage2"]),
+    )
     objective, *_ = case.case(batch=2)
     assert objective.reduce["stage1"][0].weight.shape == (512, 3, 1, 1)
     assert list(objective.gates) == ["stage1"]
@@ -145,20 +158,21 @@ def test_fusion_is_at_most_512_channels_wide():
     [((3, 8, 8), (5, 4, 4)), ((3, 2, 2), (5, 5, 3)), ((6,), (5, 4, 4)), ((3, 4, 4), (9,))],
 )
 def test_shapes_of_student_and_teacher_may_differ(student, teacher):
-    case = TestReview()
-    case.taps = {"stage1": student, "stage2": (4, 3, 3)}
-    case.teacher_taps = {"stage1": teacher, "stage2": (2, 2, 2)}
-    case.make = lambda: KnowledgeReview(["stage1", "stage2"])
+    case = altered(
+        TestReview,
+        taps={"stage1": student, "stage2": (4, 3, 3)},
+        teacher_taps={"stage1": teacher, "stage2": (2, 2, 2)},
+        make=lambda: KnowledgeReview(["stage1", "stage2"]),
+    )
     objective, ours, theirs, batch = case.case()
     ours = as_leaves(ours, True)
     objective(ours, theirs, batch).backward()
-    assert all(tap.grad.abs().sum() > 0 for tap in ours.taps.values())
+    assert all(gradient(tap).abs().sum() > 0 for tap in ours.taps.values())
 
 
 def test_empty_taps_and_sequences_raise():
     with pytest.raises(ValueError, match="no stage in common"):
         KnowledgeReview([], last_tap="embedding")
-    case = TestReview()
-    case.taps = {**case.taps, "stage2": (4, 6)}
+    case = altered(TestReview, taps={**TestReview.taps, "stage2": (4, 6)})
     with pytest.raises(UserError, match=r"'stage2'.*\[6, 4, 6\].*\[6, 4, 4, 4\]"):
         case.case()

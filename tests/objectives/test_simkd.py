@@ -110,7 +110,7 @@ def test_logits_are_the_teachers_head_on_the_average_of_the_projected_map():
     objective = ReusedClassifier()
     objective.build(student, teacher, setting)
     pooled = student.taps["stage3"].double().numpy().reshape(8, 3, 2, 2, 2, 2).mean((3, 5))
-    average = projected(pooled, list(objective.projector)).mean((2, 3))
+    average = projected(pooled, list(objective.projector.children())).mean((2, 3))
     weight, bias = (p.detach().double().numpy() for p in setting.teacher_head.parameters())
     logits = objective.inference_logits(student).detach().double()
     torch.testing.assert_close(logits, torch.from_numpy(average @ weight.T + bias))

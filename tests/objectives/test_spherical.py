@@ -79,7 +79,8 @@ def test_equal_lengths_give_kd(logits):
 
 
 def test_gradient_is_orthogonal_to_the_students_logits(logits):
-    student, teacher, target = logits[0].requires_grad_(), *logits[1:]
+    student, teacher, target = logits
+    student.requires_grad_()
     for toward in ("teacher", "labels"):
         loss = Spherical(toward=toward).compare(student, teacher, target)
         gradient = torch.autograd.grad(loss, student)[0]

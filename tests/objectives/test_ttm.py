@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from contract import Contract
+from contract import NO_LABELS, Contract
 
 from kd.objectives.kd import kd
 from kd.objectives.ttm import TransformedTeacher, power_sum, transformed_kl
@@ -54,14 +54,14 @@ def logits():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_minimum_is_at_the_teachers_logits_divided_by_temperature(logits, weighted):
     _, teacher = logits
-    loss = TransformedTeacher(4.0, weighted).compare(teacher / 4, teacher, None)
+    loss = TransformedTeacher(4.0, weighted).compare(teacher / 4, teacher, NO_LABELS)
     assert loss.item() == pytest.approx(0, abs=1e-12)
-    assert TransformedTeacher(4.0, weighted).compare(teacher, teacher, None) > 0.05
+    assert TransformedTeacher(4.0, weighted).compare(teacher, teacher, NO_LABELS) > 0.05
 
 
 def test_decomposition_into_kd_and_entropies(logits):
     """Equation 15 of the paper, with every term computed here."""
-    student, teacher, temperature = *logits, 4.0
+    (student, teacher), temperature = logits, 4.0
     q, p = student.softmax(1), (teacher / temperature).softmax(1)
     renyi = (q ** (1 / temperature)).sum(1).log() / (1 - 1 / temperature)
     shannon = -(p * p.log()).sum(1)
@@ -71,9 +71,10 @@ def test_decomposition_into_kd_and_entropies(logits):
 
 
 def test_temperature_one_is_kd(logits):
-    expected = kd(*logits, 1.0)
+    student, teacher = logits
+    expected = kd(student, teacher, 1.0)
     for weighted in (False, True):
-        loss = TransformedTeacher(1.0, weighted).compare(*logits, None)
+        loss = TransformedTeacher(1.0, weighted).compare(student, teacher, NO_LABELS)
         torch.testing.assert_close(loss, expected)
 
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from contract import Contract, as_leaves
+from contract import Contract, altered, as_leaves
+from support import gradient
 
 from kd.errors import UserError
 from kd.objectives.vid import VariationalInformation, gaussian_nll
@@ -79,7 +80,7 @@ def test_minimum_over_the_variance_is_the_mean_squared_error():
     error = (mean - teacher).square().mean((0, 2, 3))
     alpha = torch.log(torch.expm1(error - 1e-5)).float().requires_grad_()
     gaussian_nll(mean, teacher, alpha).backward()
-    assert alpha.grad.abs().max() < 1e-5
+    assert gradient(alpha).abs().max() < 1e-5
     moved = alpha.detach() + 0.5
     assert gaussian_nll(mean, teacher, moved) > gaussian_nll(mean, teacher, alpha)
 
@@ -111,13 +112,12 @@ def test_equal_variances_give_a_scaled_mean_squared_error():
     [((3, 8, 8), (5, 4, 4)), ((3, 2, 2), (5, 4, 4)), ((6,), (5, 4, 4)), ((3, 4, 4), (9,))],
 )
 def test_shapes_of_student_and_teacher_may_differ(student, teacher):
-    case = TestMaps()
-    case.taps, case.teacher_taps = {"stage1": student}, {"stage1": teacher}
-    case.make = lambda: VariationalInformation(["stage1"])
+    shapes = {"taps": {"stage1": student}, "teacher_taps": {"stage1": teacher}}
+    case = altered(TestMaps, **shapes, make=lambda: VariationalInformation(["stage1"]))
     objective, ours, theirs, batch = case.case()
     ours = as_leaves(ours, True)
     objective(ours, theirs, batch).backward()
-    assert ours.taps["stage1"].grad.abs().sum() > 0
+    assert gradient(ours.taps["stage1"]).abs().sum() > 0
 
 
 def test_invalid_settings_and_sequences_raise():
@@ -125,7 +125,6 @@ def test_invalid_settings_and_sequences_raise():
         VariationalInformation([])
     with pytest.raises(ValueError, match="variance must be > 1e-05, got 0"):
         VariationalInformation(["stage1"], variance=0)
-    case = TestMaps()
-    case.taps = {**case.taps, "stage2": (4, 6)}
+    case = altered(TestMaps, taps={**TestMaps.taps, "stage2": (4, 6)})
     with pytest.raises(UserError, match=r"'stage2'.*\[6, 4, 6\].*\[6, 4, 2, 3\]"):
         case.case()
