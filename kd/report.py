@@ -49,13 +49,14 @@ def _print(board: Any, output: Path) -> None:
     from kd.reports.columns import result_columns, verdict
 
     console = Console()
-    shown = [column for column in result_columns(board) if not column.page_only]
+    shown = [column for column in result_columns(board) if column.in_terminal]
     for group in board.groups:
         table = Table(title=escape(group.title))
-        table.add_column("", overflow="fold")
+        # 80 columns have room for labels of 12 characters a line.
+        table.add_column("row", overflow="fold", min_width=12)
         for column in shown:
-            table.add_column(column.heading, justify="right")
-        table.add_column("verdict")
+            table.add_column(column.heading, justify="right", overflow="fold")
+        table.add_column("verdict", overflow="fold")
         for row in group.rows:
             cells = [column.text(row) for column in shown]
             table.add_row(escape(row.label), *cells, verdict(row, group))

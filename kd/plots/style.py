@@ -43,15 +43,15 @@ DASHES: tuple[Any, ...] = (
 HEAT = LinearSegmentedColormap.from_list("heat", ["#eaf1f7", "#9cc3e0", "#3d87bd", "#0b3c66"])
 
 
-def truncated(label: str) -> str:
-    """Cut a label to the length that leaves room for the axes beside it."""
-    return label if len(label) <= _MAX_LABEL else f"{label[: _MAX_LABEL - 1]}…"
+def truncated(label: str, most: int = _MAX_LABEL) -> str:
+    """Cut a label to `most` characters; the default leaves room for the axes beside it."""
+    return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str], **how: Any) -> None:
     """Add a legend below the axes, in as many columns as its longest name allows."""
     columns = next((n for n in (3, 2) if max(map(len, names)) * n <= _MAX_LEGEND_LINE), 1)
-    names = [truncated(name) for name in names]
+    names = [truncated(name, _MAX_LEGEND_LINE if columns == 1 else _MAX_LABEL) for name in names]
     figure.legend(handles, names, loc="outside lower left", ncols=columns, **how)
 
 

@@ -19,13 +19,15 @@ class Column(NamedTuple):
         heading: its title.
         text: formats a row's cell.
         number: the number by which the page sorts; None is last.
-        page_only: left out of the Markdown table and the terminal, which are narrower.
+        page_only: left out of Markdown and the terminal, which are narrower than the page.
+        in_terminal: shown in the terminal, which has room for few columns.
     """
 
     heading: str
     text: Callable[[Row], str]
     number: Callable[[Row], float | None]
     page_only: bool = False
+    in_terminal: bool = True
 
 
 def verdict(row: Row, group: Group) -> str:
@@ -43,7 +45,7 @@ def result_columns(board: Leaderboard) -> list[Column]:
     return [
         Column("seeds", lambda row: str(len(row.runs)), lambda row: len(row.runs)),
         _spread(ACCURACY, "test/acc"),
-        *([_spread("last epoch", "test/acc_last")] if last else []),
+        *([_spread("last epoch", "test/acc_last")._replace(in_terminal=False)] if last else []),
         Column("difference", _difference, lambda row: row.comparison and row.comparison.mean),
         Column("p (Holm)", _p, lambda row: row.comparison and row.comparison.p_holm),
     ]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kd.reports.settings import ROLES, Settings
@@ -22,11 +22,12 @@ def labels(rows: Sequence[Settings]) -> list[str]:
     named = [role for role in ROLES[1:] if len({r[role] for r in rows} - {"none"}) > 1]
     knobs = _differing(rows)
     short = _short_names(set().union(*knobs))
+    text = {key: _formatter(rows, key) for key in short}
     found = []
     for settings, own in zip(rows, knobs, strict=True):
         words = [str(settings["method"])]
         words += [f"{k}={settings[k]}" for k in named if settings[k] != "none"]
-        words += [f"{short[key]}={shown(settings[key])}" for key in own if key in settings]
+        words += [f"{short[key]}={text[key](settings[key])}" for key in own if key in settings]
         found.append(", ".join(words))
     return found
 
@@ -60,6 +61,12 @@ def _short_names(keys: Iterable[str]) -> dict[str, str]:
     words = Counter(path.rsplit(".", 1)[-1] for path in paths.values())
     last = {key: path.rsplit(".", 1)[-1] for key, path in paths.items()}
     return {key: last[key] if words[last[key]] == 1 else path for key, path in paths.items()}
+
+
+def _formatter(rows: Sequence[Settings], key: str) -> Callable[[Any], str]:
+    """Return `shown`, or `str` if different values would look the same (moved classes)."""
+    values = {settings[key] for settings in rows if key in settings}
+    return shown if len({shown(value) for value in values}) == len(values) else str
 
 
 def shown(value: Any) -> str:

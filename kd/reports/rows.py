@@ -88,5 +88,5 @@ def _reason(earlier: Run, later: Run) -> str:
         return f"repeated by the later run {later.folder}"
     return (
         f"same names and seed as {later.folder} but another config_hash; without "
-        ".hydra/config.yaml the two cannot be told apart"
+        ".hydra/config.yaml they cannot be distinguished"
     )

@@ -22,7 +22,7 @@ def summary(board: Leaderboard) -> list[tuple[str, str]]:
     for group in board.groups:
         seeds = ", ".join(map(str, group.seeds))
         accuracies = [f"{name} {100 * acc:.2f}" for name, acc in group.teachers.items()]
-        teacher = f"; test accuracy of the teacher {', '.join(accuracies)}" if accuracies else ""
+        teacher = f"; teacher test accuracy: {', '.join(accuracies)}" if accuracies else ""
         lines.append((group.title, f"seeds {seeds}; baseline {group.baseline.label}{teacher}"))
     lines.append(("git commit", ", ".join(sorted(commits)) + _warning(commits)))
     return [(term, text) for term, text in lines if text]

@@ -61,10 +61,10 @@ def test_the_summary_has_the_last_accuracy_and_the_sum_of_costs(finished):
 
 
 def test_the_command_prints_every_stage(train, tmp_path):
-    answer = train(*STAGES, f"hydra.run.dir={tmp_path}", command="kd.chain")
-    assert answer.returncode == 0, answer.stderr
+    completed = train(*STAGES, f"hydra.run.dir={tmp_path}", command="kd.chain")
+    assert completed.returncode == 0, completed.stderr
     found = json.loads((tmp_path / "chain.json").read_text())
-    rows = [line.split("│")[1:-1] for line in answer.stdout.split("\n") if line.startswith("│")]
+    rows = [line.split("│")[1:-1] for line in completed.stdout.split("\n") if line.startswith("│")]
     shown = [[cell.strip() for cell in row] for row in rows]
     assert [row[:3] for row in shown] == [
         ["0", "resnet8", "trained now"],

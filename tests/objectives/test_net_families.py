@@ -25,8 +25,8 @@ def test_all_methods_distil_between_any_families(pair, tmp_path):
             *("trainer=cpu", "debug=fast", "trainer.enable_progress_bar=false", *overrides),
             *(f"paths.output={tmp_path}", f"hydra.sweep.dir={tmp_path / str(number)}"),
         ]
-        answer = Command(*command).ended(timeout=900)
-        assert answer.returncode == 0, answer.stderr
+        completed = Command(*command).ended(timeout=900)
+        assert completed.returncode == 0, completed.stderr
     found = [json.loads(path.read_text()) for path in tmp_path.glob("[0-9]/*/result.json")]
     assert sorted(result["method"] for result in found) == METHODS
     assert {result["status"] for result in found} == {"completed"}

@@ -28,6 +28,11 @@ def test_classes_are_named_without_their_module():
     assert labels([shift, none]) == ["kd, view=Shift", "kd, view=Identity"]
 
 
+def test_classes_of_the_same_name_are_named_with_their_modules():
+    old, new = (BASE | {"method": "kd", "method.loss._target_": f"{m}.Loss"} for m in ("a", "b"))
+    assert labels([old, new]) == ["kd, loss=a.Loss", "kd, loss=b.Loss"]
+
+
 def test_teachers_are_named_where_there_are_several():
     teachers = [BASE | {"method": "kd"}, BASE | {"method": "kd", "teacher": "vgg8"}]
     assert labels(teachers) == ["kd, teacher=resnet20", "kd, teacher=vgg8"]

@@ -18,9 +18,9 @@ def report(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_table_is_printed_and_the_page_names_the_command(tmp_path):
     write_sweep(tmp_path, kd=[0.95, 0.96, 0.97], ce=[0.90, 0.905, 0.92])
     for _ in range(2):  # the second replaces the first
-        answer = report(f"sweep={tmp_path}", "baseline=method=ce", "figures=false")
-        assert answer.returncode == 0, answer.stderr
-        assert "better" in answer.stdout
+        completed = report(f"sweep={tmp_path}", "baseline=method=ce", "figures=false")
+        assert completed.returncode == 0, completed.stderr
+        assert "better" in completed.stdout
     page = (tmp_path / "report" / "report.html").read_text()
     assert f"python -m kd.report sweep={tmp_path} baseline=method=ce figures=false" in page
 
@@ -35,10 +35,10 @@ def test_the_table_is_printed_and_the_page_names_the_command(tmp_path):
 )
 def test_mistakes_are_reported_without_a_traceback(argument, message, tmp_path):
     (tmp_path / "sweep").mkdir()
-    answer = report(argument.format(folder=tmp_path))
-    assert answer.returncode == 1
-    assert re.search(message, answer.stderr), answer.stderr
-    assert "Traceback" not in answer.stderr
+    completed = report(argument.format(folder=tmp_path))
+    assert completed.returncode == 1
+    assert re.search(message, completed.stderr), completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
 def test_a_baseline_is_quoted_for_hydra():
@@ -52,5 +52,5 @@ def test_the_command_line_loads_nothing_heavy():
     heavy = "('torch', 'lightning', 'matplotlib', 'scipy', 'numpy', 'jinja2')"
     code = f"import sys, kd.report; print([m for m in {heavy} if m in sys.modules])"
     command = [sys.executable, "-c", code]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    assert answer.stdout.strip() == "[]"
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert completed.stdout.strip() == "[]"

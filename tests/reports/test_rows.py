@@ -46,4 +46,4 @@ def test_of_repeated_runs_the_latest_counts(tmp_path):
     (second / ".hydra" / "config.yaml").unlink()
     (first / ".hydra" / "config.yaml").unlink()
     (item,) = leaderboard(tmp_path).excluded
-    assert "cannot be told apart" in item.why
+    assert "cannot be distinguished" in item.why

@@ -24,7 +24,7 @@ def test_all_three_forms_hold_the_same_results(tmp_path):
     for form in ("md", "html"):
         for word in (
             *("96.00 ± 1.00", "better", "trainer=cpu", "Holm", "torch 2.6"),
-            "test accuracy of the teacher resnet20 99.00",
+            "teacher test accuracy: resnet20 99.00",
         ):
             assert word in text[form], (form, word)
 

@@ -32,6 +32,6 @@ ARGUMENTS = {
 def test_a_benchmark_prints_its_table(script, tmp_path):
     arguments = [argument.format(folder=tmp_path) for argument in ARGUMENTS[script]]
     command = [sys.executable, f"scripts/benchmark/{script}", *arguments]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert answer.returncode == 0, answer.stderr
-    assert "torch" in answer.stdout  # the description of the machine
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert completed.returncode == 0, completed.stderr
+    assert "torch" in completed.stdout  # the description of the machine

@@ -17,8 +17,8 @@ def write(folder: Path, name: str = "result.json", **content) -> None:
 
 def table(script: str, *arguments: str) -> list[list[str]]:
     command = [sys.executable, f"scripts/{script}.py", *arguments, "--table"]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = answer.stdout.strip().split("\n")
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = completed.stdout.strip().split("\n")
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line]
 
 

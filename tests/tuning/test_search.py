@@ -36,11 +36,11 @@ def start(output):
 
 
 def ended(process: Command, code: int = 0) -> str:
-    answer = process.ended(timeout=500)
-    assert answer.returncode == code, answer.stderr
-    assert "Traceback" not in answer.stderr
-    assert "Warning" not in answer.stderr
-    return answer.stdout + answer.stderr
+    completed = process.ended(timeout=500)
+    assert completed.returncode == code, completed.stderr
+    assert "Traceback" not in completed.stderr
+    assert "Warning" not in completed.stderr
+    return completed.stdout + completed.stderr
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_the_printed_command_repeats_the_best(searched, tmp_path):
     found = json.loads((searched[0] / "search.json").read_text())
     python, flag, *command = shlex.split(found["command"])
     assert (python, flag) == ("python", "-m")
-    answer = Command(*command, f"hydra.run.dir={tmp_path}").ended()
-    assert answer.returncode == 0, answer.stderr
+    completed = Command(*command, f"hydra.run.dir={tmp_path}").ended()
+    assert completed.returncode == 0, completed.stderr
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["status"], result["val/acc"]) == ("completed", found["best"]["val/acc"])
     assert "test/acc" in result
@@ -149,8 +149,8 @@ def test_a_missing_optuna_is_reported(tmp_path):
         "importlib.util.find_spec = lambda n, *a: None if n == 'optuna' else find(n, *a); "
         f"sys.argv[1:] = ['hydra.run.dir={tmp_path}']; import kd.search; kd.search.main()"
     )
-    answer = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
     )
-    assert answer.returncode == 1
-    assert "error: python -m kd.search needs Optuna: pip install -e '.[search]'" in answer.stderr
+    assert completed.returncode == 1
+    assert "error: python -m kd.search needs Optuna: pip install -e '.[search]'" in completed.stderr

@@ -100,8 +100,12 @@ def _draw(points: list[Point], cost: Cost, theme: Theme) -> Figure:
     others = [point for point in points if point not in best]
     ax.plot(*_xy(others), "o", color=theme.muted, alpha=0.55, markersize=4, mew=0)
     ax.plot(*_xy(best), "o-", color=BLUE, markersize=5.5, linewidth=1.2)
-    keys = [_number(ax, n, point, cost, theme) for n, point in enumerate(named, 1)]
-    legend_below(figure, keys, [point.label for point in named], handletextpad=0.2)
+    for n, point in enumerate(named, 1):
+        _number(ax, n, point, cost)
+    # Numbers as text: a marker "$1$" would need mathtext, which the style switches off.
+    keys = [Line2D([], [], linestyle="") for _ in named]
+    names = [f"{n}: {point.label}" for n, point in enumerate(named, 1)]
+    legend_below(figure, keys, names, handlelength=0, handletextpad=0)
     _scale(ax, points)
     ax.margins(y=0.12)
     ax.grid()
@@ -114,11 +118,10 @@ def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
     return [point.cost for point in points], [point.accuracy for point in points]
 
 
-def _number(ax: Axes, number: int, point: Point, cost: Cost, theme: Theme) -> Line2D:
-    """Write a number beside a point, away from the line; return its key for the legend."""
+def _number(ax: Axes, number: int, point: Point, cost: Cost) -> None:
+    """Write a number beside a point, on the side away from the line."""
     place, side = (point.cost, point.accuracy), 7 if cost.more_is_better else -7
     ax.annotate(str(number), place, (side, 4), textcoords="offset points", ha="center", fontsize=8)
-    return Line2D([], [], linestyle="", marker=f"${number}$", color=theme.ink, mew=0, markersize=6)
 
 
 def _scale(ax: Axes, points: Sequence[Point]) -> None:
