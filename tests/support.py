@@ -4,7 +4,8 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +23,11 @@ from kd.distillers.stages import Plan, Stage
 from kd.objectives.base import Objective
 from kd.schedules import Constant
 from kd.types import Batch
+
+T = TypeVar("T")
+
+# An argument that the tested code must not read.
+UNUSED: Any = None
 
 # Methods that must not disappear. A new method need not be added here.
 SHIPPED = set(
@@ -194,10 +200,20 @@ def training_logits(distiller, images):
         return distiller.student(images)
 
 
+def present(value: T | None) -> T:
+    """The value, which must not be None."""
+    assert value is not None
+    return value
+
+
 def gradient(tensor: torch.Tensor) -> torch.Tensor:
     """The gradient of a tensor that must have one."""
-    assert tensor.grad is not None
-    return tensor.grad
+    return present(tensor.grad)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A config file as it is written, without interpolation."""
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
 
 
 def softmax(logits):

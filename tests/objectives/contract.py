@@ -14,9 +14,6 @@ from kd.types import Batch, Outputs
 
 Shapes = dict[str, tuple[int, ...]]
 
-# The target of `LogitObjective.compare` where the term must not read it.
-NO_LABELS: Any = None
-
 
 class Answer(NamedTuple):
     """A outputs as float64 arrays, for references that are written without torch."""

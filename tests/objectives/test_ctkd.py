@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from conftest import make_batch
-from contract import NO_LABELS, Contract
-from support import gradient
+from contract import Contract
+from support import UNUSED, gradient
 
 from kd.objectives.ctkd import CurriculumTemperature
 from kd.objectives.kd import kd
@@ -93,7 +93,7 @@ def test_the_students_gradient_is_not_reversed(all_outputs):
     grads = []
     for compute in (objective.compare, lambda s, t, _: kd(s, t, 11.0)):
         student, teacher = all_outputs[0].logits.clone().requires_grad_(), all_outputs[1].logits
-        grads.append(torch.autograd.grad(compute(student, teacher, NO_LABELS), student)[0])
+        grads.append(torch.autograd.grad(compute(student, teacher, UNUSED), student)[0])
     torch.testing.assert_close(*grads)
 
 

@@ -4,8 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
-from support import SHIPPED
+from support import SHIPPED, read_yaml
 
 from kd import objectives
 from kd.config.compose import CONF_DIR
@@ -37,7 +36,7 @@ def test_every_method_but_the_variants_has_a_file():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_methods_objective_is_in_its_file(method):
-    config = OmegaConf.to_container(OmegaConf.load(METHODS[method]))
+    config = read_yaml(METHODS[method])
     own = [term["_target_"].split(".") for term in config.get("objectives", {}).values()]
     modules = {parts[2] for parts in own if parts[:2] == ["kd", "objectives"]}
     if method in FILES and modules:

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 import torch
-from omegaconf import OmegaConf
-from support import SHIPPED
+from support import SHIPPED, read_yaml
 
 from kd import losses
 from kd.config.compose import CONF_DIR
@@ -49,7 +48,7 @@ def test_functions_are_named_and_documented(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_defaults_are_those_of_the_command_line(name):
     """Settings come after the tensors, and those that the method's YAML has are named as there."""
-    config = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "method" / f"{name}.yaml"))
+    config = read_yaml(CONF_DIR / "method" / f"{name}.yaml")
     parameters = inspect.signature(getattr(losses, name)).parameters.values()
     settings = [p for p in parameters if p.default is not inspect.Parameter.empty]
     for parameter in settings:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from contract import NO_LABELS, Contract
+from contract import Contract
+from support import UNUSED
 
 from kd.objectives.kd import kd
 from kd.objectives.ttm import TransformedTeacher, power_sum, transformed_kl
@@ -54,9 +55,9 @@ def logits():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_minimum_is_at_the_teachers_logits_divided_by_temperature(logits, weighted):
     _, teacher = logits
-    loss = TransformedTeacher(4.0, weighted).compare(teacher / 4, teacher, NO_LABELS)
+    loss = TransformedTeacher(4.0, weighted).compare(teacher / 4, teacher, UNUSED)
     assert loss.item() == pytest.approx(0, abs=1e-12)
-    assert TransformedTeacher(4.0, weighted).compare(teacher, teacher, NO_LABELS) > 0.05
+    assert TransformedTeacher(4.0, weighted).compare(teacher, teacher, UNUSED) > 0.05
 
 
 def test_decomposition_into_kd_and_entropies(logits):
@@ -74,7 +75,7 @@ def test_temperature_one_is_kd(logits):
     student, teacher = logits
     expected = kd(student, teacher, 1.0)
     for weighted in (False, True):
-        loss = TransformedTeacher(1.0, weighted).compare(student, teacher, NO_LABELS)
+        loss = TransformedTeacher(1.0, weighted).compare(student, teacher, UNUSED)
         torch.testing.assert_close(loss, expected)
 
 

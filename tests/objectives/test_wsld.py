@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from contract import NO_LABELS, Contract
+from contract import Contract
+from support import UNUSED
 
 from kd.objectives.kd import kd
 from kd.objectives.soft_ce import SoftTargetCrossEntropy
@@ -64,7 +65,7 @@ def test_gradient_is_that_of_the_weighted_cross_entropy(logits):
     weights = label_weights(student, teacher, target)
     assert not weights.requires_grad
     rows = [
-        SoftTargetCrossEntropy(4.0).compare(student[i : i + 1], teacher[i : i + 1], NO_LABELS)
+        SoftTargetCrossEntropy(4.0).compare(student[i : i + 1], teacher[i : i + 1], UNUSED)
         for i in range(8)
     ]
     expected = torch.autograd.grad((weights * torch.stack(rows)).mean(), student)[0]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from kd.reports.about import About
 from kd.reports.find import find_runs
@@ -44,7 +45,12 @@ def write_run(folder: Path, accuracy: float | None = None, **changes) -> Path:
 
     Without an accuracy and a status the run has no result yet.
     """
-    about = {"method": "kd", "teacher": "resnet20", "student": "resnet8", "data": "digits"}
+    about: dict[str, Any] = {
+        "method": "kd",
+        "teacher": "resnet20",
+        "student": "resnet8",
+        "data": "digits",
+    }
     about |= {"seed": 0, "width": 1.0, "epochs": 3, "bar": True, "knobs": {}, "curve": None}
     extra = {k: v for k, v in changes.items() if k not in about}
     about |= {k: v for k, v in changes.items() if k in about}
@@ -61,7 +67,7 @@ def write_run(folder: Path, accuracy: float | None = None, **changes) -> Path:
     if accuracy is None and "status" not in extra:
         return folder
     taught = about["method"] != "ce"
-    result = {k: about[k] for k in ("method", "student", "data", "seed")}
+    result: dict[str, Any] = {k: about[k] for k in ("method", "student", "data", "seed")}
     result |= {"status": "completed", "mode": "offline", "config_hash": f"{folder}"}
     result |= {"teacher": about["teacher"] if taught else "none", "git_commit": "a" * 40}
     result |= {"test/acc": accuracy, "val/acc": accuracy, "student/params": 77754}

@@ -46,6 +46,7 @@ def test_the_error_of_a_failed_run_is_shown(tmp_path):
 def test_an_unusable_result_is_broken(text, why, tmp_path):
     (tmp_path / "result.json").write_text(text)
     broken = read_run(tmp_path)
+    assert isinstance(broken, Excluded)
     assert broken.state == "broken"
     assert why in broken.why
 
@@ -53,6 +54,7 @@ def test_an_unusable_result_is_broken(text, why, tmp_path):
 @pytest.mark.parametrize("accuracy", [98.0, float("nan"), -0.1, "0.9"])
 def test_an_accuracy_outside_0_to_1_is_broken(accuracy, tmp_path):
     broken = read_run(write_run(tmp_path, accuracy))
+    assert isinstance(broken, Excluded)
     assert (broken.state, broken.why) == (
         "broken",
         f"test/acc={accuracy!r} is not a fraction in [0, 1]",
@@ -65,6 +67,7 @@ def test_a_damaged_command_line_is_reported(content, tmp_path):
         write_run(tmp_path / name, accuracy)
         RunFolder(tmp_path / name).overrides.write_bytes(content)
     broken, running = read_run(tmp_path / "finished"), unfinished_run(tmp_path / "running")
+    assert isinstance(broken, Excluded)
     assert (broken.state, running.state) == ("broken", "unfinished")
     for excluded in (broken, running):
         assert re.search("overrides.yaml is not|can't decode", excluded.why)
@@ -75,7 +78,9 @@ def test_long_overrides_are_read_in_full(tmp_path):
     long = "method.taps=[" + ", ".join(f"stage{n}" for n in range(40)) + "]"
     write_run(tmp_path, 0.9)
     write_record(tmp_path, OmegaConf.create(), hydra("seed=1", long))
-    assert read_run(tmp_path).overrides == ("seed=1", long)
+    run = read_run(tmp_path)
+    assert isinstance(run, Run)
+    assert run.overrides == ("seed=1", long)
 
 
 def test_an_unfinished_run_shows_its_command_line(tmp_path):

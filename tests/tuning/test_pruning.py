@@ -1,20 +1,22 @@
 """Pruning: trials below the median of the earlier ones."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
 import torch
+from support import UNUSED
 
 from kd.tuning.pruning import ReportToTrial
 
 
 def end_epoch(trial: optuna.Trial, epoch: int, accuracy: float, **flags: bool) -> None:
     metrics = {"val/acc": torch.tensor(accuracy)}
-    trainer = SimpleNamespace(
+    trainer: Any = SimpleNamespace(
         sanity_checking=False, current_epoch=epoch - 1, callback_metrics=metrics
     )
-    ReportToTrial(trial, **flags).on_validation_end(trainer, None)
+    ReportToTrial(trial, **flags).on_validation_end(trainer, UNUSED)
 
 
 def test_trials_below_the_median_are_pruned_after_the_warmup():

@@ -8,9 +8,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from searches import RATE
 
 from kd.tuning.sampler import SeededByTrial, suggest
-from kd.tuning.space import contains
+from kd.tuning.space import Space, contains
 
-SPACE = {
+SPACE: Space = {
     **RATE,
     "momentum": FloatDistribution(0, 1),
     "steps": IntDistribution(2, 8, step=2),

@@ -105,7 +105,7 @@ def test_failing_defaults_end_the_search_and_are_tried_again(search):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_an_interrupted_trial_does_not_count(stop, search):
-    done = []
+    done: list[float] = []
 
     def accuracy(lr):
         if len(done) == 2:
@@ -123,7 +123,7 @@ def test_an_interrupted_trial_does_not_count(stop, search):
 @pytest.mark.parametrize("while_training", [True, False])
 def test_a_worker_whose_trial_was_declared_dead_continues(while_training, search, caplog):
     """This also fails when Optuna changes the message by which the case is recognised."""
-    done = []
+    done: list[float] = []
 
     def accuracy(lr):
         done.append(lr)

@@ -7,13 +7,13 @@ from searches import RATE
 
 from kd.config.compose import CONF_DIR, plain
 from kd.errors import UserError
-from kd.tuning.space import contains, read_space
+from kd.tuning.space import Space, contains, read_space
 from kd.tuning.trial_configs import check_space, default_values, experiment_name, trial_config
 
 
 @pytest.mark.usefixtures("config_path")
 def test_defaults_come_from_the_config_and_the_command_line():
-    space = {"method": CategoricalDistribution(("kd", "dkd")), **RATE}
+    space: Space = {"method": CategoricalDistribution(("kd", "dkd")), **RATE}
     space["method.temperature"] = IntDistribution(1, 9)
     expected = {"method": "dkd", "method.temperature": 4.0, "optimizer.lr": 0.2}
     base = ["paths.run=run", "method=dkd", "optimizer.lr=0.2"]
@@ -60,7 +60,7 @@ def test_the_spaces_of_the_config_group_are_valid(name):
 @pytest.mark.usefixtures("config_path")
 def test_an_experiment_is_its_default_config_and_its_space():
     default, other = (trial_config(["paths.run=run"], o) for o in ([], ["optimizer.lr=0.1"]))
-    wider = {"optimizer.lr": FloatDistribution(0.001, 0.4, log=True)}
+    wider: Space = {"optimizer.lr": FloatDistribution(0.001, 0.4, log=True)}
     assert experiment_name(default, dict(RATE)) == experiment_name(default, RATE)
     different = ((default, RATE), (other, RATE), (default, wider))
     assert len({experiment_name(*pair) for pair in different}) == 3
