@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from kd.tuning.space import Range
+from kd.tuning.space import Distribution
 
 
 class SeededByTrial(BaseSampler):
@@ -50,7 +50,7 @@ class SeededByTrial(BaseSampler):
         return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
 
 
-def suggest(trial: Trial, key: str, distribution: Range | CategoricalDistribution) -> Any:
+def suggest(trial: Trial, key: str, distribution: Distribution) -> Any:
     """Draw a trial's value for a key.
 
     A continuous value is rounded to four significant digits, so that the printed command line

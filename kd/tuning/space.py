@@ -9,7 +9,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from kd.errors import UserError, nearest
 
 Range = FloatDistribution | IntDistribution
-Space = dict[str, Range | CategoricalDistribution]  # by key, as on the command line
+Distribution = Range | CategoricalDistribution
+Space = Mapping[str, Distribution]  # by key, as on the command line
 
 _RANGE_KEYS = ("low", "high", "log", "step")
 _SCALARS = (str, int, float, bool, type(None))  # what Optuna's database can store
@@ -30,7 +31,7 @@ def read_space(configured: Mapping[str, Any]) -> Space:
         >>> read_space({"method": ["kd", "dkd"]})
         {'method': CategoricalDistribution(choices=('kd', 'dkd'))}
     """
-    space: Space = {}
+    space: dict[str, Distribution] = {}
     problems = []
     for key, value in configured.items():
         try:
@@ -44,7 +45,7 @@ def read_space(configured: Mapping[str, Any]) -> Space:
     return space
 
 
-def contains(distribution: Range | CategoricalDistribution, value: object) -> bool:
+def contains(distribution: Distribution, value: object) -> bool:
     """Whether a trial may have this value."""
     if isinstance(distribution, CategoricalDistribution):
         # Python's own comparison would take 1 for true.
@@ -59,7 +60,7 @@ def contains(distribution: Range | CategoricalDistribution, value: object) -> bo
     return distribution.low <= value <= distribution.high and on_grid
 
 
-def _distribution(value: Any) -> Range | CategoricalDistribution:
+def _distribution(value: Any) -> Distribution:
     if isinstance(value, list):
         return _choices(value)
     if not isinstance(value, dict):
