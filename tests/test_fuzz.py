@@ -1,4 +1,4 @@
-"""Whatever a user may type: one clear message, or a right result."""
+"""Random overrides: each ends in one clear message or in a correct result."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 from support import LIMIT, within
 
 from kd.config.compose import CONF_DIR, register_models
@@ -24,7 +24,7 @@ TINY = (
     *("trainer.limit_train_batches=2", "teacher.training.trainer.max_epochs=1"),
     *("teacher.training.trainer.limit_train_batches=2", "data.batch_size=64"),
 )
-# What would take all time or memory where it is understood, or writes elsewhere
+# Keys with which a valid value may take too much time or memory, or write elsewhere
 LEFT_OUT = ("max_epochs", "paths", "limit_", "accelerator", "compile", "width", "devices")
 GROUPS = ("method", "mode", "student", "teacher", "optimizer", "scheduler", "data", "data/view")
 
@@ -39,10 +39,9 @@ ODD = st.sampled_from(
 NUMBERS = st.one_of(st.integers(-3, 300).map(str), st.floats(-3, 300, allow_nan=False).map(repr))
 
 
-def leaves(node: DictConfig, place: str = "") -> Iterator[str]:
-    for key in node:
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and len(child):
+def leaves(node: dict, place: str = "") -> Iterator[str]:
+    for key, child in node.items():
+        if isinstance(child, dict) and child:
             yield from leaves(child, f"{place}{key}.")
         else:
             yield f"{place}{key}"
@@ -52,11 +51,15 @@ def keys() -> list[str]:
     register_models(CONF_DIR)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = compose("train", overrides=["paths.run=x"])
-    return [key for key in leaves(cfg) if not any(part in key for part in LEFT_OUT)]
+    return [
+        key
+        for key in leaves(OmegaConf.to_container(cfg))
+        if not any(part in key for part in LEFT_OUT)
+    ]
 
 
-def understood(overrides: list[str], folder: Path, output: Path) -> str:
-    """Run as the command line does: the message of a mistake, or `completed`."""
+def outcome(overrides: list[str], folder: Path, output: Path) -> str:
+    """Run as the command line does, and return the message of a mistake or `completed`."""
     paths = [f"paths.run={folder}", f"paths.output={output}"]
     try:
         with within(LIMIT), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -101,7 +104,7 @@ def test_no_override_ends_in_a_traceback(output, tmp_path):
         folder = tmp_path / "run"
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            found = understood(case, folder, output)
+            found = outcome(case, folder, output)
         except AssertionError as error:
             cause = error.__cause__
             wrong.append(f"{case}: {error}: {type(cause).__name__}: {cause}"[:300])

@@ -21,7 +21,7 @@ RUN = (
 )
 # Tests that list methods, files of conf or modules of kd, and those that these parametrise
 TESTS = (
-    *("test_methods.py", "test_layers.py", "test_sweeps.py", "config/test_config.py"),
+    *("test_methods.py", "test_layers.py", "test_sweeps.py", "config/test_options.py"),
     *("objectives/test_files.py", "objectives/test_losses.py", "objectives/test_doctests.py"),
     "objectives/test_logit_objectives.py",
 )

@@ -1,4 +1,4 @@
-"""Sweeps by other launchers than Hydra's own, and those that are kept in files."""
+"""Sweeps with the launchers of joblib and submitit, and sweeps kept in files."""
 
 import json
 import os
@@ -24,7 +24,7 @@ HERE = {"PYTHONPATH": str(Path(__file__).parent)}
 
 
 class Threads(Callback):
-    """Note below `folder` how many threads each process has."""
+    """Write the number of threads of each process to `folder`."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -34,7 +34,7 @@ class Threads(Callback):
 
 
 class KillOnce(Callback):
-    """Kill the first process that gets here, as a machine without memory does."""
+    """Kill the first process that starts training, as the kernel does without memory."""
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
@@ -68,12 +68,12 @@ def test_jobs_side_by_side_have_one_thread_and_fail_alone(train, tmp_path):
     assert 1 <= len(counts) <= 2
 
 
-def test_a_sweep_whose_worker_was_killed_is_completed_by_the_same_command(train, tmp_path):
+def test_the_same_command_completes_a_sweep_whose_worker_was_killed(train, tmp_path):
     kill = f"+callbacks.kill={{_target_: test_sweeps.KillOnce, mark: {tmp_path / 'mark'}}}"
     command = (*SIDE_BY_SIDE, "seed=0,1,2", kill, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     answer = train(*command, fresh=True, **HERE)
     assert answer.returncode == 1
-    assert "the process of a job was killed" in answer.stderr
+    assert "a job's process was killed" in answer.stderr
     assert "Traceback" not in answer.stderr
     done = list((tmp_path / "sweep").glob("*/result.json"))
     before = {path: path.stat().st_mtime_ns for path in done}
@@ -113,7 +113,7 @@ def test_threads_of_a_job(overrides, threads):
     assert launched(*overrides).job.env_set == expected
 
 
-def test_slurm_is_asked_for_what_is_configured(tmp_path, monkeypatch):
+def test_the_slurm_script_requests_the_configured_resources(tmp_path, monkeypatch):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     submitit = pytest.importorskip("submitit")
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
@@ -122,9 +122,9 @@ def test_slurm_is_asked_for_what_is_configured(tmp_path, monkeypatch):
         "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.account=vision",
         "hydra.job.name=train", "hydra.launcher.submitit_folder=logs",
     ).launcher  # fmt: skip
-    (tmp_path / "srun").touch(0o755)  # submitit looks for it
+    (tmp_path / "srun").touch(0o755)  # submitit searches PATH for it
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    # As the plugin hands them on.
+    # As the plugin passes them on
     common = set(OmegaConf.structured(BaseQueueConf))
     apart = {"_target_", "submitit_folder", "max_num_timeout"}
     values = OmegaConf.to_container(launcher, resolve=True)
@@ -161,11 +161,11 @@ def test_slurm_is_asked_for_what_is_configured(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_launchers_that_are_not_there_are_named(error, message):
+def test_missing_launchers_are_named(error, message):
     assert user_message(error).startswith(message)
 
 
-def test_the_sweep_over_methods_has_them_all():
+def test_the_sweep_over_methods_has_every_method():
     swept = OmegaConf.load(CONF_DIR / "sweep" / "methods.yaml").hydra.sweeper.params.method
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

@@ -41,7 +41,7 @@ def first_run(train, tmp_path_factory):
     return folder, answer
 
 
-def test_a_run_leaves_everything_in_its_folder(first_run):
+def test_a_run_writes_all_its_files_to_its_folder(first_run):
     folder, answer = first_run
     (result,) = results(folder)
     assert not STABLE_KEYS - result.keys()
@@ -57,10 +57,10 @@ def test_a_run_leaves_everything_in_its_folder(first_run):
     assert list(folder.glob("events.out.tfevents.*"))
     assert (folder / ".hydra" / "config.yaml").is_file()
     assert f"{result['test/acc']:.4f}" in answer.stdout
-    assert "is not in" in answer.stdout  # the teacher was trained, and that was said
+    assert "is not in" in answer.stdout  # a line says that the teacher is trained now
 
 
-def test_nothing_but_the_message_is_printed(first_run):
+def test_no_warning_is_printed(first_run):
     assert "Warning" not in first_run[1].stderr
     assert "litlogger" not in first_run[1].stdout + first_run[1].stderr
 
@@ -77,7 +77,7 @@ def test_tensorboard_has_scalars_and_hyperparameters(first_run):
 
 
 def test_every_method_runs_and_all_share_one_teacher(train, first_run, tmp_path):
-    # FSP cannot pair other channels unless it is told to project.
+    # FSP pairs nets with different channels only if it projects them.
     jobs = [
         [f"method={','.join(method for method in METHODS if method != 'fsp')}"],
         ["method=fsp", "method.variant=project", "hydra.sweep.subdir=fsp"],
@@ -96,8 +96,8 @@ def test_every_method_runs_and_all_share_one_teacher(train, first_run, tmp_path)
     assert not [name for name in names if "=" in name or "," in name]
 
 
-def test_seeds_start_alike_for_every_method(train, tmp_path):
-    """The same seed gives two methods the same initialisation: lr 0 leaves it in the weights."""
+def test_a_seed_gives_every_method_the_same_initialisation(train, tmp_path):
+    """With lr=0 the final weights are the initial ones."""
     for method in ("ce", "fitnet"):
         answer = train(
             f"method={method}", *SMALL, "optimizer.lr=0", f"hydra.run.dir={tmp_path / method}"
@@ -109,7 +109,7 @@ def test_seeds_start_alike_for_every_method(train, tmp_path):
             assert value.equal(theirs[key]), key
 
 
-def test_a_run_folder_is_a_teacher(train, first_run, tmp_path):
+def test_a_run_folder_serves_as_a_teacher(train, first_run, tmp_path):
     answer = train(
         "teacher=resnet8", "teacher.net.width=0.5", "student=resnet8", f"hydra.run.dir={tmp_path}",
         f"teacher.checkpoint={first_run[0]}",
@@ -187,14 +187,14 @@ def test_a_mistake_gets_one_message(name, train, first_run, tmp_path):
     assert "Traceback" not in answer.stderr
     lines = answer.stderr.strip().split("\nerror: ")[-1]
     assert re.search(message, lines, re.DOTALL), answer.stderr
-    # What is left, if anything, says that it failed and why.
+    # A result that was written says that the run failed, and why.
     for result in results(tmp_path):
         assert result["status"] == "failed"
         assert result["error"]
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_diverging_loss_names_step_term_and_advice(train, first_run, tmp_path):
+def test_a_diverging_loss_names_step_term_and_remedies(train, first_run, tmp_path):
     answer = train(*SMALL, "optimizer.lr=1e38", "scheduler.warmup=0", f"hydra.run.dir={tmp_path}")
     assert answer.returncode == 1
     assert "Traceback" not in answer.stderr
@@ -263,7 +263,7 @@ def test_an_interrupted_run_can_be_resumed(number, code, train, first_run, outpu
     assert results(tmp_path)[0]["error"] == "interrupted"
 
     epochs = epoch_of(tmp_path) + 2
-    # the run's folder alone, and what is to be otherwise
+    # The folder and a changed setting are enough.
     answer = train(f"resume={tmp_path}", f"trainer.max_epochs={epochs}", tiny=False)
     assert answer.returncode == 0, answer.stderr
     result = results(tmp_path)[0]
@@ -277,7 +277,7 @@ def epoch_of(folder: Path) -> int:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
 
 
-def test_a_state_of_another_run_is_not_lost(train, first_run, output, tmp_path):
+def test_a_checkpoint_of_another_run_is_not_overwritten(train, first_run, output, tmp_path):
     shutil.copytree(first_run[0], tmp_path, dirs_exist_ok=True)
     (tmp_path / "result.json").unlink()
     answer = train(*SMALL, f"hydra.run.dir={tmp_path}", "optimizer.lr=0.3")
@@ -290,7 +290,7 @@ def test_a_state_of_another_run_is_not_lost(train, first_run, output, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", pickle.dumps(print)])
-def test_a_damaged_state_is_named(content, train, first_run, tmp_path):
+def test_a_damaged_checkpoint_is_named(content, train, first_run, tmp_path):
     shutil.copytree(first_run[0], tmp_path, dirs_exist_ok=True)
     (tmp_path / "result.json").unlink()
     (tmp_path / "checkpoints" / "last.ckpt").write_bytes(content)
@@ -301,8 +301,8 @@ def test_a_damaged_state_is_named(content, train, first_run, tmp_path):
     assert "Traceback" not in answer.stderr
 
 
-def test_a_file_that_is_no_state_of_a_run_is_named(train, first_run, tmp_path):
-    """Weights alone, a state without what ours have, and one of another optimizer."""
+def test_a_file_that_is_no_checkpoint_of_a_run_is_named(train, first_run, tmp_path):
+    """Weights alone, checkpoints without a part that kd writes, and one of another optimizer."""
     folder, _ = first_run
     whole = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     for part in ("plan", "optimizer", "callbacks"):
@@ -320,7 +320,7 @@ def test_a_file_that_is_no_state_of_a_run_is_named(train, first_run, tmp_path):
     assert "name the same optimizer" in answer.stderr
 
 
-def test_a_traceback_for_those_who_want_it(train, tmp_path):
+def test_an_environment_variable_shows_the_traceback(train, tmp_path):
     wrong = "optimizer.lr=-1", f"hydra.run.dir={tmp_path}"
     assert "Traceback" not in train(*wrong).stderr
     answer = train(*wrong, HYDRA_FULL_ERROR="1")

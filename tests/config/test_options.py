@@ -1,0 +1,108 @@
+"""Every YAML file composes, passes the check, and documents a command that is valid."""
+
+import re
+from pathlib import Path
+
+import pytest
+from support import composed
+
+from kd.config.compose import CONF_DIR
+from kd.config.overrides import expand_shorthand
+from kd.validation.check import check_config
+
+GROUPS = {
+    "method": "method",
+    "objective": "objective@method.objectives.hard",
+    "mode": "mode",
+    "optimizer": "optimizer",
+    "scheduler": "scheduler",
+    "trainer": "trainer",
+    "callbacks": "callbacks",
+    "logger": "logger",
+    "paths": "paths",
+    "debug": "debug",
+    "recipe": "recipe",
+    "experiment": "experiment",
+    "sweep": "sweep",
+    "data": "data",
+    "data/view": "data/view",
+    "data/augment": "data/augment",
+    "teacher": "teacher",
+    "schedule": "+schedule@method.schedules.soft",
+}
+FILES = sorted(CONF_DIR.rglob("*.yaml"))
+# Options that are valid only together with another one
+EXTRA = {
+    "data/image_folder": ["data.root=somewhere"],
+    "teacher/none": ["method=ce"],
+    "teacher/itself": ["mode=pskd"],
+    "teacher/peers": ["mode=online"],
+}
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+CHOICES = [(group, name) for group in GROUPS for name in options(group)]
+MODELS = options("model")
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES, ids=["/".join(c) for c in CHOICES])
+def test_every_option_composes_and_passes_the_check(group, name):
+    check_config(composed(f"{GROUPS[group]}={name}", *EXTRA.get(f"{group}/{name}", [])))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_every_model_is_a_teacher_and_a_student(role, name):
+    cfg = composed(f"{role}={name}")
+    check_config(cfg)
+    assert cfg[role].name.startswith(name)
+
+
+def test_no_yaml_is_left_untested():
+    covered = {CONF_DIR / group / f"{name}.yaml" for group, name in CHOICES}
+    covered |= {CONF_DIR / "model" / f"{name}.yaml" for name in MODELS}
+    covered |= {
+        CONF_DIR / "train.yaml",
+        CONF_DIR / "cache.yaml",
+        CONF_DIR / "chain.yaml",
+        CONF_DIR / "report.yaml",
+        CONF_DIR / "hydra" / "help" / "kd.yaml",
+        # tests/tuning, tests/test_sweeps.py
+        CONF_DIR / "search.yaml",
+        *(CONF_DIR / "search").glob("*.yaml"),
+        CONF_DIR / "hydra" / "launcher" / "slurm.yaml",
+    }
+    assert set(FILES) == covered
+
+
+DOCUMENTED = [*FILES, CONF_DIR / "README.md"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTED, ids=[str(p.relative_to(CONF_DIR)) for p in DOCUMENTED])
+def test_commands_in_comments_are_valid(path: Path):
+    for line in re.findall(r"^(?:# )?python -m kd\.train(.*)$", path.read_text(), re.MULTILINE):
+        arguments = line.partition("  #")[0]
+        if "resume=FOLDER" in arguments:
+            continue
+        overrides = [a.strip("'\"") for a in arguments.split() if not a.startswith("-")]
+        if "hydra/launcher=slurm" in overrides:
+            pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+        missing = ["data.root=x"] if "data=image_folder" in overrides else []
+        if "=…" not in arguments and "..." not in arguments:
+            check_config(
+                composed(*[expand_shorthand(o.split(",")[0]) for o in overrides], *missing)
+            )
+
+
+@pytest.mark.parametrize("method", options("method"))
+def test_the_hard_labels_have_the_remaining_weight(method):
+    cfg = composed(f"method={method}")
+    if "alpha" not in cfg.method:
+        pytest.skip("a method without alpha")
+    cfg = composed(f"method={method}", "method.alpha=0.25")
+    shared = cfg.method.beta if method == "feature" else 0
+    assert cfg.method.weights.hard == pytest.approx(1 - 0.25 - shared)
+    assert cfg.method.weights.soft == 0.25
