@@ -12,7 +12,7 @@ def test_models_outside_the_repository_are_options(tmp_path):
     (tmp_path / "model").mkdir()
     content = {"defaults": ["resnet8", "_self_"], "name": "mine", "net": {"width": 2.0}}
     OmegaConf.save(OmegaConf.create(content), tmp_path / "model" / "mine.yaml")
-    register_models(tmp_path)
+    register_models(CONF_DIR, tmp_path)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = compose("train", [f"hydra.searchpath=[file://{tmp_path}]", "student=mine"])
     assert (cfg.student.name, cfg.student.net.width) == ("mine", 2.0)
