@@ -84,7 +84,7 @@ def finished(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
             f"{folder} holds a finished run of another configuration; choose another folder with "
             "hydra.run.dir=… or hydra.sweep.dir=…, or delete it"
         )
-    return result
+    return dict(result)
 
 
 if __name__ == "__main__":

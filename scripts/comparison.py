@@ -59,7 +59,7 @@ def train(folder: Path, overrides: Sequence[str]) -> Result:
     from kd.training.run import run
 
     cfg = compose("train", overrides=[f"paths.run={folder}", *map(expand_shorthand, overrides)])
-    return run(cfg, folder)
+    return dict(run(cfg, folder))
 
 
 def read(folder: Path) -> Result:

@@ -165,7 +165,7 @@ MISTAKES = {
     "no such cache mode": (["teacher.cache=offf"], "cache.mode=offf: .*did you mean 'off'"),
     "cache too small": (
         ["teacher.cache=on", "teacher.cache.max_gb=0.000001"],
-        "teacher.cache=on: its answers to 1 views .*teacher.cache.max_gb is 1e-06",
+        "teacher.cache=on: e-05 GB for 1 views of each image > teacher.cache.max_gb=1e-06",
     ),
     "cache of no views": (
         ["teacher.cache=on", "data/augment=mixup"],
@@ -282,7 +282,7 @@ def test_a_checkpoint_of_another_run_is_not_overwritten(train, first_run, output
     (tmp_path / "result.json").unlink()
     answer = train(*SMALL, f"hydra.run.dir={tmp_path}", "optimizer.lr=0.3")
     assert answer.returncode == 1
-    assert "last.ckpt is of a run with another configuration" in answer.stderr
+    assert "last.ckpt belongs to a run with another configuration" in answer.stderr
     assert "Traceback" not in answer.stderr
     again = train(f"resume={tmp_path}", tiny=False)
     assert again.returncode == 0, again.stderr
@@ -297,7 +297,7 @@ def test_a_damaged_checkpoint_is_named(content, train, first_run, tmp_path):
     answer = train(f"resume={tmp_path}", tiny=False)
     assert answer.returncode == 1
     assert f"checkpoint {tmp_path}/checkpoints/last.ckpt" in answer.stderr
-    assert f"delete {tmp_path}/checkpoints to begin anew" in answer.stderr
+    assert f"delete {tmp_path}/checkpoints to start over" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
@@ -312,7 +312,7 @@ def test_a_file_that_is_no_checkpoint_of_a_run_is_named(train, first_run, tmp_pa
         place = f"hydra.run.dir={tmp_path / str(number)}"
         answer = train(*SMALL, f"resume={file}", place)
         assert answer.returncode == 1
-        assert f"resume={file}: no state of a run" in answer.stderr
+        assert f"resume={file}: not a checkpoint of a run" in answer.stderr
         assert "Traceback" not in answer.stderr
     place = f"hydra.run.dir={tmp_path / 'adam'}"
     answer = train(*SMALL, f"resume={folder}/checkpoints/last.ckpt", place, "optimizer=adam")

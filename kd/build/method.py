@@ -1,4 +1,4 @@
-"""A method's objectives, stages, weights and schedules from its config."""
+"""Objectives, stages, weights and schedules of a method, built from its config."""
 
 import copy
 from collections.abc import Mapping
@@ -14,7 +14,14 @@ from kd.schedules import Between, Schedule
 
 
 class StageConfig(NamedTuple):
-    """One stage of a method as configured: name, share, weights, and where these stand."""
+    """The config of one stage of a method.
+
+    Attributes:
+        name: empty for a method without stages.
+        share: of the run's steps, in (0, 1].
+        weights: of the terms, by name.
+        place: the weights' place in the config.
+    """
 
     name: str
     share: float
@@ -22,7 +29,7 @@ class StageConfig(NamedTuple):
     place: str
 
     def without(self, cfg: DictConfig, knob: str) -> DictConfig:
-        """The stage's weights if the method's `knob` were 0."""
+        """Return the stage's weights with the method's setting `knob` at 0."""
         other = copy.deepcopy(cfg)
         other.method[knob] = 0.0
         weights: DictConfig = OmegaConf.select(other, self.place)
@@ -30,7 +37,10 @@ class StageConfig(NamedTuple):
 
 
 def stage_configs(cfg: DictConfig) -> list[StageConfig]:
-    """The method's stages; one without a name where it has none, or is to train jointly."""
+    """Return the stages of a share > 0; a single one without a name for a method without stages.
+
+    `method.joint=true` trains the terms of all stages at once, with `method.weights`.
+    """
     method = cfg.method
     if not method.get("stages") or method.get("joint"):
         return [StageConfig("", 1.0, method.weights, "method.weights")]
@@ -102,15 +112,21 @@ def build_schedules(cfg: DictConfig) -> dict[str, Schedule]:
 def _schedule(cfg: Any, place: str) -> Schedule:
     schedule = make(cfg, place)
     if not isinstance(schedule, Schedule):
-        raise UserError(f"{place}: {type(schedule).__name__} is no schedule of kd.schedules")
+        raise UserError(f"{place}: {type(schedule).__name__} is not a schedule of kd.schedules")
     return schedule
 
 
 def _weight(
     cfg: DictConfig, stage: StageConfig, name: str, schedules: Mapping[str, Schedule]
 ) -> Weight:
-    """A term's weight, moved by the schedule of the term or of a knob that enters the weight."""
+    """Return a term's weight: a number, or a schedule that varies it.
+
+    Weights are interpolations such as `${one_minus:${method.alpha}}`. A schedule of alpha varies
+    each weight that depends on alpha, between its value for alpha = 0 and the configured one.
+    """
     weight, place = stage.weights[name], f"{stage.place}.{name}"
+    # The value at the schedule's other end: 0 for the term's own schedule, and for a setting's the
+    # weight without that setting.
     ends = {name: 0.0} | {
         knob: stage.without(cfg, knob)[name]
         for knob in schedules
@@ -120,7 +136,7 @@ def _weight(
     if not isinstance(weight, int | float):
         moving.append(place)
     if len(moving) > 1:
-        raise UserError(f"{place} would follow {len(moving)} schedules: {', '.join(moving)}")
+        raise UserError(f"{place} is varied by {len(moving)} schedules: {', '.join(moving)}")
     if not moving:
         return float(weight)
     if moving == [place]:

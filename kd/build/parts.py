@@ -1,4 +1,4 @@
-"""Config -> objects, one leaf at a time: the only place that calls `hydra.utils.instantiate`."""
+"""Data, nets and the distiller of a run, built from its config one node at a time."""
 
 from functools import partial
 from typing import Any
@@ -20,7 +20,11 @@ from kd.schedules import Schedule
 
 
 def build_data(cfg: DictConfig) -> DataModule:
-    """Make the data module, with its data in memory and split."""
+    """Build the data module, with its data loaded and split.
+
+    Raises:
+        UserError: the data are missing or damaged, or `cfg.data` has a wrong value.
+    """
     data: DataModule = make(cfg.data, "data")
     data.prepare_data()
     data.setup()
@@ -30,7 +34,17 @@ def build_data(cfg: DictConfig) -> DataModule:
 def build_net(
     cfg: DictConfig, role: str, data: DataModule, model: DictConfig | None = None
 ) -> nn.Module:
-    """Make the net `cfg.<role>`, or `model` in that role, for the data at hand."""
+    """Build a net for the shape and the classes of the data.
+
+    Args:
+        cfg: the run's config.
+        role: `student` or `teacher`, a key of the config; with `model`, a name for errors.
+        data: gives the arguments `in_channels`, `image_size` and `num_classes`.
+        model: the net's config; None: `cfg[role]`.
+
+    Raises:
+        UserError: the net refuses its arguments.
+    """
     model = cfg[role] if model is None else model
     net: nn.Module = make(
         model.net,
@@ -45,10 +59,10 @@ def build_net(
 
 
 def peer_configs(cfg: DictConfig) -> list[DictConfig]:
-    """The models of `mode.peers`, in their order; `student` stands for another such net.
+    """Return the models of `mode.peers` in order; `student` is one more net like the student.
 
     Raises:
-        UserError: there is no such model, or none is named.
+        UserError: a name is unknown, or there is none.
     """
     if not OmegaConf.is_list(cfg.mode.peers) or not cfg.mode.peers:
         raise UserError(f"mode.peers={cfg.mode.peers}: must name at least one model, as [student]")
@@ -59,7 +73,7 @@ def peer_configs(cfg: DictConfig) -> list[DictConfig]:
 
 
 def build_peers(cfg: DictConfig, data: DataModule) -> list[Peer]:
-    """Make the nets that learn beside the student."""
+    """Build the nets that are trained jointly with the student."""
     return [
         Peer(model.name, build_net(cfg, "mode.peers", data, model), plain(model.taps))
         for model in peer_configs(cfg)
@@ -67,7 +81,7 @@ def build_peers(cfg: DictConfig, data: DataModule) -> list[Peer]:
 
 
 def distiller_class(cfg: DictConfig) -> type[Distiller]:
-    """The mode's LightningModule."""
+    """Return the class of the mode's LightningModule."""
     found: type[Distiller] = get_object(cfg.mode.distiller._target_)
     return found
 
@@ -75,7 +89,17 @@ def distiller_class(cfg: DictConfig) -> type[Distiller]:
 def build_distiller(
     cfg: DictConfig, method: Method, scheduler: Schedule, **parts: Any
 ) -> Distiller:
-    """Make the mode's LightningModule from its parts."""
+    """Build the mode's LightningModule.
+
+    Args:
+        cfg: the run's config.
+        method: its objectives and their weights.
+        scheduler: factor of the learning rate.
+        **parts: the other arguments of the mode's class: student, num_classes, and who teaches.
+
+    Raises:
+        UserError: the class refuses its arguments.
+    """
     distiller: Distiller = make(
         cfg.mode.distiller,
         f"mode={cfg.mode.name}",

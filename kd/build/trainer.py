@@ -21,7 +21,15 @@ from kd.errors import UserError
 
 
 def build_optimizer(cfg: DictConfig, parameters: ParamsT) -> torch.optim.Optimizer:
-    """Make the optimizer for these parameters, or groups of them."""
+    """Build the optimizer.
+
+    Args:
+        cfg: `optimizer` of the run's config.
+        parameters: what it updates, or groups of them.
+
+    Raises:
+        UserError: the optimizer refuses a value.
+    """
     optimizer: torch.optim.Optimizer = make(cfg, "optimizer", params=parameters)
     return optimizer
 
@@ -29,17 +37,21 @@ def build_optimizer(cfg: DictConfig, parameters: ParamsT) -> torch.optim.Optimiz
 def build_trainer(
     cfg: DictConfig, folder: Path, hparams: dict[str, Any], more: Sequence[Callback] = ()
 ) -> Trainer:
-    """Make the Trainer with the configured loggers and callbacks, writing below `folder`.
+    """Build the Trainer with its loggers and callbacks.
 
     Args:
         cfg: the run's config.
-        folder: the run's folder.
+        folder: the run's folder, to which all of them write.
         hparams: flat plain settings for TensorBoard's HPARAMS tab.
-        more: callbacks beside the configured ones.
+        more: callbacks in addition to the configured ones.
+
+    Raises:
+        UserError: this machine does not have the devices, or a part refuses its arguments.
     """
     _check_accelerator(str(cfg.trainer.accelerator), cfg.trainer.devices)
     loggers = [make(leaf, f"logger.{k}") for k, leaf in cfg.logger.items() if leaf]
-    # Lightning refuses these two where there is nothing for them to do.
+    # Lightning raises for a progress bar that is disabled, and for a LearningRateMonitor without a
+    # logger.
     idle = {"progress": not cfg.trainer.enable_progress_bar, "learning_rate": not loggers}
     wanted = {k: leaf for k, leaf in cfg.callbacks.items() if leaf and not idle.get(k)}
     callbacks = [make(leaf, f"callbacks.{k}") for k, leaf in wanted.items()]
@@ -47,10 +59,11 @@ def build_trainer(
         callbacks.append(GradientNorms())
     if cfg.keep_epochs:
         callbacks.append(SaveEpochWeights(folder))
-    every, identity = cfg.checkpoint.every_minutes, config_hash(cfg)
-    checkpoints = Checkpoints(folder, every, identity)
+    checkpoints = Checkpoints(folder, cfg.checkpoint.every_minutes, config_hash(cfg))
     strict = {"deterministic": True} if cfg.deterministic == "strict" else {}
-    if strict:  # cuBLAS reads it when it starts
+    if strict:
+        # cuBLAS reads it once, when it starts, and is not deterministic without it:
+        # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     trainer: Trainer = make(
         cfg.trainer,
@@ -65,7 +78,7 @@ def build_trainer(
 
 
 def _check_accelerator(name: str, devices: Any) -> None:
-    """Refuse here what Lightning refuses in words of its own, and say what there is instead."""
+    """Refuse devices that this machine does not have, and name those that it has."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     here = {"auto": True, "cpu": True, "gpu": cuda or mps, "cuda": cuda, "mps": mps}
     if not here.get(name, name == "tpu"):
@@ -76,5 +89,6 @@ def _check_accelerator(name: str, devices: Any) -> None:
         )
     cores = max(os.cpu_count() or 1, 2)
     on_cpu = name == "cpu" or (name == "auto" and not (cuda or mps))
-    if on_cpu and isinstance(devices, int) and devices > cores:  # each is a process
+    # On a CPU a device is a process. Two are allowed on one core: tests of them need no more.
+    if on_cpu and isinstance(devices, int) and devices > cores:
         raise UserError(f"trainer.devices={devices}: this machine has {cores} cores")

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from kd.io.atomic import write_atomic
+from kd.io.run_folder import RunFolder
 
 
 class MetricsTable:
@@ -26,7 +27,7 @@ class MetricsTable:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = folder / "metrics.csv"
+        self.path = folder / RunFolder(folder).metrics.name
         self.metrics: list[dict[str, Any]] = self._read()
         self.hparams: dict[str, Any] = {}
         self._changed = False  # since the file was written

@@ -1,41 +1,94 @@
-"""Files that are there whole or not at all, whatever happens to the process or the disk."""
+"""Atomic file writes: a reader sees the old file or the new one, never a part of either."""
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-UNFINISHED = ".*.tmp"  # what files are called until they are whole
+UNFINISHED = ".*.tmp"  # glob pattern of files being written, also by a process that was killed
+
+
+@contextlib.contextmanager
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
+    """Yield a path to write to; at the end of the block that file replaces `path`.
+
+    The temporary file lies in the same folder, since a rename is atomic only within a file system.
+    It is deleted if the block or the rename fails; `path` is then as it was before.
+
+    Args:
+        path: the file to write; its folder is created.
+        sync: flush the content to the disk before the rename, so that it survives a power failure.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; `filename` is `path`.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a" / "figures.csv"
+        >>> with replacing(path) as temporary:
+        ...     _ = temporary.write_text("acc,nll")
+        >>> path.read_text(), len(list(path.parent.iterdir()))
+        ('acc,nll', 1)
+    """
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # safetensors creates its files with mode 0600, which excludes the others of a group from
+        # a shared cache; created here, the file gets the mode that the umask allows.
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(mode)
+        if sync:
+            _flush(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno is None:  # such as one that a library's error was turned into
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        _delete(temporary)
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
-    """Write beside the place, flush to the disk, then rename; what was there stays until then.
+    """Write a file as `replacing` does.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written; names the file.
+        OSError: the disk is full or the folder cannot be written; `filename` is `path`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):  # a folder that is none
-            temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def link_atomic(source: Path, path: Path) -> None:
-    """Give a whole file a second name, in place of what was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Give a complete file a second name, which replaces the file that had it.
+
+    On a file system without hard links the content is copied.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    temporary = _temporary(path)
     try:
         temporary.unlink(missing_ok=True)
         os.link(source, temporary)
         temporary.replace(path)
-    except OSError:  # a file system without hard links
+    except OSError:
         write_atomic(path, source.read_bytes())
     finally:
+        _delete(temporary)
+
+
+def _temporary(path: Path) -> Path:
+    # Two processes may write the same file, so the name holds the process's number.
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _delete(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # `path.parent` may be a file
         temporary.unlink(missing_ok=True)

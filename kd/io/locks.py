@@ -1,4 +1,4 @@
-"""Locks between processes that are free again when their holders die."""
+"""Locks between processes, released by the operating system when their holder dies."""
 
 import errno
 import logging
@@ -14,16 +14,20 @@ from kd.io.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-
-_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # what file systems without them say
+# Errors of flock(2) on file systems without locks, such as some network mounts.
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 @contextmanager
 def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Hold the lock file `path`, whose folder exists; log `waiting` if another process has it.
+    """Hold the lock of a file.
+
+    Args:
+        path: the lock file; its folder exists.
+        waiting: logged if another process holds the lock; the call then waits for it.
 
     Raises:
-        OSError: the file cannot be written, or the file system knows no locks.
+        OSError: the file cannot be written, or its file system has no locks.
     """
     lock = _lock(path)
     try:
@@ -34,7 +38,7 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        raise OSError(errno.ENOLCK, "the file system knows no locks", str(path)) from error
+        raise OSError(errno.ENOLCK, "its file system has no locks", str(path)) from error
     try:
         yield
     finally:
@@ -43,12 +47,13 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
 
 @contextmanager
 def exclusive_folder(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, which is made, as far as they ask as well.
+    """Hold the lock of a run's folder, which is created.
 
-    On a file system without locks nobody is kept out.
+    On a file system without locks the folder is used without one.
 
     Raises:
-        UserError: another process is at work there.
+        UserError: another process holds the lock.
+        OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = _lock(RunFolder(folder).lock)
@@ -56,7 +61,7 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(
-            f"another process is at work in {folder}; let it end, or choose another folder with "
+            f"another process uses {folder}; wait until it ends, or choose another folder with "
             "hydra.run.dir=… or hydra.sweep.dir=…"
         ) from None
     except OSError as error:
@@ -69,10 +74,10 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Delete what a folder holds.
+    """Delete the content of a run's folder, except its lock.
 
     Raises:
-        UserError: another process is at work there.
+        UserError: another process uses the folder.
     """
     with exclusive_folder(folder):
         for path in folder.iterdir():
@@ -83,5 +88,6 @@ def clear(folder: Path) -> None:
 
 
 def _lock(path: Path) -> FileLock:
-    # filelock's substitute where there is no flock outlives a holder on another machine.
+    # Where there is no flock, filelock would fall back to a marker file. That one outlives a holder
+    # on another machine, and the lock would never be free again.
     return FileLock(path, fallback_to_soft=False)

@@ -1,30 +1,32 @@
-"""Library versions and git commit of a run."""
+"""Provenance of a run's numbers: library versions and git commit."""
 
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+# Libraries whose versions can change a number.
 _LIBRARIES = ("kd", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "numpy")
 
 
 def library_versions() -> dict[str, str]:
-    """Python and the libraries a number depends on."""
+    """Return the versions of Python and of the libraries that the numbers depend on."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # run from a checkout that was not installed
+        except PackageNotFoundError:  # `kd` in a checkout that is not installed
             found[name] = "not installed"
     return found
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout this package lies in; None outside one."""
+    """Return the commit of the checkout that this package is in; None outside a repository."""
     here = Path(__file__).resolve().parent
     command = ["git", "-C", str(here), "rev-parse", "HEAD"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        # git may wait for a lock, or for a network mount; a run does not.
+        output = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip()
+    return output.stdout.strip()

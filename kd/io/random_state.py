@@ -1,4 +1,4 @@
-"""State of all random number generators as plain values."""
+"""Saving and restoring the state of all random number generators."""
 
 import random
 from typing import Any
@@ -8,7 +8,10 @@ import torch
 
 
 def random_state() -> dict[str, Any]:
-    """The state of all generators as tensors and plain numbers, which are safe to load."""
+    """Return the state of the generators of torch (CPU, CUDA, MPS), Python and NumPy.
+
+    It consists of tensors, lists and numbers, which `torch.load(weights_only=True)` accepts.
+    """
     version, numbers, gauss = random.getstate()
     numpy: Any = np.random.get_state(legacy=True)
     _, keys, position, has_gauss, cached = numpy
@@ -22,6 +25,18 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
+    """Restore what `random_state` returned.
+
+    Generators of accelerators are left alone if this machine has another number of them.
+
+    Example:
+        >>> state = random_state()
+        >>> first = random.random(), torch.rand(3).tolist()
+        >>> set_random_state(state)
+        >>> first == (random.random(), torch.rand(3).tolist())
+        True
+    """
+    # torch.load maps tensors to a device, but generators take their state from the CPU.
     torch.set_rng_state(state["torch"].cpu())
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])

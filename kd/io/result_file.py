@@ -1,22 +1,170 @@
-"""Reading and writing of a run's result.json."""
+"""Keys, types and meanings of a run's result.json, and its reading and writing."""
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict, cast, get_args, get_type_hints
 
 from kd.io.checksums import read_json, write_json
 from kd.io.run_folder import RunFolder
 
+# Raised when a key is renamed or changes its meaning; `upgraded` then learns the old form.
+#   1: no `format` key; `teacher/outputs` is called `teacher/answers`.
+FORMAT = 2
 
-def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Write a run's result.
+Status = Literal["completed", "untested", "pruned", "failed"]
+
+# Accuracies, agreement and calibration error are fractions in [0, 1]. A key is null if it does not
+# apply (no teacher, say) and absent if the run ended before its value was known.
+Result = TypedDict(
+    "Result",
+    {
+        "format": Annotated[int, "version of this table; files without it have format 1"],
+        "status": Annotated[
+            Status,
+            "`completed`; `untested` or `pruned` (a trial of `kd.search`, without test figures); "
+            "or `failed`, also while the run still trains",
+        ],
+        "error": Annotated[str, "type and message of the error that ended the run"],
+        "method": Annotated[str, "`method.name` of the config"],
+        "teacher": Annotated[
+            str, "`teacher.name` of the config; `none` if no objective reads a teacher's outputs"
+        ],
+        "student": Annotated[str, "`student.name` of the config"],
+        "data": Annotated[str, "`data.name` of the config"],
+        "mode": Annotated[str, "`mode.name` of the config"],
+        "seed": Annotated[int, "seed of the student's weights, the order of images and the views"],
+        "config_hash": Annotated[
+            str, "equal for two runs exactly when all settings that affect numbers are equal"
+        ],
+        "git_commit": Annotated[
+            str | None, "commit of the checkout that ran; null outside a git repository"
+        ],
+        "threads": Annotated[
+            int, "CPU threads of torch; their number changes the last bits of sums"
+        ],
+        "versions": Annotated[dict[str, str], "versions of Python and of the libraries"],
+        "val/acc": Annotated[float, "student's validation accuracy after the selected epoch"],
+        "best_epoch": Annotated[int, "selected epoch, counted from 1; of equal ones, the latest"],
+        "test/acc": Annotated[float, "student's test accuracy, with the weights of that epoch"],
+        "test/nll": Annotated[float, "mean negative log-likelihood of the test labels, in nats"],
+        "test/ece": Annotated[
+            float, "expected calibration error on the test set, 15 bins of equal width"
+        ],
+        "test/agreement": Annotated[
+            float, "share of test images on which student and teacher predict the same class"
+        ],
+        "test/acc_last": Annotated[float, "test accuracy with the weights of the last epoch"],
+        "test/acc_per_class": Annotated[
+            list[float] | None,
+            "test accuracy by class, in the order of the labels; null if a class has no images",
+        ],
+        "student/params": Annotated[int, "number of the student's parameters at inference"],
+        "epochs": Annotated[int, "epochs trained"],
+        "fit_seconds": Annotated[
+            float,
+            "wall-clock seconds of training and validation, resumed runs included",
+        ],
+        "images_per_second": Annotated[float, "training images divided by `fit_seconds`"],
+        "teacher/test/acc": Annotated[float | None, "teacher's test accuracy"],
+        "teacher/test/acc_per_class": Annotated[
+            list[float] | None, "teacher's test accuracy by class, in the order of the labels"
+        ],
+        "teacher/params": Annotated[int | None, "number of the teacher's parameters"],
+        "compression": Annotated[float | None, "teacher's number of parameters over the student's"],
+        "teacher/source": Annotated[
+            str | None,
+            "origin of the teacher's weights: `checkpoint`, `reused` (from `outputs/teachers`), "
+            "`trained now` or `given` (as a module); of an ensemble, one for each member",
+        ],
+        "teacher/seconds": Annotated[
+            float | None, "seconds that training the teacher took within this run; 0 if not trained"
+        ],
+        "teacher/outputs": Annotated[
+            Literal["live", "cached"] | None,
+            "`cached`: read from the cache of teacher outputs; `live`: computed for every batch",
+        ],
+        "teacher/cache_seconds": Annotated[
+            float | None, "seconds that computing outputs for the cache took; part of `fit_seconds`"
+        ],
+        "teacher_forwards": Annotated[
+            int, "images on which the teacher ran in this run, the test set included"
+        ],
+        "teacher/members": Annotated[list[str], "members of an ensemble teacher"],
+        "teacher/members/test/acc": Annotated[list[float], "their test accuracies, in that order"],
+        "checksum": Annotated[str, "CRC-32 of all other keys, see `kd.io.checksums`"],
+    },
+    total=False,
+)
+
+# Keys whose names depend on the mode; PEER is `peer1`, `branch1` or `ensemble`, EXIT is `exit1` …
+# or `ema`.
+MODE_KEYS: dict[str, Any] = {
+    "PEER/net": Annotated[str, "architecture of a net that is trained with the student"],
+    "PEER/params": Annotated[int, "number of its parameters at inference"],
+    "PEER/val/acc": Annotated[float, "its validation accuracy after the student's selected epoch"],
+    "PEER/test/acc": Annotated[float, "its test accuracy with the weights of that epoch"],
+    "PEER/test/nll": Annotated[float, "its negative log-likelihood, as `test/nll`"],
+    "PEER/test/ece": Annotated[float, "its calibration error, as `test/ece`"],
+    "PEER/test/acc_last": Annotated[float, "its test accuracy with the weights of the last epoch"],
+    "test/EXIT/acc": Annotated[
+        float, "test accuracy of an early exit, or of the moving average of the student's weights"
+    ],
+    "test/EXIT/acc_last": Annotated[float, "the same with the weights of the last epoch"],
+}
+
+
+def declared_keys() -> dict[str, tuple[Any, str]]:
+    """Type and meaning of every key by name, with PEER and EXIT in names that a mode chooses."""
+    hints = get_type_hints(Result, include_extras=True) | MODE_KEYS
+    return {key: (get_args(hint)[0], get_args(hint)[1]) for key, hint in hints.items()}
+
+
+def declaration(key: str) -> tuple[Any, str] | None:
+    """Type and meaning of one key of a result.json; None for an unknown key.
+
+    Example:
+        >>> declaration("peer1/test/acc")
+        (<class 'float'>, 'its test accuracy with the weights of that epoch')
+    """
+    keys = declared_keys()
+    if key in keys:
+        return keys[key]
+    patterns = {name: name.replace("PEER", "*").replace("EXIT", "*") for name in MODE_KEYS}
+    found = [name for name, pattern in patterns.items() if fnmatchcase(key, pattern)]
+    return keys[found[0]] if found else None
+
+
+def markdown_table() -> str:
+    """The keys as a Markdown table, for the README."""
+    rows = [f"| `{key}` | {meaning} |" for key, (_, meaning) in declared_keys().items()]
+    return "\n".join(["| key | meaning |", "|---|---|", *rows])
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write a run's result, in the current format.
 
     Raises:
         OSError: the file cannot be written.
     """
-    write_json(RunFolder(folder).result, result)
+    content = {"format": FORMAT, **result}
+    content["format"] = FORMAT  # also of a result that was read in an older format
+    write_json(RunFolder(folder).result, content)
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Read a run's result; None for a run without one, or with a damaged one."""
-    return read_json(RunFolder(folder).result)
+def read_result(folder: Path) -> Result | None:
+    """Read a run's result of any format; None for a run without one, or with a damaged one."""
+    content = read_json(RunFolder(folder).result)
+    return None if content is None else upgraded(content)
+
+
+def upgraded(content: Mapping[str, Any]) -> Result:
+    """Return the content of a result.json of any format with the current names of its keys.
+
+    Example:
+        >>> upgraded({"status": "completed", "teacher/answers": "live"})
+        {'format': 1, 'status': 'completed', 'teacher/outputs': 'live'}
+    """
+    renamed = {"teacher/answers": "teacher/outputs"} if content.get("format", 1) == 1 else {}
+    names = {key: renamed.get(key, key) for key in content}
+    return cast(Result, {"format": 1} | {names[key]: value for key, value in content.items()})

@@ -1,91 +1,122 @@
-"""Tensors and a few strings in one file that is either right or noticed not to be."""
+"""Safetensors files with a checksum for each tensor.
+
+A cache file (`read`, `write`) also names what it was made for, and is made again if it is damaged.
+A weights file (`safetensors_bytes`, `is_intact`) is an ordinary safetensors file that any tool
+loads; the checksums are in its metadata.
+"""
 
 import contextlib
 import json
 import logging
-import os
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
 from torch import Tensor, uint8
+
+from kd.io.atomic import UNFINISHED, replacing
+from kd.io.locks import locked
 
 log = logging.getLogger(__name__)
 
 
 class Stored(NamedTuple):
-    """What a cache file holds: tensors by name, and notes."""
+    """Content of a cache file.
+
+    Attributes:
+        tensors: by name.
+        notes: strings that belong to them, such as class names.
+    """
 
     tensors: dict[str, Tensor]
     notes: list[str]
 
 
 def read(path: Path, key: str, names: Collection[str] | None = None) -> Stored | None:
-    """The file's content, or None if it is not there, was made for another key or is damaged.
+    """Read a cache file; None if it does not exist, has another key, or is damaged.
 
-    The tensors are views of the mapped file. Only those of `names` are read and checked, if given.
+    Args:
+        path: the file.
+        key: what the file should have been written for.
+        names: the tensors to read and to check; None: all.
+
+    Returns:
+        Tensors that are views of the memory-mapped file, and the notes.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            if about.get("key") != key:
+            metadata = file.metadata() or {}
+            if metadata.get("key") != key:
                 return None
             wanted = file.keys() if names is None else names
             tensors = {name: file.get_tensor(name) for name in wanted}
-        sums = json.loads(about["checksums"])
+        sums = json.loads(metadata["checksums"])
         if _checksums(tensors) == {name: sums[name] for name in tensors}:
-            return Stored(tensors, json.loads(about["notes"]))
+            return Stored(tensors, json.loads(metadata["notes"]))
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        log.warning("%s is damaged (%s) and is made again", path, error)
+        log.warning("%s is damaged (%s): computing it again", path, error)
         return None
-    log.warning("%s is damaged (its checksum differs) and is made again", path)
+    log.warning("%s is damaged (a checksum differs): computing it again", path)
     return None
 
 
 def write(path: Path, key: str, stored: Stored) -> None:
-    """Write beside the place, then rename: no reader ever sees half a file. OSError if it fails.
+    """Write a cache file atomically. The caller holds the lock of `first_writable`.
 
-    The caller holds the lock of `first_writable`; what a killed writer left is cleared away.
+    Unfinished files of this name, which a killed process left, are deleted.
+
+    Args:
+        path: the file.
+        key: what the file is written for.
+        stored: its content.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    about = {
+    metadata = {
         "key": key,
         "checksums": json.dumps(_checksums(stored.tensors)),
         "notes": json.dumps(stored.notes),
     }
-    for left in path.parent.glob(f"{path.name}.*.tmp"):
-        left.unlink(missing_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(stored.tensors, temporary, about)
-        temporary.chmod(mode)  # safetensors leaves 0600, which shuts out the others of a group
-        temporary.replace(path)
-    except SafetensorError as error:  # a full disk, among others
-        raise OSError(str(error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    for unfinished in path.parent.glob(UNFINISHED.replace("*", f"{path.name}.*", 1)):
+        unfinished.unlink(missing_ok=True)
+    # Not synchronised: the checksums detect a file that a power failure has damaged.
+    with replacing(path, sync=False) as temporary:
+        try:
+            save_file(stored.tensors, temporary, metadata)
+        except SafetensorError as error:  # a full disk, among others
+            raise OSError(str(error)) from error
 
 
-def safetensors_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """A plain safetensors file whose metadata have checksums, which `is_intact` compares."""
+def safetensors_bytes(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Return the content of a weights file.
+
+    Args:
+        tensors: by name, on any device.
+        metadata: strings by name, which the file holds beside the checksums.
+    """
     from safetensors.torch import save
 
     ours = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(ours, {"checksums": json.dumps(_checksums(ours))})
+    return save(ours, {**(metadata or {}), "checksums": json.dumps(_checksums(ours))})
 
 
 def is_intact(path: Path, tensors: dict[str, Tensor]) -> bool:
-    """Whether the tensors are those the file was written with; True where it has no checksums.
+    """Return whether tensors are those that a weights file was written with.
+
+    Args:
+        path: a safetensors file; without checksums, as other tools write it, it counts as intact.
+        tensors: what was read from it.
 
     Raises:
         OSError, ValueError, SafetensorError: the file cannot be read.
@@ -93,28 +124,30 @@ def is_intact(path: Path, tensors: dict[str, Tensor]) -> bool:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        about = file.metadata() or {}
-    return "checksums" not in about or json.loads(about["checksums"]) == _checksums(tensors)
+        metadata = file.metadata() or {}
+    return "checksums" not in metadata or json.loads(metadata["checksums"]) == _checksums(tensors)
 
 
 @contextlib.contextmanager
 def first_writable(paths: Sequence[Path]) -> Iterator[Path | None]:
-    """Lock the first path whose folder can be written (made if need be); None if there is none."""
+    """Lock and yield the first path whose folder can be written; None if there is none.
+
+    Args:
+        paths: candidates for one cache file, best first; their folders are created.
+    """
     for path in paths:
-        lock = FileLock(f"{path}.lock")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except (OSError, NotImplementedError):  # the latter: a file system without locks
-            continue
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                waiting = f"waiting for the process that writes {path}"
+                stack.enter_context(locked(Path(f"{path}.lock"), waiting))
+            except OSError:  # read-only, or a file system without locks
+                continue
             yield path
-        finally:
-            lock.release()
-        return
+            return
     yield None
 
 
 def _checksums(tensors: dict[str, Tensor]) -> dict[str, int]:
-    """By name; of the bytes, since NumPy knows no bfloat16."""
+    """CRC-32 by name, of the raw bytes: NumPy has no bfloat16."""
     return {k: zlib.crc32(tensors[k].reshape(-1).view(uint8).numpy().data) for k in sorted(tensors)}

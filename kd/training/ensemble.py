@@ -1,4 +1,4 @@
-"""How an ensemble is acquired: member by member, then combined."""
+"""An ensemble as the teacher: every member is acquired by itself, then they are combined."""
 
 import logging
 from collections.abc import Iterable
@@ -10,7 +10,8 @@ from kd.config.compose import plain
 from kd.config.members import member_configs
 from kd.data.base import DataModule
 from kd.teachers.ensemble import EnsembleTeacher
-from kd.training.teacher import AcquiredTeacher, Train, acquire_teacher
+from kd.training.acquired import AcquiredTeacher
+from kd.training.single_teacher import Train, acquire_teacher
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def acquire_ensemble(
     device: torch.device,
     train: Train,
 ) -> AcquiredTeacher:
-    """Acquire every member as a teacher of its own, and test what they say together.
+    """Acquire every member as a teacher of its own, and test their combination.
 
     Only the member `teacher.features` records taps. Arguments and errors are those of
     `acquire_teacher`.
@@ -38,7 +39,7 @@ def acquire_ensemble(
     teacher = EnsembleTeacher({name: m.teacher for name, m in members.items()}, **settings)
     logits = teacher.combined(torch.stack([m.test_logits for m in members.values()]))
     accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()
-    log.info("teachers %s together: test accuracy %.4f", " + ".join(members), accuracy)
+    log.info("ensemble of %s: test accuracy %.4f", " + ".join(members), accuracy)
     return AcquiredTeacher(
         teacher,
         logits,

@@ -1,4 +1,4 @@
-"""What a finished run leaves: its test figures, its weights, and what its teacher was and cost."""
+"""Evaluation of a trained student: selected weights, test figures, and the files of the run."""
 
 import logging
 from pathlib import Path
@@ -17,21 +17,20 @@ from kd.config.compose import plain
 from kd.data.base import DataModule
 from kd.distillers.base import Distiller
 from kd.io.atomic import write_atomic
+from kd.io.result_file import Result
 from kd.io.run_folder import RunFolder
 from kd.io.tensors import safetensors_bytes
 from kd.io.weights import read_file
 from kd.metrics import class_accuracies, confusion_matrix
 from kd.models.sizing import count_parameters
+from kd.training.acquired import AcquiredTeacher
 from kd.training.figures import draw_figures
-from kd.training.teacher import AcquiredTeacher
 
 log = logging.getLogger(__name__)
 
-Result = dict[str, Any]
 
-
-class Ready(NamedTuple):
-    """All that a run is made of, checked and built."""
+class RunParts(NamedTuple):
+    """The parts of a run after training."""
 
     data: DataModule
     trainer: Trainer
@@ -39,14 +38,26 @@ class Ready(NamedTuple):
     acquired: AcquiredTeacher | None
 
 
-def finish(cfg: DictConfig, folder: Path, ready: Ready, test: bool) -> Result:
-    """Write the weights that were best on validation, and what they and the last score."""
-    data, trainer, distiller, acquired = ready
+def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Result:
+    """Load the weights that validation selected, write them, and measure student and teacher.
+
+    Args:
+        cfg: the run's config.
+        folder: the run's folder.
+        parts: the trained student and what it was trained with.
+        test: False: the test set is not used.
+
+    Returns:
+        The figures of result.json.
+    """
+    data, trainer, distiller, acquired = parts
     selected, seconds = _selected(trainer), _fit_seconds(trainer)
     tested = _test(trainer, distiller, data, selected, test)
-    rank_zero_only(_save_weights)(distiller, folder)
+    rank_zero_only(_save_weights)(distiller, RunFolder(folder))
+    if test and cfg.figures:
+        rank_zero_only(_draw)(RunFolder(folder).figures, plain(cfg.figures), parts)
     parameters = count_parameters(distiller.deployed())
-    result: Result = {"val/acc": selected.score, "best_epoch": selected.epoch, **tested}
+    result = {"val/acc": selected.score, "best_epoch": selected.epoch, **tested}
     result |= distiller.results()
     result |= {
         "student/params": parameters,
@@ -54,40 +65,38 @@ def finish(cfg: DictConfig, folder: Path, ready: Ready, test: bool) -> Result:
         "fit_seconds": round(seconds, 3),
         "images_per_second": round(trainer.global_step * data.batch_size / seconds, 1),
     }
-    if test and cfg.figures:
-        rank_zero_only(_draw)(RunFolder(folder).figures, plain(cfg.figures), ready)
-    return result | _teacher_result(cfg, data, acquired, parameters)
+    return cast(Result, result | _teacher_result(cfg, data, acquired, parameters))
 
 
-def _save_weights(distiller: Distiller, folder: Path) -> None:
-    for name, weights in distiller.weights().items():
-        write_atomic(RunFolder(folder).weights_of(name), safetensors_bytes(weights))
+def _save_weights(distiller: Distiller, folder: RunFolder) -> None:
+    for net, weights in distiller.weights().items():
+        write_atomic(folder.weights_of(net), safetensors_bytes(weights))
 
 
-def _draw(folder: Path, figures: bool | list[int], ready: Ready) -> None:
-    """A figure that fails does not cost a run that is finished."""
-    student, acquired = ready.distiller.test_figures.confusion, ready.acquired
+def _draw(folder: Path, figures: bool | list[int], parts: RunParts) -> None:
+    """Draw the figures; a failure is logged, since the run itself is complete."""
+    student, acquired = parts.distiller.test_figures.confusion, parts.acquired
     if student is None or acquired is None:
-        log.warning("figures show a teacher beside its student, and this run has no teacher: none")
+        log.warning("figures are not drawn: this run has no teacher to compare the student with")
         return
-    answers = (acquired.test_logits, student, figures)
+    logits = acquired.test_logits
     try:
-        draw_figures(folder, ready.trainer, ready.data, *answers)
+        draw_figures(folder, parts.trainer, parts.data, logits, student, figures)
     except OSError as error:
-        log.warning("the figures cannot be written to %s: %s", error.filename, error.strerror)
+        log.warning("figures cannot be written to %s: %s", error.filename, error.strerror)
     except Exception:
-        log.exception("the figures cannot be drawn; the run is finished all the same")
+        log.exception("figures cannot be drawn; the run is not affected")
 
 
-class Selected(NamedTuple):
-    """The checkpoint with the best validation accuracy; no weights: those of the last epoch."""
+class _Selected(NamedTuple):
+    """Validation accuracy, epoch (from 1) and weights of the best epoch; None: the last one's."""
 
     score: float
     epoch: int
     weights: dict[str, Tensor] | None = None
 
 
-def _kept(trainer: Trainer) -> Checkpoints:
+def _checkpoints(trainer: Trainer) -> Checkpoints:
     return next(c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints))
 
 
@@ -96,19 +105,19 @@ def _fit_seconds(trainer: Trainer) -> float:
     return next(c for c in callbacks if isinstance(c, FitTimer)).time_elapsed()
 
 
-def _selected(trainer: Trainer) -> Selected:
-    kept = _kept(trainer)
-    if kept.best_score is None:
-        return Selected(trainer.callback_metrics["val/acc"].item(), trainer.current_epoch)
-    weights = read_file(kept.files.best)["state_dict"]
-    return Selected(kept.best_score, kept.best_epoch, weights)
+def _selected(trainer: Trainer) -> _Selected:
+    saved = _checkpoints(trainer)
+    if saved.best_score is None:  # validation did not run at the end of any epoch
+        return _Selected(trainer.callback_metrics["val/acc"].item(), trainer.current_epoch)
+    weights = read_file(saved.files.best)["state_dict"]
+    return _Selected(saved.best_score, saved.best_epoch, weights)
 
 
 def _test(
-    trainer: Trainer, distiller: Distiller, data: DataModule, selected: Selected, test: bool
-) -> Result:
-    """Load the chosen weights; their test figures and, of the last epoch's, the accuracies."""
-    last: Result = {}
+    trainer: Trainer, distiller: Distiller, data: DataModule, selected: _Selected, test: bool
+) -> dict[str, Any]:
+    """Load the selected weights and test them; of the last epoch's, report accuracies only."""
+    last: dict[str, Any] = {}
     if test and selected.epoch != trainer.current_epoch:
         distiller.test_suffix = "_last"
         last = _figures(trainer, distiller, data)
@@ -125,27 +134,28 @@ def _test(
     return {**tested, **accuracies, "test/acc_per_class": by_class}
 
 
-def _figures(trainer: Trainer, distiller: Distiller, data: DataModule) -> Result:
+def _figures(trainer: Trainer, distiller: Distiller, data: DataModule) -> dict[str, Any]:
     (figures,) = trainer.test(distiller, datamodule=data, verbose=False)
-    if trainer.received_sigterm:  # which Lightning heeds in training only
+    if trainer.received_sigterm:  # Lightning raises this in `fit`, but not in `test`
         raise SIGTERMException
     return dict(figures)
 
 
 def _teacher_result(
     cfg: DictConfig, data: DataModule, acquired: AcquiredTeacher | None, parameters: int
-) -> Result:
+) -> dict[str, Any]:
     keys = ("teacher/test/acc", "teacher/params", "teacher/source", "teacher/seconds")
     others = ("teacher/test/acc_per_class", "teacher/outputs", "teacher/cache_seconds")
     if acquired is None:
         nothing = dict.fromkeys((*keys, "compression", *others))
-        # Which of the student's peers or of its own past taught it is the mode's to say.
-        who = "none" if distiller_class(cfg).teacher_kind == "pretrained" else cfg.teacher.name
-        return {"teacher": who, **nothing, "teacher_forwards": 0}
+        # A teacher that the config names, but no objective reads, is `none`; modes that train
+        # their own teachers are `peers` or `itself`.
+        name = "none" if distiller_class(cfg).teacher_kind == "pretrained" else cfg.teacher.name
+        return {"teacher": name, **nothing, "teacher_forwards": 0}
     theirs = count_parameters(acquired.teacher)
     values = (acquired.test_acc, theirs, acquired.source, round(acquired.seconds, 3))
     by_class = class_accuracies(confusion_matrix(acquired.test_logits, data.test_targets))
-    members: Result = {}
+    members: dict[str, Any] = {}
     if acquired.members:
         accuracies = list(acquired.members.values())
         members = {"teacher/members": [*acquired.members], "teacher/members/test/acc": accuracies}

@@ -1,4 +1,4 @@
-"""Figures of a finished run, as files and in TensorBoard."""
+"""Figures of student and teacher on the test set, as files and in TensorBoard."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,15 +13,18 @@ from kd.data.datamodule import ImageDataModule
 from kd.errors import UserError
 from kd.metrics import confusion_matrix
 
-_IMAGES = 6  # that are chosen where none are named
+_IMAGES = 6  # images in a figure with `figures=true`: what fits one row at a readable size
 
 
 def check_drawing(figures: bool | list[int], data: DataModule) -> None:
-    """Refuse, before the training, what could not be drawn after it.
+    """Refuse, before training, figures that could not be drawn after it.
 
     Args:
-        figures: whether to draw, or the test images to show, by their numbers.
-        data: in memory.
+        figures: whether to draw, or the indices of the test images to show.
+        data: the run's data, set up.
+
+    Raises:
+        UserError: matplotlib is not installed, or the data have no such image.
     """
     if figures is False:
         return
@@ -42,15 +45,18 @@ def draw_figures(
     student: Tensor,
     figures: bool | list[int],
 ) -> None:
-    """Write `dark-knowledge` and `confusion` into `folder`, as PNG and SVG, and show them.
+    """Write `dark-knowledge` and `confusion` as PNG and SVG, and log them to TensorBoard.
 
     Args:
-        folder: where the files go.
-        trainer: whose TensorBoard shows the figures under IMAGES.
-        data: whose test set was answered.
-        teacher: its logits [N, K] on the test set.
-        student: its counts [K, K] by label and prediction there.
-        figures: True, or the test images to show, by their numbers.
+        folder: the folder of the files, which is created.
+        trainer: its TensorBoard logger shows the figures in the IMAGES tab.
+        data: the run's data.
+        teacher: the teacher's logits on the test set [N, K].
+        student: the student's test predictions, counted by label and prediction [K, K].
+        figures: True, or the indices of the test images to show.
+
+    Raises:
+        OSError: the files cannot be written.
     """
     from kd.plots.confusion import confusion_difference
     from kd.plots.dark_knowledge import dark_knowledge
@@ -59,11 +65,11 @@ def draw_figures(
     assert isinstance(data, ImageDataModule)  # see check_drawing
     images, targets = data.arrays.test_images.cpu(), data.test_targets
     logits = teacher.double()
-    chosen = _doubtful(logits, targets) if figures is True else torch.tensor(figures)
-    answers = (images[chosen].numpy(), targets[chosen].tolist(), logits[chosen].numpy())
+    chosen = _most_uncertain(logits, targets) if figures is True else torch.tensor(figures)
+    shown = (images[chosen].numpy(), targets[chosen].tolist(), logits[chosen].numpy())
     theirs, ours = confusion_matrix(teacher, targets).double(), student.cpu().double()
     plans = [
-        dark_knowledge(*answers, data.class_names),
+        dark_knowledge(*shown, data.class_names),
         confusion_difference(theirs.numpy(), ours.numpy(), data.class_names),
     ]
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,12 +81,19 @@ def draw_figures(
                 logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")
 
 
-def _doubtful(logits: Tensor, targets: Tensor) -> Tensor:
-    """Images [n] of different classes that the teacher gets right with the greatest doubt."""
-    logs = logits.log_softmax(1)
-    doubt = -(logs.exp() * logs).sum(1)
-    doubt[logits.argmax(1) != targets] -= 1e3  # after all that it gets right
+def _most_uncertain(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return indices [n ≤ 6] of images of different classes with the highest entropy.
+
+    The teacher's prediction is correct for all of them, unless it is correct for none of a class.
+
+    Args:
+        logits: the teacher's on the test set [N, K].
+        targets: labels [N].
+    """
+    log_p = logits.log_softmax(1)
+    entropy = -(log_p.exp() * log_p).sum(1)
+    entropy[logits.argmax(1) != targets] -= 1e3  # behind all correct ones; an entropy is ≤ log K
     first: dict[int, int] = {}  # image by class
-    for image in doubt.argsort(descending=True, stable=True).tolist():
+    for image in entropy.argsort(descending=True, stable=True).tolist():
         first.setdefault(int(targets[image]), image)
     return torch.tensor(list(first.values())[:_IMAGES])

@@ -1,14 +1,51 @@
-"""The table printed at the end of a run."""
+"""Tables that a run prints: the matched taps before training, the figures after it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from kd.distillers.base import Distiller
+    from kd.distillers.pairing import Pairing
+
+
+def print_taps(
+    student: str, teacher: str, distiller: "Distiller", pairings: "Mapping[str, Pairing]"
+) -> None:
+    """Print the taps that each objective compares, with their shapes without the batch.
+
+    Args:
+        student: the student's name.
+        teacher: the teacher's name.
+        distiller: holds the objectives.
+        pairings: outputs for an example batch, by the pairing's name.
+    """
+    from kd.distillers.pairing import term_name
+
+    table = Table(title="matched taps, shapes without the batch")
+    for column in ("objective", f"student {student}", f"teacher {teacher}"):
+        table.add_column(column)
+    for pairing, (ours, theirs, *_) in pairings.items():
+        if theirs is None:
+            continue
+        for name, term in distiller.terms_of(pairing).items():
+            # A term may read more taps of one net than of the other; only pairs are shown.
+            for tap, other in zip(term.student_taps, term.teacher_taps, strict=False):
+                shapes = (list(ours.taps[tap].shape[1:]), list(theirs.taps[other].shape[1:]))
+                cells = f"{tap} {shapes[0]}", f"{other} {shapes[1]}"
+                table.add_row(term_name(pairing, name), *cells)
+    if table.row_count:
+        Console().print(table)
+
 
 def print_summary(result: Mapping[str, Any]) -> None:
-    """Print the closing table: teacher, student and who learned beside it."""
+    """Print the figures of teacher, student and jointly trained nets.
+
+    Args:
+        result: what the run's result.json holds.
+    """
     table = Table(title=f"{result['method']} on {result['data']}, seed {result['seed']}")
     for column in ("", "net", "test accuracy", "parameters", "seconds"):
         table.add_column(column, justify="left" if column in ("", "net") else "right")

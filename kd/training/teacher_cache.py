@@ -1,4 +1,4 @@
-"""Whether a run keeps its teacher's answers, and where."""
+"""Caches of a teacher's outputs: whether a run uses them, and under which key they are stored."""
 
 import logging
 import shutil
@@ -21,14 +21,21 @@ from kd.teachers.output_cache import Entry, OutputCache
 log = logging.getLogger(__name__)
 
 GB = 10**9
+# Share of the free disk space that a cache may fill: checkpoints and logs need some as well.
+_DISK_SHARE = 0.9
+# Largest difference of two probes, relative to the largest logit: kernels on other hardware differ
+# by about 1e-3 in half precision, another preprocessing or architecture by far more.
+_PROBE_TOLERANCE = 1e-2
 
 
-class Caching:
-    """Decides for one teacher in one run, as `cfg.teacher.cache` says.
+class TeacherCache:
+    """Wraps one teacher in caches of its outputs, as `cfg.teacher.cache` says.
+
+    Test images have a cache of their own, which all students of the teacher share.
 
     Args:
         cfg: the run's config.
-        data: the run's data.
+        data: the run's data, in memory.
         teacher: the live teacher with its weights.
     """
 
@@ -38,17 +45,17 @@ class Caching:
         self.space = data.view_space
         self.epochs: int = cfg.trainer.max_epochs
 
-    def of_test(self) -> Teacher:
-        """The teacher for the test set: its logits in full precision, whatever the run's."""
+    def for_test(self) -> Teacher:
+        """Return the teacher for the test set, with logits in float32 whatever the settings say."""
         if self.settings.mode == "off" or self.data.limits.images:
             return self.teacher
         return self._cached("test", {"logits": self.data.num_classes}, torch.float32, "32-true")
 
-    def of_training(self) -> Teacher:
-        """The teacher for training; a line says what was decided and what it saves.
+    def for_training(self) -> Teacher:
+        """Return the teacher for training, and log whether its outputs are cached or live.
 
         Raises:
-            UserError: the cache is insisted on and cannot be.
+            UserError: `teacher.cache=on` or `refresh`, and the outputs cannot be cached.
         """
         mode, dtype = self.settings.mode, DTYPES[self.settings.dtype]
         sizes = self._sizes()
@@ -56,11 +63,12 @@ class Caching:
         if obstacle and mode in ("on", "refresh"):
             raise UserError(f"teacher.cache={mode}: {obstacle}")
         if obstacle or mode == "off":
-            log.info("the teacher looks at every batch: %s", obstacle or "teacher.cache=off")
+            reason = obstacle or "teacher.cache=off"
+            log.info("teacher cache disabled (%s): running the teacher on every batch", reason)
             return self.teacher
         cached = self._cached("train", sizes, dtype, str(self.cfg.trainer.precision))
         log.info(
-            "the teacher's answers are kept in %s: %.4g passes over the images instead of %d",
+            "teacher outputs cached in %s: %.4g passes over the images instead of %d",
             cached.cache.folder,
             self.space.seen(self.epochs),
             self.epochs,
@@ -68,31 +76,36 @@ class Caching:
         return cached
 
     def _sizes(self) -> dict[str, int]:
-        """Numbers in one image's answer, by tensor."""
+        """Numbers that each output has for one image, by name."""
         images = torch.zeros(1, *self.data.input_shape)
         outputs = self.teacher.taps.probe(images.to(self.teacher.device))
         return {k: v.numel() for k, v in {"logits": outputs.logits, **outputs.taps}.items()}
 
     def _obstacle(self, row_bytes: int) -> str | None:
-        """Why the answers cannot be kept, and what would help; None: they can."""
+        """Why the outputs cannot be cached, and a remedy; None if they can.
+
+        Args:
+            row_bytes: size of the outputs for one image.
+        """
         if self.data.limits.cache:
             return self.data.limits.cache
-        a_view = row_bytes * self.data.num_samples["train"]
-        need = a_view * self.space.seen(self.epochs)
-        free = shutil.disk_usage(_existing(self._root)).free
-        limit = min(self.settings.max_gb * GB, 0.9 * free)
-        if need <= limit:
+        view_bytes = row_bytes * self.data.num_samples["train"]
+        views = self.space.seen(self.epochs)
+        need, limit = view_bytes * views, self.settings.max_gb * GB
+        room = _DISK_SHARE * shutil.disk_usage(_existing(self._root)).free
+        if need <= min(limit, room):
             return None
-        what = f"its answers to {self.space.seen(self.epochs):.4g} views of each image"
-        full = limit < self.settings.max_gb * GB
-        limit_is = "the disk has room for" if full else "teacher.cache.max_gb is"
-        fits = int(limit // a_view)
-        advice = f"; data.views={fits} would fit" if 0 < fits < self.space.size else ""
-        return f"{what} take {need / GB:.3g} GB, {limit_is} {limit / GB:.3g}{advice}"
+        bound = f"teacher.cache.max_gb={self.settings.max_gb:g}"
+        if room < limit:
+            limit, bound = room, f"{room / GB:.3g} GB that the disk has room for"
+        fits = int(limit // view_bytes)
+        hint = f"; data.views={fits} would fit" if 0 < fits < self.space.size else ""
+        return f"{need / GB:.3g} GB for {views:.4g} views of each image > {bound}{hint}"
 
     def _cached(
         self, split: str, sizes: dict[str, int], dtype: torch.dtype, precision: str
     ) -> CachedTeacher:
+        """The teacher with the cache of one split: `train`, the whole training pool, or `test`."""
         taps = self.teacher.taps
         content = {
             "net": plain(self.cfg.teacher.net),
@@ -112,28 +125,27 @@ class Caching:
         }
         key = content_hash(content)
         folder = self._root / f"{self.cfg.teacher.name}-{self.data.name}-{split}-{key}"
-        if self.settings.mode == "refresh" or self._answers_otherwise(folder):
+        if self.settings.mode == "refresh" or self._is_stale(folder):
             Entry(folder).clear()
         row_bytes = {name: size * dtype.itemsize for name, size in sizes.items()}
-        # Not in the key: methods that read other taps share the logits.
+        # Taps are no part of the key: methods that read other taps share the logits.
         tap_paths = {tap: taps.tap_paths[tap] for tap in taps.wanted if tap in sizes}
         cache = OutputCache(folder, key, row_bytes, about, tap_paths)
         return CachedTeacher(self.teacher, cache, dtype, self.data.eval_batch_size)
 
     def _probe(self) -> list[list[float]]:
-        """The teacher's logits on two images of noise: its code is not in the key, this is."""
+        """The teacher's logits [2, K] on noise: they change with its code, which the key omits."""
         shape = (2, *self.data.input_shape)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         return self.teacher.taps.probe(noise.to(self.teacher.device)).logits.tolist()
 
-    def _answers_otherwise(self, folder: Path) -> bool:
-        """Whether the teacher answers otherwise than when the cache was made."""
+    def _is_stale(self, folder: Path) -> bool:
+        """Whether the teacher's outputs differ from those that the cache was filled with."""
         then, now = Entry(folder).about.get("probe"), torch.tensor(self._probe())
-        if then is None or torch.allclose(
-            torch.tensor(then), now, atol=1e-2 * float(now.abs().max())
-        ):
+        tolerance = _PROBE_TOLERANCE * float(now.abs().max())
+        if then is None or torch.allclose(torch.tensor(then), now, atol=tolerance):
             return False
-        log.warning("the teacher answers otherwise than when %s was filled: made anew", folder)
+        log.warning("%s was filled with other outputs of the teacher: filling it again", folder)
         return True
 
     @property
@@ -142,6 +154,6 @@ class Caching:
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that there is."""
+    """The path, or the nearest folder above it that exists."""
     path = path.absolute()
     return path if path.exists() else _existing(path.parent)

@@ -1,1 +1,1 @@
-"""What is wrong with a configuration, subject by subject: each check yields one line a mistake."""
+"""Checks of a config before a run, subject by subject: each mistake is one line of a message."""

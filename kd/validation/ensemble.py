@@ -1,4 +1,4 @@
-"""An ensemble: its members, and how they are combined."""
+"""Checks of an ensemble teacher: its members, and their combination."""
 
 from collections.abc import Iterator
 
@@ -13,12 +13,12 @@ from kd.validation.numbers import is_number
 
 
 def settings_problems(cfg: DictConfig) -> Iterator[str]:
-    """Check what an ensemble is made of, value by value."""
+    """Find wrong values in the settings of an ensemble."""
     teacher = cfg.teacher
     if not isinstance(teacher.members, ListConfig) or len(teacher.members) < 2:
         yield (
             f"teacher.members={teacher.members}: must be a list of two models or more, "
-            "such as [resnet20,resnet14]; a single one is teacher=NAME"
+            "such as [resnet20,resnet14]; for a single one use teacher=NAME"
         )
         return
     yield from _unknown_models(cfg)
@@ -47,8 +47,8 @@ def _checkpoints(cfg: DictConfig) -> Iterator[str]:
     paths, count = cfg.teacher.checkpoints, len(cfg.teacher.members)
     if cfg.teacher.checkpoint is not None:
         yield (
-            f"teacher.checkpoint={cfg.teacher.checkpoint}: an ensemble has teacher.checkpoints, "
-            f"a list of {count} (null in it: from the registry, or trained now)"
+            f"teacher.checkpoint={cfg.teacher.checkpoint}: an ensemble takes teacher.checkpoints, "
+            f"a list of {count} (null: from the registry, or trained now)"
         )
     if paths is None:
         return
@@ -63,7 +63,10 @@ def _weights(cfg: DictConfig) -> Iterator[str]:
     count = len(cfg.teacher.members)
     if weighting != "fixed":
         if weights is not None:
-            yield f"teacher.weights={weights}: teacher.weighting={weighting} has its own; use fixed"
+            yield (
+                f"teacher.weights={weights}: teacher.weighting={weighting} computes the weights; "
+                "use teacher.weighting=fixed"
+            )
         return
     listed = list(weights) if isinstance(weights, ListConfig) else []
     numbers = all(is_number(weight) and weight >= 0 for weight in listed)
@@ -75,12 +78,12 @@ def _weights(cfg: DictConfig) -> Iterator[str]:
 
 
 def combination_problems(cfg: DictConfig) -> Iterator[str]:
-    """Look for settings that do not go together."""
+    """Find settings of an ensemble that exclude each other, or the data's augmentation."""
     teacher = cfg.teacher
     if teacher.combine == "losses" and teacher.weighting in BY_SAMPLE:
         yield (
-            f"teacher.combine=losses: a loss is a mean over the batch, and teacher.weighting="
-            f"{teacher.weighting} weighs single samples; teacher.combine=probabilities has the "
+            f"teacher.combine=losses: a loss is a mean over the batch, but teacher.weighting="
+            f"{teacher.weighting} weights each sample; teacher.combine=probabilities has the "
             "gradient of the weighted sum of KL terms"
         )
     augment = OmegaConf.select(cfg, "data.augment._target_")
@@ -90,17 +93,23 @@ def combination_problems(cfg: DictConfig) -> Iterator[str]:
 
 
 def taps_problem(cfg: DictConfig, place: str, taps: tuple[str, ...]) -> Iterator[str]:
-    """Refuse taps that nobody was named for."""
+    """Find taps that an objective reads although no member provides them.
+
+    Args:
+        cfg: the run's config.
+        place: the objective's place in the config.
+        taps: the teacher's taps that it reads.
+    """
     if not taps:
         return
     names = list(member_names(cfg.teacher.members))
     if cfg.teacher.combine == "losses":
         yield (
-            f"{place} reads the teacher's {', '.join(taps)}, which are one member's, and "
-            "teacher.combine=losses is a loss for each; use probabilities or logits"
+            f"{place} reads the teacher's {', '.join(taps)}, which are of one member, but "
+            "teacher.combine=losses has a loss for each; use probabilities or logits"
         )
     elif cfg.teacher.features is None:
         yield (
-            f"{place} reads the teacher's {', '.join(taps)}, and teacher=ensemble is several nets; "
+            f"{place} reads the teacher's {', '.join(taps)}, but teacher=ensemble is several nets; "
             f"name one as teacher.features={names[0]} (or {', '.join(names[1:])})"
         )

@@ -1,4 +1,4 @@
-"""Who teaches whom: the mode, its teacher, and the taps that objectives read of both nets."""
+"""Checks of the mode: it has the teacher it needs, and both nets have the taps that are read."""
 
 from collections.abc import Iterator
 
@@ -13,18 +13,17 @@ from kd.validation.ensemble import taps_problem
 
 
 def mode_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
-    """Look for a teacher that the mode has no place for, or the other way round."""
-    teacher_kind = distiller_class(cfg).teacher_kind
-    name = cfg.teacher.name
-    if teacher_kind == "pretrained" and name in ("itself", "peers"):
-        yield f"teacher={name}: mode={cfg.mode.name} has a teacher of its own; name a model"
-    if teacher_kind != "pretrained" and name != teacher_kind:
-        whom = "by itself" if teacher_kind == "itself" else "by the nets of mode.peers"
+    """Find a teacher that the mode does not use, and peers that cannot be built."""
+    kind, name = distiller_class(cfg).teacher_kind, cfg.teacher.name
+    if kind == "pretrained" and name in ("itself", "peers"):
+        yield f"teacher={name}: mode={cfg.mode.name} needs a pretrained teacher; name a model"
+    if kind != "pretrained" and name != kind:
+        teachers = "itself" if kind == "itself" else "the nets of mode.peers"
         yield (
-            f"teacher={name}: with mode={cfg.mode.name} the student is taught {whom}; "
+            f"teacher={name}: with mode={cfg.mode.name} the student's teacher is {teachers}; "
             f"leave teacher out, or choose mode=offline"
         )
-    if teacher_kind == "peers":
+    if kind == "peers":
         peers = peer_configs(cfg)  # raises for anything but a list of models
         if given.student is not None and any(peer is cfg.student for peer in peers):
             yield (
@@ -34,35 +33,42 @@ def mode_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
 
 
 def tap_problems(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
-    """Look for what an objective reads, in the student and in who teaches."""
-    mode = distiller_class(cfg)
-    if mode.available_student_taps is not None:
-        offers = mode.available_student_taps
-        yield from _not_offered(cfg, place, "student", objective.student_taps, offers)
+    """Find taps that an objective reads and the student or its teacher does not have.
+
+    Args:
+        cfg: the run's config.
+        place: the objective's place in the config.
+        objective: the objective, before its adapters are built.
+    """
+    available = distiller_class(cfg).available_student_taps
+    if available is not None:
+        yield from _not_available(cfg, place, "student", objective.student_taps, available)
     else:
         yield from _unknown_taps(place, "student", objective.student_taps, cfg.student)
     if objective.needs_teacher:
         yield from _teacher_taps(cfg, place, objective)
 
 
-def _not_offered(
-    cfg: DictConfig, place: str, whose: str, wanted: tuple[str, ...], offers: tuple[str, ...]
+def _not_available(
+    cfg: DictConfig, place: str, role: str, wanted: tuple[str, ...], available: tuple[str, ...]
 ) -> Iterator[str]:
-    if lacking := [tap for tap in wanted if tap not in offers]:
-        taps, valid = ", ".join(lacking), ", ".join(offers) or "logits alone"
-        yield f"{place} reads the {whose}'s {taps}, and mode={cfg.mode.name} offers {valid}"
+    if missing := [tap for tap in wanted if tap not in available]:
+        taps, valid = ", ".join(missing), ", ".join(available) or "logits only"
+        yield f"{place} reads {role} taps {taps}, but mode={cfg.mode.name} has {valid}"
 
 
 def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
-    """Look for what an objective reads, in who teaches."""
     mode = distiller_class(cfg)
     if objective.copies_head and mode.teacher_kind != "pretrained":
-        yield f"{place} copies a trained teacher's classifier; mode={cfg.mode.name} has no such net"
-    if mode.available_teacher_taps is not None:
-        yield from _not_offered(
-            cfg, place, "teacher", objective.teacher_taps, mode.available_teacher_taps
+        yield (
+            f"{place} copies the classifier of a pretrained teacher, but mode={cfg.mode.name} "
+            "has none"
         )
+    if mode.available_teacher_taps is not None:
+        available = mode.available_teacher_taps
+        yield from _not_available(cfg, place, "teacher", objective.teacher_taps, available)
     elif mode.teacher_kind == "peers":
+        # Each net teaches the others, so that each needs the taps of both sides.
         both = dict.fromkeys((*objective.student_taps, *objective.teacher_taps))
         for peer in (cfg.student, *peer_configs(cfg)):
             yield from _unknown_taps(place, "mode.peers", tuple(both), peer)

@@ -1,4 +1,4 @@
-"""Every `_target_`: whether it may be called, and takes the arguments that stand beside it."""
+"""Checks of every `_target_`: it may be called, and takes the arguments beside it."""
 
 import inspect
 from collections.abc import Iterator
@@ -11,11 +11,18 @@ from kd.build.instantiate import root_cause
 from kd.config.targets import resolve_target
 from kd.errors import nearest
 
+# Stands for all keywords in the parameters of a target that takes any.
 ANY = "**"
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
 def target_problems(node: Any, place: str) -> Iterator[str]:
+    """Find targets that cannot be called, and arguments that they do not take.
+
+    Args:
+        node: plain content of a config, at any depth.
+        place: the node's place in the config; empty for the root.
+    """
     if isinstance(node, dict):
         if "_target_" in node:
             yield from _target(node, place)
@@ -30,7 +37,7 @@ def _target(node: dict[str, Any], place: str) -> Iterator[str]:
     name = str(node["_target_"])
     try:
         parameters = _parameters(resolve_target(name))
-    except Exception as error:  # an import can fail in any way
+    except Exception as error:  # importing a module runs its code, which may raise anything
         yield f"{place}._target_={name}: {root_cause(error)}"
         return
     for key, value in node.items():
@@ -44,9 +51,10 @@ def _target(node: dict[str, Any], place: str) -> Iterator[str]:
 
 
 def _parameters(target: Any) -> dict[str, Any]:
-    """The keywords a target takes and their annotations; ANY among them where it takes any.
+    """Keyword parameters of a target with their annotations, and ANY if it takes any keyword.
 
-    A class whose constructor hands `**keywords` on takes those of its base as well.
+    A constructor with `**keywords` passes them to its base class, so the base's parameters count
+    as well.
     """
     found: dict[str, Any] = {}
     functions = [target]
@@ -62,7 +70,7 @@ def _parameters(target: Any) -> dict[str, Any]:
 
 
 def _is_a(value: Any, annotation: Any) -> bool:
-    """Whether a value fits; annotations beyond numbers, flags and strings are not judged."""
+    """Whether a value has the annotated type; only numbers, flags and strings are checked."""
     kinds = _kinds(annotation)
     if not {*kinds} <= {int, float, bool, str, NoneType}:
         return True
@@ -70,7 +78,7 @@ def _is_a(value: Any, annotation: Any) -> bool:
 
 
 def _kinds(annotation: Any) -> list[Any]:
-    """What an annotation allows, apart from tensors, of which a config has none."""
+    """The types of an annotation, without Tensor: a config holds no tensors."""
     several = get_origin(annotation) in (Union, UnionType)
     kinds = get_args(annotation) if several else [annotation]
     return [kind for kind in kinds if kind is not Tensor]

@@ -1,4 +1,4 @@
-"""Values that every run means alike: seeds, epochs, paths, the teacher's cache."""
+"""Checks of single values: seeds, epochs, paths, the teacher's cache, and settings of methods."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ COMPILE = ("default", "reduce-overhead", "max-autotune")
 
 
 def value_problems(cfg: DictConfig) -> Iterator[str]:
-    """Check the values that every method means alike."""
+    """Find values of a wrong type or out of range, in settings that all runs share."""
     yield from _names(cfg)
     yield from _trainings(cfg)
     yield from _cache(cfg)
@@ -38,7 +38,7 @@ def _names(cfg: DictConfig) -> Iterator[str]:
     for role in ("teacher", "student"):
         taps = plain(OmegaConf.select(cfg, f"{role}.taps"))
         if not isinstance(taps, dict) or not all(isinstance(v, str) for v in taps.values()):
-            yield f"{role}.taps={taps}: must be names of taps with module paths, as {{stem: conv1}}"
+            yield f"{role}.taps={taps}: must map names of taps to module paths, as {{stem: conv1}}"
 
 
 def _trainings(cfg: DictConfig) -> Iterator[str]:
@@ -50,7 +50,7 @@ def _trainings(cfg: DictConfig) -> Iterator[str]:
             yield f"{place}trainer.max_epochs={epochs}: must be a whole number ≥ 1"
         for split in ("train", "val", "test"):
             if part.trainer.get(f"limit_{split}_batches") == 0:
-                yield f"{place}trainer.limit_{split}_batches=0: a run needs all three splits"
+                yield f"{place}trainer.limit_{split}_batches=0: a run uses all three splits"
     size = cfg.teacher.training.batch_size
     if not is_integer(size) or size < 1:
         yield f"teacher.training.batch_size={size}: must be a whole number ≥ 1"
@@ -61,8 +61,8 @@ def _options(cfg: DictConfig) -> Iterator[str]:
         yield f"compile={cfg.compile}: there is no such mode; {nearest(cfg.compile, COMPILE)}"
     if cfg.trainer.get("val_check_interval", 1.0) not in (None, 1.0):
         yield (
-            f"trainer.val_check_interval={cfg.trainer.val_check_interval}: validation comes after "
-            "epochs; trainer.check_val_every_n_epoch=2 makes it rarer"
+            f"trainer.val_check_interval={cfg.trainer.val_check_interval}: validation runs after "
+            "whole epochs; for fewer of them use trainer.check_val_every_n_epoch=2"
         )
     if cfg.deterministic not in (False, "strict"):
         yield f"deterministic={cfg.deterministic}: must be false or strict"
@@ -73,7 +73,7 @@ def _options(cfg: DictConfig) -> Iterator[str]:
         if not isinstance(cfg[key], bool):
             yield f"{key}={cfg[key]}: must be true or false"
     if not (isinstance(cfg.figures, bool) or _are_numbers(cfg.figures)):
-        yield f"figures={cfg.figures}: must be true, false, or numbers of test images, as [3,17]"
+        yield f"figures={cfg.figures}: must be true, false, or indices of test images, as [3,17]"
     for key in ("resume", "teacher.checkpoint", "student.checkpoint"):
         path = OmegaConf.select(cfg, key)
         if not isinstance(path, str | None):
@@ -91,8 +91,8 @@ def _knobs(cfg: DictConfig) -> Iterator[str]:
             )
     if "alpha" in method and not (is_number(method.alpha) and 0 <= method.alpha <= 1):
         yield (
-            f"method.alpha={method.alpha}: must be in [0, 1]; it is the share of the soft term, "
-            "and the hard labels get what is left"
+            f"method.alpha={method.alpha}: must be in [0, 1]; it is the weight of the soft "
+            "term, and the hard labels get 1 - alpha"
         )
     if "beta" in method and not (is_number(method.beta) and method.beta >= 0):
         yield f"method.beta={method.beta}: must be a number ≥ 0"
@@ -115,14 +115,14 @@ def _epoch(cfg: DictConfig) -> Iterator[str]:
     elif cfg.teacher.checkpoint is None and is_integer(last) and epoch > last:
         yield (
             f"teacher.epoch={epoch}: the teacher is trained for {last} epochs; raise "
-            "teacher.training.trainer.max_epochs, or stop it earlier"
+            "teacher.training.trainer.max_epochs, or choose an earlier epoch"
         )
 
 
 def _cache(cfg: DictConfig) -> Iterator[str]:
     cache, valid = cfg.teacher.cache, {"mode": MODES, "dtype": DTYPES}
     if not OmegaConf.is_config(cache):
-        yield f"teacher.cache={cache}: in a file it is teacher.cache.mode, in quotes"
+        yield f"teacher.cache={cache}: in a YAML file set teacher.cache.mode, as 'on' or 'off'"
         return
     for key, choices in valid.items():
         if cache[key] not in choices:

@@ -37,7 +37,7 @@ def test_schedule_moves_the_weights_of_a_later_stage():
 
 def test_weight_with_two_schedules_is_refused():
     both = [f"+schedule@method.schedules.{name}=grow" for name in ("alpha", "soft")]
-    with pytest.raises(UserError, match=r"weights.soft would follow 2 schedules: alpha, soft"):
+    with pytest.raises(UserError, match=r"weights.soft is varied by 2 schedules: alpha, soft"):
         plan_of(*both)
 
 

@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
-import kd.training.run
+import kd.training.teacher
 from kd.chains.run import run_chain
 from kd.config.compose import CONF_DIR, register_models
 
@@ -50,8 +50,8 @@ class RecordTeachers:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.seen: list[tuple[str, dict[str, torch.Tensor]]] = []
-        self.acquire = kd.training.run.acquire_teacher
-        patch.setattr(kd.training.run, "acquire_teacher", self)
+        self.acquire = kd.training.teacher.acquire_teacher
+        patch.setattr(kd.training.teacher, "acquire_teacher", self)
 
     def __call__(self, *arguments):
         acquired = self.acquire(*arguments)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import kd.training.run
 from kd.errors import UserError
 from kd.io.locks import exclusive_folder
-from kd.training.teacher import teacher_run
+from kd.training.teacher_run import teacher_run
 
 STAGES = ["stages=[resnet8,mlp800,resnet8]", *SMALL]
 

@@ -306,7 +306,7 @@ def test_another_runs_folder_is_not_overwritten(finished, output, tmp_path_facto
     with pytest.raises(UserError, match="holds a finished run of another configuration"):
         kd.train.finished(foreign, folder)
     best = RunFolder(folder).best.read_bytes()
-    with pytest.raises(UserError, match=r"last\.ckpt is of a run with another configuration"):
+    with pytest.raises(UserError, match=r"last\.ckpt belongs to a run with another configuration"):
         run(foreign, folder)
     assert RunFolder(folder).best.read_bytes() == best
     assert read_result(folder)["status"] == "completed"

@@ -74,14 +74,17 @@ def test_offline_methods_run_mutually(method, output, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["mode=online", "teacher=resnet18"], "teacher=resnet18: with mode=online the student is"),
-        (["teacher=peers"], "teacher=peers: mode=offline has a teacher of its own"),
+        (["mode=online", "teacher=resnet18"], "teacher=resnet18: with mode=online the student"),
+        (["teacher=peers"], "teacher=peers: mode=offline needs a pretrained teacher"),
         (["mode=online", "mode.peers=[]"], r"mode.peers=\[\]: must name at least one model"),
         (["mode=online", "mode.peers=student"], "mode.peers=student: must name at least one"),
         (["mode=kdcl", "mode.peers=[resnt8]"], "no model 'resnt8'; did you mean 'resnet8'"),
-        (["mode=kdcl", "method=at"], "reads the teacher's stage1, stage2, stage3, and mode=kdcl"),
-        (["mode=one", "method=fitnet"], "hint reads the teacher's stage2, and mode=one offers"),
-        (["mode=online", "method=simkd"], "reused copies a trained teacher's classifier; mode=onl"),
+        (["mode=kdcl", "method=at"], "reads teacher taps stage1, stage2, stage3, but mode=kdcl"),
+        (["mode=one", "method=fitnet"], "hint reads teacher taps stage2, but mode=one has"),
+        (
+            ["mode=online", "method=simkd"],
+            "reused copies the classifier of a pretrained.*mode=onl",
+        ),
         (
             ["mode=online", "method=at", "mode.peers=[mlp800]"],
             "no tap 'stage3' in mode.peers=mlp800; did you mean",

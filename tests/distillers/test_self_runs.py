@@ -124,21 +124,21 @@ def test_mode_self_is_an_alias_of_pskd():
     [
         (
             ["mode=pskd", "method=at"],
-            "teacher's stage1, stage2, stage3, and mode=pskd offers logits al",
+            "teacher taps stage1, stage2, stage3, but mode=pskd has logits only",
         ),
         (
             ["mode=byot", "method=at"],
-            "student's stage1, stage2, stage3, and mode=byot offers embedding",
+            "student taps stage1, stage2, stage3, but mode=byot has embedding",
         ),
         (
             ["mode=byot", "method=at"],
-            "teacher's stage1, stage2, stage3, and mode=byot offers embedding",
+            "teacher taps stage1, stage2, stage3, but mode=byot has embedding",
         ),
         (["mode=cskd", "method=fitnet", "method.student_tap=stag2"], "no tap 'stag2'.*did you m"),
         (["mode=cskd", "method=fitnet", "method.teacher_tap=stage4"], "'stage4' in student=resn"),
-        (["mode=pskd", "teacher=resnet20"], "teacher=resnet20: with mode=pskd.*taught by itself"),
+        (["mode=pskd", "teacher=resnet20"], "teacher=resnet20: with mode=pskd.*teacher is itself"),
         (["mode=cskd", "+mode.distiller.deca=1"], "takes no 'deca'"),
-        (["teacher=itself"], "teacher=itself: mode=offline has a teacher of its own"),
+        (["teacher=itself"], "teacher=itself: mode=offline needs a pretrained teacher"),
     ],
 )
 def test_taps_and_settings_that_a_mode_lacks_are_refused(overrides, message):
@@ -149,7 +149,10 @@ def test_taps_and_settings_that_a_mode_lacks_are_refused(overrides, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["mode=cskd", "method=srrl"], "srrl copies a trained teacher's classifier; mode=cskd"),
+        (
+            ["mode=cskd", "method=srrl"],
+            "copies the classifier of a pretrained teacher, but mode=cskd",
+        ),
         (["mode=mean_teacher", "mode.distiller.decay=2"], r"mode=mean_teacher: decay must be in"),
         (
             ["mode=byot", "method.alpha=1"],

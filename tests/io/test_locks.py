@@ -24,7 +24,7 @@ def test_a_single_process_with_the_rank_of_another_is_refused(output, tmp_path, 
 def test_a_folder_that_another_process_has_locked(output, tmp_path):
     with (
         exclusive_folder(tmp_path),
-        pytest.raises(UserError, match="another process is at work in"),
+        pytest.raises(UserError, match="another process uses"),
     ):
         run(configured(tmp_path, output, "method=ce"), tmp_path)
     assert read_result(tmp_path) is None
@@ -45,9 +45,9 @@ def test_a_file_system_without_locks(number, tmp_path, monkeypatch):
         return
     with exclusive_folder(tmp_path / "new"):
         assert (tmp_path / "new").is_dir()
-    with pytest.raises(OSError, match="knows no locks") as refused, locked(tmp_path / "lock", ""):
+    with pytest.raises(OSError, match="has no locks") as refused, locked(tmp_path / "lock", ""):
         pass
-    assert f"cannot write to {tmp_path}/lock: the file system knows no" in user_message(
+    assert f"cannot write to {tmp_path}/lock: its file system has no locks" in user_message(
         refused.value
     )
 

@@ -11,7 +11,7 @@ from kd.config.compose import CONF_DIR, register_models
 from kd.config.members import member_configs
 from kd.errors import UserError
 from kd.training.run import run
-from kd.training.teacher import teacher_key
+from kd.training.teacher_run import teacher_key
 from kd.validation.check import check_config
 
 TINY = (
@@ -38,10 +38,13 @@ def configured(folder, output, *overrides, teacher=BOTH):
         (["teacher.weighting=confident"], "teacher.weighting=.*did you mean 'confidence'"),
         (["teacher.weighting=fixed"], "teacher.weights=None: .*fixed needs 2 numbers"),
         (["teacher.weighting=fixed", "teacher.weights=[1,2,3]"], "needs 2 numbers ≥ 0"),
-        (["teacher.weights=[1,2]"], "weighting=uniform has its own; use fixed"),
+        (
+            ["teacher.weights=[1,2]"],
+            "weighting=uniform computes the weights; use teacher.weighting=fixed",
+        ),
         (["teacher.checkpoints=[a]"], "teacher.checkpoints=.*must be a list of 2, one for each"),
         (["teacher.checkpoints=[a,3]"], "teacher.checkpoints=.*each must be a path or null"),
-        (["teacher.checkpoint=a"], "teacher.checkpoint=a: an ensemble has teacher.checkpoints"),
+        (["teacher.checkpoint=a"], "teacher.checkpoint=a: an ensemble takes teacher.checkpoints"),
         (["teacher.temperature=0"], "teacher.temperature=0: must be a number > 0"),
         (["teacher.features=resnet20"], "teacher.features=resnet20: .*did you mean 'resnet8'"),
         (["method=at"], "reads the teacher's stage1, .*name one as teacher.features=resnet8"),
@@ -49,7 +52,7 @@ def configured(folder, output, *overrides, teacher=BOTH):
             ["method=fitnet", "teacher.features=lightnn", "method.teacher_tap=stage3"],
             "no tap 'stage3' in teacher=ensemble",
         ),
-        (["method=sp", "teacher.combine=losses"], "which are one member's.*use probabilities"),
+        (["method=sp", "teacher.combine=losses"], "which are of one member.*use probabilities"),
         (
             ["teacher.combine=losses", "teacher.weighting=entropy"],
             "a loss is a mean over the batch.*teacher.combine=probabilities has the gradient",

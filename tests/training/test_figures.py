@@ -51,7 +51,7 @@ def test_chosen_images_are_of_different_classes(output, tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("[]", "numbers of test images"), ("yes", "numbers of test images"), ("[1.5]", "numbers of")],
+    [("[]", "indices of test images"), ("yes", "indices of test images"), ("[1.5]", "indices of")],
 )
 def test_what_cannot_be_meant_is_refused(value, message, output, tmp_path):
     with pytest.raises(UserError, match=message):
@@ -97,7 +97,7 @@ def test_figures_without_a_teacher_are_none(output, tmp_path, caplog):
     ("error", "message"),
     [
         (OSError(28, "No space left on device", "there"), "cannot be written to there: No space"),
-        (ZeroDivisionError("no"), "the run is finished all the same"),
+        (ZeroDivisionError("no"), "the run is not affected"),
     ],
 )
 def test_a_figure_that_fails_costs_no_run(error, message, output, tmp_path, monkeypatch, caplog):

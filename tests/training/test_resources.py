@@ -51,7 +51,7 @@ def test_a_full_disk_leaves_the_state_before(tiny_disk, train, tmp_path):
     assert grow()
     again = train(*options, tiny=False)
     assert again.returncode == 0, again.stderr
-    assert "going on from" in again.stdout
+    assert "resuming from" in again.stdout
     whole = tmp_path / "whole"
     assert train(*options[:-1], f"hydra.run.dir={whole}", tiny=False).returncode == 0
     ours, theirs = (json.loads((f / "result.json").read_text()) for f in (disk / "run", whole))
@@ -115,7 +115,7 @@ def test_eight_jobs_begin_at_once_and_one_is_killed(tmp_path):
     assert first.ended().returncode == -signal.SIGKILL
     answers = [process.ended() for process in others]
     assert {answer.returncode for answer in answers} == {0}, answers
-    assert sum("its training goes on from" in answer.stdout for answer in answers) == 1
+    assert sum("resuming the teacher's training from" in answer.stdout for answer in answers) == 1
     last = job(tmp_path / "first", tmp_path, seed=7).ended()
     assert last.returncode == 0, last.stderr
 

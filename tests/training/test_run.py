@@ -187,9 +187,9 @@ def test_a_net_whose_code_changed_is_asked_anew(output, tmp_path, monkeypatch, c
     normal = torch.nn.functional.adaptive_avg_pool2d
     pool = torch.nn.AdaptiveAvgPool2d
     monkeypatch.setattr(pool, "forward", lambda self, x: 2 * normal(x, self.output_size))
-    monkeypatch.setattr("kd.training.teacher._compare_with_record", lambda *_: None)
+    monkeypatch.setattr("kd.training.single_teacher._check_record", lambda *_: None)
     assert forwards("third") == first
-    assert "answers otherwise than when" in caplog.text
+    assert "was filled with other outputs of the teacher" in caplog.text
 
 
 def test_simkd_leaves_the_net_that_answers(output, tmp_path):

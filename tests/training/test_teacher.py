@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from kd.config.compose import CONF_DIR, register_models
-from kd.training.teacher import teacher_key, teacher_run
+from kd.training.teacher_run import teacher_key, teacher_run
 
 
 def composed(*overrides: str):

@@ -11,7 +11,7 @@ from kd.errors import UserError
 from kd.io.checksums import with_checksum
 from kd.io.run_folder import RunFolder
 from kd.training.run import run
-from kd.training.teacher import teacher_key
+from kd.training.teacher_run import teacher_key
 from kd.validation.check import check_config
 
 TINY = (

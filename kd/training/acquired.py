@@ -1,0 +1,29 @@
+"""A teacher that is ready to teach."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from kd.teachers.base import Teacher
+
+
+@dataclass(frozen=True)
+class AcquiredTeacher:
+    """A teacher with its trained weights, and what is known about it.
+
+    Attributes:
+        teacher: frozen, live or cached.
+        test_logits: on the test set in its order [N, K], float32, on the CPU.
+        test_acc: test accuracy, in [0, 1].
+        source: origin of the weights, as `teacher/source` of result.json.
+        seconds: spent in training it within this run.
+        members: test accuracy by member, for an ensemble.
+    """
+
+    teacher: Teacher
+    test_logits: Tensor
+    test_acc: float
+    source: str
+    seconds: float
+    members: Mapping[str, float] = field(default_factory=dict)

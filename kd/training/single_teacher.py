@@ -1,0 +1,167 @@
+"""A single net as the teacher: its weights are loaded, found in the registry, or trained now."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning import seed_everything
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from kd.build.given import GivenParts
+from kd.build.parts import build_net
+from kd.config.compose import plain
+from kd.data.base import DataModule
+from kd.data.loader import TensorLoader
+from kd.errors import UserError
+from kd.io.result_file import read_result
+from kd.io.run_folder import RunFolder
+from kd.io.weights import kept_epoch, load_weights, read_file
+from kd.teachers.base import Teacher
+from kd.teachers.frozen import FrozenTeacher
+from kd.teachers.registry import Registry
+from kd.training.acquired import AcquiredTeacher
+from kd.training.teacher_cache import TeacherCache
+from kd.training.teacher_run import teacher_data, teacher_key, teacher_run
+
+log = logging.getLogger(__name__)
+
+# Largest difference between a teacher's test accuracy and its record: other hardware may decide a
+# few close images otherwise. 2e-3 is 20 of 10 000.
+_ACCURACY_TOLERANCE = 2e-3
+
+Train = Callable[[DictConfig, Path, GivenParts], Any]
+
+
+class _Net(NamedTuple):
+    """A teacher net with its weights, their source, and their folder or file if they have one."""
+
+    net: nn.Module
+    source: str
+    path: Path | None = None
+
+
+def acquire_teacher(
+    cfg: DictConfig,
+    data: DataModule,
+    wanted: Iterable[str],
+    device: torch.device,
+    train: Train,
+    given: nn.Module | None = None,
+) -> AcquiredTeacher:
+    """Build the teacher, load its weights, and test it once.
+
+    Args:
+        cfg: the run's config; `cfg.teacher` describes the net and where its weights come from.
+        data: the run's data, in memory.
+        wanted: the taps that the objectives read.
+        device: the device for testing.
+        train: runs a config in a folder; called if the teacher has to be trained first.
+        given: the teacher net with its weights; None: built from the config.
+
+    Raises:
+        UserError: the weights cannot be loaded, or their accuracy differs from the recorded one.
+    """
+    started = time.perf_counter()
+    found = _Net(given, "given") if given is not None else _configured(cfg, data, train)
+    seconds = time.perf_counter() - started if found.source == "trained now" else 0.0
+
+    live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted).to(device)
+    cache = TeacherCache(cfg, data, live)
+    logits = _predict(cache.for_test(), data, device)
+    accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()
+    _log_accuracy(cfg, found, accuracy)
+    if found.path is not None and found.source != "checkpoint":
+        _check_record(found.path, accuracy, cfg.teacher.epoch)
+    teacher = cache.for_training()
+    live.cpu()  # where the student's adapters are built; Lightning moves both to the device
+    return AcquiredTeacher(teacher, logits, accuracy, found.source, seconds)
+
+
+def _configured(cfg: DictConfig, data: DataModule, train: Train) -> _Net:
+    """Build the net that the config describes, with its trained weights."""
+    # Building a net draws random weights, which the loaded ones replace.
+    with torch.random.fork_rng(devices=[]):
+        seed_everything(cfg.teacher.training.seed, verbose=False)
+        net = build_net(cfg, "teacher", data)
+    path, source = _weights(cfg, data, train)
+    epoch = cfg.teacher.epoch
+    load_weights(net, path if epoch is None else kept_epoch(path, epoch))
+    return _Net(net, source, path)
+
+
+def _weights(cfg: DictConfig, data: DataModule, train: Train) -> tuple[Path, str]:
+    """Return the folder or file of the teacher's weights, and their source."""
+    if cfg.teacher.checkpoint is not None:
+        return Path(cfg.teacher.checkpoint), "checkpoint"
+    if data.limits.registry:
+        raise UserError(
+            f"teacher={cfg.teacher.name} has no checkpoint, and a teacher trained now could not be "
+            f"found again: {data.limits.registry}. Train it with method=ce student="
+            f"{cfg.teacher.name} and pass its folder as teacher.checkpoint"
+        )
+    registry = Registry(Path(cfg.paths.teachers))
+
+    def train_in(folder: Path) -> None:
+        log.info("teacher %s is not in %s yet: training it now", cfg.teacher.name, registry.root)
+        run = teacher_run(cfg, folder)
+        _resume(run, folder)
+        train(run, folder, GivenParts(data=teacher_data(cfg, data)))
+
+    path, trained = registry.get_or_train(teacher_key(cfg, data), train_in)
+    return path, "trained now" if trained else "reused"
+
+
+def _resume(run: DictConfig, folder: Path) -> None:
+    """Resume a teacher's training that an earlier process did not finish, if it left a checkpoint.
+
+    A damaged checkpoint is deleted with all of the unfinished training.
+    """
+    state = RunFolder(folder).last
+    try:
+        if state.is_file():
+            read_file(state)
+            log.info("resuming the teacher's training from %s", state)
+            run.resume = str(folder)
+    except UserError as error:
+        log.warning("%s; the teacher is trained from the beginning", error)
+        shutil.rmtree(folder)
+
+
+def _predict(teacher: Teacher, data: DataModule, device: torch.device) -> Tensor:
+    """Logits [N, K] of the test set in its order, float32, on the CPU."""
+    loader = data.test_dataloader()
+    if isinstance(loader, TensorLoader):
+        teacher.prepare(loader, torch.arange(len(loader.targets)), lambda done, total: None)
+    outputs = (teacher.outputs(batch.to(device)) for batch in loader)
+    return torch.cat([each.logits.float().cpu() for each in outputs])
+
+
+def _log_accuracy(cfg: DictConfig, found: _Net, accuracy: float) -> None:
+    epoch = cfg.teacher.epoch
+    name = cfg.teacher.name if epoch is None else f"{cfg.teacher.name} after epoch {epoch}"
+    where = found.source if found.path is None else f"{found.source}, {found.path}"
+    log.info("teacher %s: test accuracy %.4f (%s)", name, accuracy, where)
+
+
+def _check_record(folder: Path, accuracy: float, epoch: int | None) -> None:
+    """Compare the test accuracy with the one that the teacher's own training recorded.
+
+    The record is about the weights that validation selected; other epochs were not tested.
+    """
+    result, files = read_result(folder), RunFolder(folder)
+    if result is None:
+        raise UserError(f"{files.result} is damaged; delete {folder} to train the teacher again")
+    if epoch not in (None, result["best_epoch"]):
+        return
+    recorded = result["test/acc"]
+    if abs(recorded - accuracy) > _ACCURACY_TOLERANCE:
+        raise UserError(
+            f"the teacher in {folder} has test accuracy {accuracy:.4f}, but {recorded:.4f} was "
+            f"recorded when it was trained: {files.weights.name} or the data have changed. Delete "
+            "that folder to train the teacher again"
+        )

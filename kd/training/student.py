@@ -1,0 +1,94 @@
+"""The student of a run: its net, first weights, adapters and the mode's LightningModule."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+from torch import nn
+
+from kd.build.parts import build_distiller, build_net, build_peers, distiller_class
+from kd.data.base import DataModule
+from kd.distillers.base import Distiller
+from kd.errors import UserError
+from kd.io.weights import load_weights
+from kd.training.acquired import AcquiredTeacher
+from kd.training.summary import print_taps
+from kd.validation.check import CheckedConfig
+
+
+def check_start(cfg: DictConfig) -> None:
+    """Refuse a missing `student.checkpoint`, before a teacher is trained.
+
+    Raises:
+        UserError: there is no such file or folder.
+    """
+    path = cfg.student.get("checkpoint")  # absent from the config of a teacher's own training
+    if path is not None and not Path(path).exists():
+        raise UserError(f"student.checkpoint={path}: there is no such file or folder")
+
+
+def build_student(
+    checked: CheckedConfig,
+    data: DataModule,
+    acquired: AcquiredTeacher | None,
+    given: nn.Module | None = None,
+) -> Distiller:
+    """Build the mode's LightningModule with the student, whoever teaches it, and the adapters.
+
+    The global generators are seeded before the student's weights are drawn, and once more after
+    the adapters': so the student starts from the same weights with every method, and the random
+    numbers of training do not depend on how many an adapter has drawn.
+
+    Args:
+        checked: the run's config and method.
+        data: the run's data, in memory.
+        acquired: the teacher of an offline run; None: no objective needs one.
+        given: the student net; None: built from the config.
+
+    Raises:
+        UserError: a net refuses its arguments, or `student.checkpoint` does not fit the student.
+    """
+    cfg = checked.cfg
+    seed_everything(cfg.seed, verbose=False)
+    distiller = build_distiller(
+        cfg,
+        checked.method,
+        checked.scheduler,
+        student=_net(cfg, data) if given is None else given,
+        num_classes=data.num_classes,
+        **_teachers(cfg, data, acquired),
+    )
+    labels = data.train_targets
+    if labels is None:  # then no objective reads them: see `refuse_unsupported`
+        labels = torch.empty(0, dtype=torch.int64)
+    pairings = distiller.build_adapters(torch.zeros(2, *data.input_shape), labels)
+    rank_zero_only(print_taps)(cfg.student.name, cfg.teacher.name, distiller, pairings)
+    if cfg.compile is not None:
+        distiller.compile_nets(cfg.compile)
+    seed_everything(cfg.seed, verbose=False)
+    return distiller
+
+
+def _net(cfg: DictConfig, data: DataModule) -> nn.Module:
+    net, path = build_net(cfg, "student", data), cfg.student.get("checkpoint")
+    if path is not None:
+        try:
+            load_weights(net, Path(path))
+        except UserError as error:
+            raise UserError(f"student.checkpoint={path}: {error}") from error
+    return net
+
+
+def _teachers(
+    cfg: DictConfig, data: DataModule, acquired: AcquiredTeacher | None
+) -> dict[str, Any]:
+    """Arguments of the mode's class that say who teaches; none where the student teaches itself."""
+    kind = distiller_class(cfg).teacher_kind
+    if kind == "peers":
+        return {"peers": build_peers(cfg, data)}
+    if kind == "pretrained" and acquired is not None:
+        return {"teacher": acquired.teacher, "test_logits": acquired.test_logits}
+    return {}

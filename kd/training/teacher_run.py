@@ -1,0 +1,63 @@
+"""A teacher's own training: its config, its data, and its key in the registry."""
+
+import copy
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from kd.config.compose import plain
+from kd.config.identity import content_hash
+from kd.data.base import DataModule
+
+# Device and progress bar do not change which teacher is trained.
+_NOT_IN_KEY = ("accelerator", "devices", "enable_progress_bar")
+
+
+def teacher_key(cfg: DictConfig, data: DataModule) -> str:
+    """Return the registry's name of a teacher: net, data, views and training, hashed."""
+    training = plain(cfg.teacher.training)
+    training["trainer"] = {k: v for k, v in training["trainer"].items() if k not in _NOT_IN_KEY}
+    content = {
+        "net": plain(cfg.teacher.net),
+        "data": data.fingerprint,
+        "view": plain(cfg.data.get("view")),
+        "training": training,
+    }
+    if cfg.teacher.epoch is not None:
+        # All epochs of one training share an entry, and it is not that of a training without
+        # `keep_epochs`, which has the last weights only.
+        content["epochs"] = "kept"
+    return f"{cfg.teacher.name}-{cfg.data.name}-{content_hash(content)}"
+
+
+def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
+    """Return the config of the teacher's own training, in which the teacher is the student.
+
+    Args:
+        cfg: the config of the run that needs the teacher; it is not changed.
+        folder: the folder of the teacher's training.
+    """
+    training = plain(cfg.teacher.training)
+    run = copy.deepcopy(cfg)
+    with open_dict(run):
+        run.paths.run = str(folder)
+        run.student = {key: plain(cfg.teacher[key]) for key in ("name", "net", "taps")}
+        run.teacher.name, run.teacher.net, run.teacher.taps = "none", None, {}
+        run.data.batch_size, run.data.seed = training["batch_size"], training["seed"]
+        run.data.views, run.data.augment = None, None
+        for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
+            run[part] = training[part]
+        run.resume, run.keep_epochs = None, cfg.teacher.epoch is not None
+        run.figures = False
+    OmegaConf.set_struct(run, True)
+    return run
+
+
+def teacher_data(cfg: DictConfig, data: DataModule) -> DataModule:
+    """Return the same data as the teacher is trained on: every view, and no further augmentation.
+
+    `data.views` and `data.augment` are settings of the student's training.
+    """
+    training = cfg.teacher.training
+    settings = {"batch_size": training.batch_size, "seed": training.seed}
+    return data.variant(**settings, views=None, augment=None)

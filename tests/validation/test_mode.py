@@ -1,0 +1,20 @@
+"""The mode has the teacher that it needs, and both nets have the taps that are read."""
+
+import pytest
+from support import composed
+
+from kd.errors import UserError
+from kd.validation.check import check_config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["teacher=none"], "objectives.soft needs a teacher, and teacher=none"),
+        (["method=fitnet", "method.student_tap=stag2"], "no tap 'stag2'.*did you mean 'stage2'"),
+        (["method=fitnet", "method.teacher_tap=stage4"], "no tap 'stage4' in teacher=resnet20"),
+    ],
+)
+def test_missing_teachers_and_taps_are_named(overrides, message):
+    with pytest.raises(UserError, match=f"(?s){message}"):
+        check_config(composed(*overrides))
