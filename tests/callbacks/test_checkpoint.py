@@ -1,9 +1,11 @@
 """Selection of the best epoch."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from support import UNUSED
 
 from kd.callbacks.checkpoint import Checkpoints
 from kd.io.atomic import write_atomic
@@ -20,7 +22,7 @@ def test_latest_of_equal_scores_is_best(scores, best, tmp_path):
         write_atomic(path, str(len(saved)).encode())  # as Lightning does, through our plugin
 
     for epoch, score in enumerate(scores):
-        trainer = SimpleNamespace(
+        trainer: Any = SimpleNamespace(
             callback_metrics={"val/acc": torch.tensor(score)},
             current_epoch=epoch,
             save_checkpoint=save,
@@ -28,8 +30,9 @@ def test_latest_of_equal_scores_is_best(scores, best, tmp_path):
             sanity_checking=False,
             loggers=[],
         )
-        checkpoints.on_validation_end(trainer, None)
-        checkpoints.on_train_epoch_end(trainer, None)
-    assert (checkpoints.best_epoch, checkpoints.best_score) == (best, pytest.approx(max(scores)))
+        checkpoints.on_validation_end(trainer, UNUSED)
+        checkpoints.on_train_epoch_end(trainer, UNUSED)
+    assert checkpoints.best_epoch == best
+    assert checkpoints.best_score == pytest.approx(max(scores))
     assert (tmp_path / "checkpoints" / "best.ckpt").read_text() == str(best)
     assert (tmp_path / "checkpoints" / "last.ckpt").read_text() == str(len(scores))

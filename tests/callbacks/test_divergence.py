@@ -1,21 +1,23 @@
 """Detection of losses that are not finite."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from support import UNUSED
 
 from kd.callbacks.divergence import StopOnDivergence
 from kd.errors import UserError
 
 
 def feed(callback: StopOnDivergence, *losses: dict[str, float]) -> None:
-    callback.on_train_start(None, None)
+    callback.on_train_start(UNUSED, UNUSED)
     for step, terms in enumerate(losses, start=1):
-        outputs = {"loss": torch.tensor(1.0)}
+        outputs: dict[str, Any] = {"loss": torch.tensor(1.0)}
         outputs["terms"] = {name: torch.tensor(value) for name, value in terms.items()}
-        trainer = SimpleNamespace(global_step=step)
-        callback.on_train_batch_end(trainer, None, outputs, None, step)
+        trainer: Any = SimpleNamespace(global_step=step)
+        callback.on_train_batch_end(trainer, UNUSED, outputs, None, step)
 
 
 def test_finite_losses_are_accepted():

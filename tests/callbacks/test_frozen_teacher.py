@@ -1,8 +1,10 @@
 """Detection of a teacher that is no longer frozen."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from support import UNUSED
 from torch import nn
 
 from kd.callbacks.frozen_teacher import FrozenTeacherCheck
@@ -42,9 +44,10 @@ class OneNet(Teacher):
     ],
 )
 def test_changed_teacher_is_refused(change, message):
-    module, check = SimpleNamespace(teacher=OneNet()), FrozenTeacherCheck()
-    check.on_train_start(None, module)
-    check.on_train_epoch_end(None, module)
+    module: Any = SimpleNamespace(teacher=OneNet())
+    check = FrozenTeacherCheck()
+    check.on_train_start(UNUSED, module)
+    check.on_train_epoch_end(UNUSED, module)
     change(module.teacher.net)
     with pytest.raises(RuntimeError, match=message):
-        check.on_train_epoch_end(None, module)
+        check.on_train_epoch_end(UNUSED, module)

@@ -23,7 +23,7 @@ def test_signal_is_recorded_and_raised_later(number, error):
 
 
 def test_second_signal_exits_at_once(monkeypatch):
-    codes = []
+    codes: list[int] = []
     monkeypatch.setattr("os._exit", codes.append)
     stop = StopRequest()
     stop.receive(signal.SIGINT)

@@ -1,7 +1,7 @@
 """The training step that all modes share: weighted loss, logging, stages, parameters."""
 
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_loss_is_the_weighted_sum_of_the_raw_terms(batch):
 
 def test_epoch_logs_the_means_over_its_steps(batch):
     distiller = offline({"hard": 0.5}, objectives={"hard": CrossEntropy()})
-    logged = {}
+    logged: dict[str, Any] = {}
     distiller.log = lambda name, value, **options: logged.update({name: float(value)})
     distiller.log_dict = lambda values, **options: logged.update(values)
     distiller._trainer = SimpleNamespace(world_size=1, global_step=0)

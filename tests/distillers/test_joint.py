@@ -1,5 +1,7 @@
 """Jointly trained nets: no gradients between them, one optimizer group and norm for each."""
 
+from typing import Any
+
 import pytest
 import torch
 from support import linear_net, make_distiller, random_batch
@@ -15,8 +17,10 @@ def two_nets(mode):
     nets = [linear_net(1), linear_net(2)]
     objectives = {"hard": CrossEntropy(), "soft": SoftTargets(1.0)}
     peers = [Peer("linear", nets[1], {})]
-    options = {"student": nets[0], "tap_paths": {}, "peers": peers}
-    return make_distiller(mode, objectives, momentum=0.9, **options), nets
+    distiller = make_distiller(
+        mode, objectives, momentum=0.9, student=nets[0], tap_paths={}, peers=peers
+    )
+    return distiller, nets
 
 
 @pytest.mark.parametrize("mode", [OnlineDistiller, KDCLDistiller])
@@ -27,7 +31,7 @@ def test_no_net_gets_gradients_from_another_ones_loss(mode):
         own = [v for term, (_, v) in distiller.weighted.items() if term.startswith(f"{name}/")]
         other = nets[1] if net is nets[0] else nets[0]
         assert len(own) == 2
-        reached = torch.autograd.grad(sum(own), [*other.parameters()], allow_unused=True)
+        reached: Any = torch.autograd.grad(sum(own), [*other.parameters()], allow_unused=True)
         assert reached == (None, None)
         assert all(g.abs().sum() > 0 for g in torch.autograd.grad(sum(own), [*net.parameters()]))
 

@@ -30,18 +30,22 @@ def test_average_follows_the_recurrence():
     for step in (1, 2, 3, 4):
         with torch.no_grad():
             net.fc.weight.normal_()
-            net.stage1[1].running_mean.normal_()
+            net.stage1.get_buffer("1.running_mean").normal_()
         weights.append(net.fc.weight.detach().numpy().copy())
         average.update_parameters(net)
         if step == 2:  # the plain mean, initial weights included
-            now = average.module.fc.weight.numpy()
+            now = average.module.get_parameter("fc.weight").numpy()
             np.testing.assert_allclose(now, np.mean(weights, 0), rtol=1e-5)
     # 1/2, 2/3, then 0.7 where it would be 3/4 and 4/5
     expected = weights[0]
     for keep, now in zip((1 / 2, 2 / 3, 0.7, 0.7), weights[1:], strict=True):
         expected = keep * expected + (1 - keep) * now
-    np.testing.assert_allclose(average.module.fc.weight.numpy(), expected, rtol=1e-5)
-    assert average.module.stage1[1].running_mean.equal(net.stage1[1].running_mean)
+    np.testing.assert_allclose(
+        average.module.get_parameter("fc.weight").numpy(), expected, rtol=1e-5
+    )
+    assert average.module.get_buffer("stage1.1.running_mean").equal(
+        net.stage1.get_buffer("1.running_mean")
+    )
 
 
 def test_average_continues_from_a_state_dict():

@@ -27,11 +27,11 @@ def online(nets, weights=None, temperature=1.0):
 def test_two_steps_of_mutual_learning_by_hand(batch):
     """CE + KL of two linear nets, and SGD with momentum on gradients written out."""
     nets = [linear_net(1), linear_net(2)]
-    start = [(n[1].weight.detach().numpy().astype("f8"), n[1].bias.detach().numpy()) for n in nets]
+    start = [[p.detach().numpy().astype("f8") for p in net.parameters()] for net in nets]
     distiller = online(nets)
     optimizer = distiller.configure_optimizers()["optimizer"]
     images, labels = batch.input.flatten(1).double().numpy(), np.eye(3)[batch.target.numpy()]
-    parameters = [[w.copy(), b.astype("f8")] for w, b in start]
+    parameters = [[w.copy(), b.copy()] for w, b in start]
     momenta = [[0.0, 0.0], [0.0, 0.0]]
     for _ in range(2):
         out = distiller.training_step(batch, 0)
@@ -50,8 +50,10 @@ def test_two_steps_of_mutual_learning_by_hand(batch):
                 momenta[ours][n] = 0.9 * momenta[ours][n] + gradient
                 parameters[ours][n] = parameters[ours][n] - 0.1 * momenta[ours][n]
     for net, (weight, bias) in zip(nets, parameters, strict=True):
-        np.testing.assert_allclose(net[1].weight.detach(), weight, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(net[1].bias.detach(), bias, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            net.get_parameter("1.weight").detach(), weight, rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_allclose(net.get_parameter("1.bias").detach(), bias, rtol=1e-4, atol=1e-6)
 
 
 def test_three_nets_are_distilled_from_two_peers_at_half_weight(batch):

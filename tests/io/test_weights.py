@@ -73,7 +73,7 @@ def test_safetensors_and_run_folders_load(name, tmp_path):
     source, net = make_net(), make_net()
     save_file(source.state_dict(), tmp_path / name)
     load_weights(net, tmp_path if name == WEIGHTS else tmp_path / name)
-    assert torch.equal(net[0].weight, source[0].weight)
+    assert torch.equal(net.get_parameter("0.weight"), source.get_parameter("0.weight"))
 
 
 def broken(tmp_path: Path, kind: str) -> Path:

@@ -96,7 +96,7 @@ SMALLEST = [
 
 
 @pytest.mark.parametrize(("make", "options", "smallest"), SMALLEST)
-def test_smallest_size_works_and_one_less_does_not(make, options, smallest) -> None:  # type: ignore[no-untyped-def]
+def test_smallest_size_works_and_one_less_does_not(make, options, smallest) -> None:
     with torch.device("meta"):
         logits = make(3, smallest, 7, width=0.25, **options)(torch.zeros(2, 3, smallest, smallest))
         assert logits.shape == (2, 7)

@@ -6,9 +6,11 @@ import os
 import signal
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+from support import present
 from torch import nn
 
 from kd.data.digits import Digits
@@ -31,8 +33,14 @@ def make_net() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def data() -> Digits:
-    settings = {"mean": [0.3053], "std": [0.3760], "batch_size": 64, "seed": 3}
-    data = Digits(name="digits", view=CropFlip(padding=1), **settings)
+    data = Digits(
+        name="digits",
+        batch_size=64,
+        mean=[0.3053],
+        std=[0.3760],
+        seed=3,
+        view=CropFlip(padding=1),
+    )
     data.prepare_data()
     data.setup()
     return data
@@ -121,7 +129,7 @@ def test_rounding_error_is_measured(data, tmp_path):
 
 def test_overflow_of_the_dtype_is_refused(data, tmp_path):
     teacher = cached(tmp_path, torch.float16)
-    teacher.teacher.net[0].weight.data *= 1e6
+    teacher.teacher.net.get_parameter("0.weight").data *= 1e6
     with pytest.raises(UserError, match=r"reach .* use teacher.cache.dtype=float32"):
         prepare(teacher, data.train_dataloader())
 
@@ -248,8 +256,8 @@ def fill(folder: Path, counts, delay: float) -> None:
         time.sleep(delay)
         return live(batch)
 
-    teacher.teacher.outputs = slow
-    prepare(teacher, data.train_dataloader())
+    with mock.patch.object(teacher.teacher, "outputs", slow):
+        prepare(teacher, data.train_dataloader())
     batch = next(iter(data.train_dataloader()))
     counts.put((teacher.forwards, teacher.outputs(batch).logits.sum().item()))
 
@@ -267,7 +275,7 @@ def test_one_of_several_processes_computes_even_if_the_first_is_killed(tmp_path)
     others = [context.Process(target=fill, args=(folder, counts, 0.0)) for _ in range(3)]
     for process in others:
         process.start()
-    os.kill(victim.pid, signal.SIGKILL)
+    os.kill(present(victim.pid), signal.SIGKILL)
     results = [counts.get(timeout=120) for _ in others]
     for process in others:
         process.join(60)

@@ -14,9 +14,10 @@ from kd.teachers.weighting import confidence_weights
 
 def constant(*logits: float) -> FrozenTeacher:
     """A teacher with the same logits for every image."""
-    net = nn.Sequential(nn.Flatten(), nn.Linear(64, len(logits)))
-    net[1].weight.data.zero_()
-    net[1].bias.data = torch.tensor(logits)
+    head = nn.Linear(64, len(logits))
+    head.weight.data.zero_()
+    head.bias.data = torch.tensor(logits)
+    net = nn.Sequential(nn.Flatten(), head)
     return FrozenTeacher(net, {"stage1": "0", "embedding": "1:in"}, ["stage1"])
 
 
@@ -32,7 +33,7 @@ def test_ensemble_has_taps_and_head_of_one_member():
     mixture = 0.75 * softmax(np.array([0.0, 1, 3])) + 0.25 * softmax(np.array([2.0, -1, 0]))
     np.testing.assert_allclose(outputs.logits.softmax(1)[0], mixture, rtol=1e-6)
     assert outputs.taps["stage1"].shape == (2, 64)
-    assert with_taps.head is members["b"].net[1]
+    assert with_taps.head is members["b"].net.get_submodule("1")
     # Adapters are built on one net: its head maps its taps to the logits.
     example = with_taps.example_outputs(batch.input)[""]
     torch.testing.assert_close(with_taps.head(example.taps["stage1"]), example.logits)

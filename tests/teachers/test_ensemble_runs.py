@@ -1,6 +1,7 @@
 """Runs with several teachers: their cost, their registry entries, and mistakes in the config."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -70,7 +71,7 @@ def test_mistakes_in_the_config_are_refused(overrides, message):
 
 def test_member_has_the_key_of_the_same_single_teacher():
     cfg = configured("run", "out", "teacher.members=[resnet8,lightnn,resnet8]")
-    data = SimpleNamespace(fingerprint="data")
+    data: Any = SimpleNamespace(fingerprint="data")
     members = member_configs(cfg)
     assert list(members) == ["resnet8", "lightnn", "resnet8-2"]
     for name in ("resnet8", "lightnn"):

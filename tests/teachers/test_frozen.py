@@ -20,15 +20,16 @@ def make_net() -> nn.Sequential:
 
 def test_frozen_teacher_does_not_change():
     net = make_net()
-    module = nn.Sequential(FrozenTeacher(net, {"stage1": "0"}, ["stage1"]), nn.Linear(2, 2))
+    teacher = FrozenTeacher(net, {"stage1": "0"}, ["stage1"])
+    module = nn.Sequential(teacher, nn.Linear(2, 2))
     before = {k: v.clone() for k, v in net.state_dict().items()}
     module.train()
     assert not any(m.training for m in net.modules())
     batch = make_batch(torch.zeros(6, dtype=torch.long))
-    outputs = module[0].outputs(batch)
+    outputs = teacher.outputs(batch)
     assert not outputs.logits.requires_grad
     assert outputs.taps["stage1"].shape == (6, 4, 6, 6)
-    assert module[0].forwards == 6
+    assert teacher.forwards == 6
     assert list(module.state_dict()) == ["1.weight", "1.bias"]
     assert not any(p.requires_grad for p in net.parameters())
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
