@@ -23,8 +23,47 @@ if TYPE_CHECKING:
 
     # For type checkers and editors; at run time every file of kd/objectives that defines a function
     # of its own name is found without this list.
+    from kd.objectives.ab import ab as ab
+    from kd.objectives.afd import afd as afd
+    from kd.objectives.at import at as at
+    from kd.objectives.catkd import catkd as catkd
+    from kd.objectives.cc import cc as cc
+    from kd.objectives.ce import ce as ce
+    from kd.objectives.cosine import cosine as cosine
+    from kd.objectives.crd import crd as crd
+    from kd.objectives.ctkd import ctkd as ctkd
+    from kd.objectives.cwd import cwd as cwd
+    from kd.objectives.dist import dist as dist
+    from kd.objectives.dkd import dkd as dkd
+    from kd.objectives.fitnet import feature as feature
+    from kd.objectives.fitnet import fitnet as fitnet
+    from kd.objectives.fsp import fsp as fsp
+    from kd.objectives.ft import ft as ft
+    from kd.objectives.ickd import ickd as ickd
+    from kd.objectives.irg import irg as irg
+    from kd.objectives.itrd import itrd as itrd
     from kd.objectives.kd import kd as kd
+    from kd.objectives.logit_mse import logit_mse as logit_mse
+    from kd.objectives.mgd import mgd as mgd
+    from kd.objectives.mlkd import mlkd as mlkd
+    from kd.objectives.nkd import nkd as nkd
+    from kd.objectives.nst import nst as nst
+    from kd.objectives.ofd import ofd as ofd
+    from kd.objectives.pkt import pkt as pkt
+    from kd.objectives.reviewkd import reviewkd as reviewkd
+    from kd.objectives.rkd import rkd as rkd
+    from kd.objectives.semckd import semckd as semckd
+    from kd.objectives.simkd import simkd as simkd
     from kd.objectives.soft_ce import soft_ce as soft_ce
+    from kd.objectives.sp import sp as sp
+    from kd.objectives.spherical import spherical as spherical
+    from kd.objectives.srd import srd as srd
+    from kd.objectives.srrl import srrl as srrl
+    from kd.objectives.tfkd import tfkd as tfkd
+    from kd.objectives.ttm import ttm as ttm
+    from kd.objectives.ttm import wttm as wttm
+    from kd.objectives.vid import vid as vid
+    from kd.objectives.wsld import wsld as wsld
 
 
 def _find() -> dict[str, str]:

@@ -1,14 +1,19 @@
-"""Attention transfer: where a net looks, stage by stage.
+"""Attention transfer: matches the spatial attention maps of student and teacher.
 
     Q = mean over channels of |F|^p, flattened to [B, H·W] and divided by its L2 norm
 
     paper:        L = Σ_l (1/B) Σ_i ‖Q_s − Q_t‖₂ / (2·H·W)
-    mean_square:  L = Σ_l ⟨(Q_s − Q_t)²⟩ over batch and positions
+    mean_square:  L = Σ_l ⟨(Q_s − Q_t)²⟩ over the batch and positions
 
-Zagoruyko & Komodakis, "Paying More Attention to Attention", 2017. Equation 2 of the paper has the
-plain norm with the factor β/2, and its experiments set β = 10³ divided by the number of positions;
-that division and the half stand inside the term, so β = 1000 is the weight. The authors' code
-squares and averages instead, and so do most others: `variant: mean_square`.
+Paper: Zagoruyko & Komodakis, "Paying More Attention to Attention: Improving the Performance of
+Convolutional Neural Networks via Attention Transfer", ICLR 2017, https://arxiv.org/abs/1612.03928.
+
+Equation 2 of the paper has the plain norm with the factor β/2, and its experiments set β = 10³
+divided by the number of positions. That division and the half are part of the term here, so the
+weight is 1000. The authors' code squares and averages instead, as do most others:
+`variant="mean_square"`.
+
+Reduction: mean over the batch, sum over taps; see the formulas for positions.
 """
 
 from collections.abc import Sequence
@@ -17,19 +22,59 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import Objective, Setting
-from kd.objectives.maps import check_maps, resample
+from kd.objectives.base import Objective, Setting, check_choice, upcast
+from kd.objectives.maps import as_sequence, check_maps, resample
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "mean_square")
 
 
+def at(
+    student_maps: Tensor | Sequence[Tensor],
+    teacher_maps: Tensor | Sequence[Tensor],
+    power: float = 2.0,
+    variant: str = "paper",
+) -> Tensor:
+    """Distance between spatial attention maps.
+
+    Args:
+        student_maps: maps [B, C_s, H, W] of one tap or of several; another resolution than the
+            teacher's is resampled to it.
+        teacher_maps: the teacher's maps [B, C_t, H', W'].
+        power: p > 0, exponent of the activations.
+        variant: "paper" for the L2 norm, "mean_square" for the mean of squares.
+
+    Returns:
+        Scalar ≥ 0: mean over the batch, sum over taps. For "paper" the norm is divided by twice the
+        number of positions.
+
+    Example:
+        All attention at the first of four positions, and at the last:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> first, last = torch.eye(4)[[0, 3]].view(2, 1, 1, 2, 2)
+        >>> losses.at(first, last)  # √2 / 8
+        tensor(0.1768)
+
+    Reference:
+        Zagoruyko & Komodakis 2017, https://arxiv.org/abs/1612.03928
+    """
+    check_choice("variant", variant, VARIANTS)
+    terms = []
+    for student, teacher in zip(as_sequence(student_maps), as_sequence(teacher_maps), strict=True):
+        student = resample(student, (teacher.shape[2], teacher.shape[3]))
+        attention = attention_map(student, power), attention_map(teacher, power)
+        terms.append(attention_distance(*attention, variant))
+    return torch.stack(terms).sum()
+
+
 def attention_map(maps: Tensor, power: float = 2.0) -> Tensor:
-    """Unit-length attention [B, H·W] of maps [B, C, H, W]; all-zero maps give zeros."""
-    return F.normalize(maps.float().abs().pow(power).mean(1).flatten(1), dim=1)
+    """Unit-length attention [B, H·W] of maps [B, C, H, W]; zero for maps that are zero."""
+    return F.normalize(upcast(maps).abs().pow(power).mean(1).flatten(1), dim=1)
 
 
-def attention_distance(student: Tensor, teacher: Tensor, variant: str = "paper") -> Tensor:
+def attention_distance(student: Tensor, teacher: Tensor, variant: str) -> Tensor:
     """Distance of two attention maps [B, H·W], mean over the batch."""
     difference = student - teacher
     if variant == "mean_square":
@@ -38,14 +83,15 @@ def attention_distance(student: Tensor, teacher: Tensor, variant: str = "paper")
 
 
 class AttentionTransfer(Objective):
-    """Sum over the taps of the distance between the nets' attention maps.
-
-    Maps of another resolution are resampled to the teacher's before their attention is taken.
+    """Attention transfer as a loss term.
 
     Args:
-        taps: taps with maps [B, C, H, W] in both nets.
-        variant: `paper` or `mean_square`.
-        power: p, the exponent of the activations.
+        taps: canonical names of taps with maps [B, C, H, W] in both nets.
+        variant: "paper" or "mean_square"; see `at`.
+        power: p > 0, exponent of the activations.
+
+    Raises:
+        ValueError: `taps` is empty, `power` is out of range, or there is no such variant.
     """
 
     family = "feature"
@@ -54,8 +100,7 @@ class AttentionTransfer(Objective):
         super().__init__()
         if not taps:
             raise ValueError("taps is empty: the two nets have no stage in common; name some")
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
+        check_choice("variant", variant, VARIANTS)
         if power <= 0:
             raise ValueError(f"power must be > 0, got {power!r}")
         self.student_taps = self.teacher_taps = tuple(taps)
@@ -66,13 +111,6 @@ class AttentionTransfer(Objective):
         check_maps("attention transfer", self.student_taps, student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        distances = [
-            self._distance(student.taps[tap], teacher.taps[tap]) for tap in self.student_taps
-        ]
-        return torch.stack(distances).sum()
-
-    def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        student = resample(student, (teacher.shape[2], teacher.shape[3]))
-        return attention_distance(
-            attention_map(student, self.power), attention_map(teacher, self.power), self.variant
-        )
+        student_maps = [student.taps[tap] for tap in self.student_taps]
+        teacher_maps = [teacher.taps[tap] for tap in self.teacher_taps]
+        return at(student_maps, teacher_maps, self.power, self.variant)

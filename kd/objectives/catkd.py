@@ -1,15 +1,20 @@
-"""Where each class is seen: class activation maps, averaged to a coarse grid, as directions.
+"""Class attention transfer: matches class activation maps, pooled to a coarse grid.
 
     A[b, k, :, :] = Σ_c W[k, c] · F[b, c, :, :],    φ = average over a grid of n×n cells
     L = (1/(B·K)) Σ_b Σ_k ‖φ(A_s)/‖φ(A_s)‖₂ − φ(A_t)/‖φ(A_t)‖₂‖²₂
 
-F is a net's last map and W its classifier's weight: the teacher's is a frozen copy, the student's
-the live one, which the loss trains, too. The squares are summed over positions.
+F is a net's last map and W [K, C] the weight of its classifier: a frozen copy of the teacher's, and
+the student's own, which the loss trains as well.
 
-Guo, Yan, Li & Lin, "Class Attention Transfer Based Knowledge Distillation", 2023. The authors' code
-also averages over the n² positions, with weights from 0.7 to 600 a pair of nets; their bias, if the
-classifier has one, is left out here as in the paper's definition. A student whose head does not
-read its last map (MobileNetV2 widens it once more) gets a trained 1×1 convolution in between.
+Paper: Guo, Yan, Li & Lin, "Class Attention Transfer Based Knowledge Distillation", CVPR 2023,
+https://arxiv.org/abs/2304.12777.
+
+The authors' code also averages over the n² positions, with weights from 0.7 to 600 depending on the
+pair of nets. The bias of the classifier is omitted, as in the paper's definition. A student whose
+classifier does not read its last map (MobileNetV2 widens it once more) gets a trained 1×1
+convolution in between.
+
+Reduction: sum over cells, mean over classes and the batch.
 """
 
 import torch
@@ -17,31 +22,73 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective, Setting, upcast
 from kd.objectives.heads import frozen_head
 from kd.objectives.maps import paired_maps, resample
 from kd.types import Batch, Outputs
 
 
-def class_maps(maps: Tensor, weight: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Unit-length class activation maps [B, K, cells] of maps [B, C, H, W] and weight [K, C]."""
-    with torch.autocast(maps.device.type, enabled=False):
-        activation = F.conv2d(resample(maps.float(), grid), weight.float()[:, :, None, None])
-    return F.normalize(activation.flatten(2), dim=2)
+def catkd(
+    student_map: Tensor,
+    teacher_map: Tensor,
+    student_weight: Tensor,
+    teacher_weight: Tensor,
+    grid: int = 2,
+) -> Tensor:
+    """Squared distance between normalised class activation maps.
+
+    Args:
+        student_map: last map [B, C_s, H, W].
+        teacher_map: last map [B, C_t, H', W'].
+        student_weight: weight [K, C_s] of the student's classifier.
+        teacher_weight: weight [K, C_t] of the teacher's classifier.
+        grid: n ≥ 1, cells per side; no more than the positions of the smaller map.
+
+    Returns:
+        Scalar in [0, 4]: sum over cells, mean over classes and the batch.
+
+    Example:
+        The same map, and classifiers that differ in scale only:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> maps, weight = torch.arange(32.0).view(1, 2, 4, 4), torch.eye(3, 2)
+        >>> losses.catkd(maps, maps, weight, 5 * weight).item() < 1e-9
+        True
+
+    Reference:
+        Guo et al. 2023, https://arxiv.org/abs/2304.12777
+    """
+    sides = (*student_map.shape[2:], *teacher_map.shape[2:])
+    cells = (min(grid, *sides[::2]), min(grid, *sides[1::2]))
+    student = class_maps(student_map, student_weight, cells)
+    teacher = class_maps(teacher_map, teacher_weight, cells)
+    return class_map_distance(student, teacher)
 
 
 def class_map_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared distance of class maps [B, K, cells]; summed over cells, mean over B·K."""
+    """Squared distance of class maps [B, K, cells]; sum over cells, mean over B·K."""
     return (student - teacher).square().sum(2).mean()
 
 
+def class_maps(maps: Tensor, weight: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Unit-length class activation maps [B, K, cells] of maps [B, C, H, W] and weight [K, C]."""
+    with torch.autocast(maps.device.type, enabled=False):
+        activation = F.conv2d(resample(upcast(maps), grid), upcast(weight)[:, :, None, None])
+    return F.normalize(activation.flatten(2), dim=2)
+
+
 class ClassAttention(Objective):
-    """Squared distance between the nets' normalised class activation maps.
+    """Class attention transfer as a loss term.
 
     Args:
-        student_tap: the student's last map.
-        teacher_tap: the map whose average over positions is the input of the teacher's head.
-        grid: n, cells a side; maps with fewer positions are compared as they are.
+        student_tap: canonical name of the student's last map [B, C, H, W].
+        teacher_tap: canonical name of the map whose average over positions is the input of the
+            teacher's head.
+        grid: n ≥ 1, cells per side; maps with fewer positions are compared as they are.
+
+    Raises:
+        ValueError: `grid` is out of range.
     """
 
     family = "feature"
@@ -56,30 +103,28 @@ class ClassAttention(Objective):
         self.student_tap, self.teacher_tap = student_tap, teacher_tap
         self.student_taps, self.teacher_taps = (student_tap,), (teacher_tap,)
         self.grid = grid
-        self.cells = (grid, grid)
         self.align: nn.Module = nn.Identity()
         self.teacher_weight: Tensor
-        # in a tuple, so that the student's head is no submodule
+        # In a tuple, which torch does not register: the head is the student's parameter.
         self.student_head: tuple[nn.Linear, ...] = ()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
-        ours, theirs = paired_maps("catkd", student, teacher, self.student_tap, self.teacher_tap)
-        place = f"the average of tap {self.teacher_tap!r}, a map {list(theirs.shape)}"
-        copy = frozen_head(setting.teacher_head, theirs.mean((2, 3)), teacher.logits, place)
+        student_map, teacher_map = paired_maps(
+            "catkd", student, teacher, self.student_tap, self.teacher_tap
+        )
+        source = f"the average of tap {self.teacher_tap!r}, a map {list(teacher_map.shape)}"
+        pooled = teacher_map.mean((2, 3))
+        copy = frozen_head(setting.teacher_head, pooled, teacher.logits, source)
         self.register_buffer("teacher_weight", _linear("teacher", copy).weight.detach())
         head = _linear("student", setting.student_head)
-        if ours.shape[1] != head.in_features:
-            self.align = nn.Conv2d(ours.shape[1], head.in_features, 1, bias=False)
+        if student_map.shape[1] != head.in_features:
+            self.align = nn.Conv2d(student_map.shape[1], head.in_features, 1, bias=False)
         self.student_head = (head,)
-        sides = (ours.shape[2], ours.shape[3], theirs.shape[2], theirs.shape[3])
-        self.cells = (min(self.grid, *sides[::2]), min(self.grid, *sides[1::2]))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        ours = self.align(student.taps[self.student_tap])
-        return class_map_distance(
-            class_maps(ours, self.student_head[0].weight, self.cells),
-            class_maps(teacher.taps[self.teacher_tap], self.teacher_weight, self.cells),
-        )
+        student_map = self.align(student.taps[self.student_tap])
+        weights = (self.student_head[0].weight, self.teacher_weight)
+        return catkd(student_map, teacher.taps[self.teacher_tap], *weights, self.grid)
 
 
 def _linear(role: str, head: nn.Module | None) -> nn.Linear:

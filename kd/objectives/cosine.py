@@ -1,26 +1,50 @@
-"""Directions: L = (1/B) Σ_i (1 − cos(f_s[i], f_t[i])).
+"""Cosine distance: matches the directions of the embeddings of student and teacher.
 
-The hidden-state term of DistilBERT (Sanh et al. 2019), here on embeddings or logits.
+    L = (1/B) Σ_i (1 − cos(f_s[i], f_t[i]))
+
+Paper: Sanh, Debut, Chaumond & Wolf, "DistilBERT, a distilled version of BERT: smaller, faster,
+cheaper and lighter", 2019, https://arxiv.org/abs/1910.01108, whose term for hidden states this is,
+here on embeddings or logits.
+
+Reduction: mean over the batch.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective, Setting, upcast
 from kd.types import Batch, Outputs
 
 
-def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 − cos of rows [B, D], mean over the batch; rows of length 0 count as orthogonal."""
-    return (1 - F.cosine_similarity(student.float(), teacher.float(), dim=1, eps=1e-8)).mean()
+def cosine(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
+    """Cosine distance of two vectors per image.
+
+    Args:
+        student_embedding: [B, D].
+        teacher_embedding: [B, D].
+
+    Returns:
+        Scalar in [0, 2]: mean over the batch; a vector of length 0 has the distance 1.
+
+    Example:
+        >>> import torch
+        >>> from kd import losses
+        >>> losses.cosine(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 2.0]]))
+        tensor(1.)
+
+    Reference:
+        Sanh et al. 2019, https://arxiv.org/abs/1910.01108
+    """
+    student, teacher = upcast(student_embedding), upcast(teacher_embedding)
+    return (1 - F.cosine_similarity(student, teacher, dim=1, eps=1e-8)).mean()
 
 
 class Cosine(Objective):
-    """Cosine distance of two vectors a sample; other widths go through a trained linear map.
+    """Cosine distance as a loss term; other widths go through a trained linear map.
 
     Args:
-        tap: the tap with vectors [B, D] in both nets, or `logits`.
+        tap: canonical name of a tap with vectors [B, D] in both nets, or "logits".
     """
 
     family = "feature"
@@ -35,14 +59,16 @@ class Cosine(Objective):
         return outputs.logits if self.tap == "logits" else outputs.taps[self.tap]
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
-        ours, theirs = self._vectors(student), self._vectors(teacher)
-        if ours.dim() != 2 or theirs.dim() != 2:
+        student_vectors, teacher_vectors = self._vectors(student), self._vectors(teacher)
+        if student_vectors.dim() != 2 or teacher_vectors.dim() != 2:
             raise UserError(
                 f"cosine needs vectors [B, D] at tap {self.tap!r}; the student has "
-                f"{list(ours.shape)}, the teacher {list(theirs.shape)}; try 'embedding' or 'logits'"
+                f"{list(student_vectors.shape)}, the teacher {list(teacher_vectors.shape)}; try "
+                "'embedding' or 'logits'"
             )
-        if ours.shape[1] != theirs.shape[1]:
-            self.projector = nn.Linear(ours.shape[1], theirs.shape[1], bias=False)
+        narrow, wide = student_vectors.shape[1], teacher_vectors.shape[1]
+        if narrow != wide:
+            self.projector = nn.Linear(narrow, wide, bias=False)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        return cosine_distance(self.projector(self._vectors(student)), self._vectors(teacher))
+        return cosine(self.projector(self._vectors(student)), self._vectors(teacher))

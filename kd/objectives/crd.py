@@ -1,24 +1,28 @@
-"""The same image's embeddings in both nets told from other images': contrastive distillation.
-
-    h(t, s) = e^(⟨t, s⟩/τ) / (e^(⟨t, s⟩/τ) + c),   t = g_T(f_t), s = g_S(f_s) linear, of length 1
+"""Contrastive representation distillation: tells an image's embeddings from other images'.
 
     L = −(1/B) Σ_i [2 log h(t_i, s_i) + K·⟨log(1 − h(t_n, s_i))⟩_n + K·⟨log(1 − h(t_i, s_n))⟩_n]
+
+    h(t, s) = e^(⟨t, s⟩/τ) / (e^(⟨t, s⟩/τ) + c),   t = g_T(f_t), s = g_S(f_s) linear, of length 1
 
     nce:    c = K·Z,  Z the mean of e^(⟨t, s⟩/τ) over negatives in the first 10 batches
     paper:  c = K/M,  M the size of the training pool
 
-Tian, Krishnan & Isola, "Contrastive Representation Distillation", 2020: τ = 0.07, 128 dimensions,
-K = 16 384 negatives n of other classes, whose embeddings lie in a bank that keeps, for each image
-and net, a mean with momentum 0.5. The paper's critic begins with a loss of 2K·log(1 + M/K), beside
-which the labels count for nothing: on 8×8 digits the student stays far behind one without a
-teacher. `nce`, which the authors' code uses and is the default here, begins near 2 + 2·log K. Their
-Z is of the first batch, when their bank still holds noise; here a row is used once its image came.
+Paper: Tian, Krishnan & Isola, "Contrastive Representation Distillation", ICLR 2020,
+https://arxiv.org/abs/1910.10699: τ = 0.07, 128 dimensions, K = 16 384 negatives n of other classes,
+from a bank that keeps a moving average with momentum 0.5 of each image's embedding in each net.
 
-Two more differences from their code: positives are the batch's own and not the bank's, as in the
-paper; and one set of K rows is drawn for the batch, of which each image leaves out what is no
-negative of its own. That is the same loss in expectation, and gathers [K, 128], not [B, K, 128].
-At B = 256, K = 16 384 and M = 50 000 the banks take 51 MB and forward and backward add 210 MB
-to the resident memory of a process on a CPU.
+The loss with the paper's critic starts at 2K·log(1 + M/K), which dominates the labels' loss: on 8×8
+digits the student stays far below one without a teacher. `nce`, the default, is that of the
+authors' code and starts near 2 + 2·log K. Their Z is estimated on the first batch, when their bank
+still holds noise; here a row is used only after its image has been seen.
+
+Two more differences from their code: positives are the embeddings of the batch instead of the
+bank's, as in the paper; and one set of K rows is drawn for the whole batch, of which each image
+excludes those that are not negatives of its own. The expectation of the loss is the same, and
+[K, 128] is gathered instead of [B, K, 128]. At B = 256, K = 16 384 and M = 50 000 the banks take
+51 MB, and forward and backward add 210 MB to the resident memory of a process on a CPU.
+
+Reduction: K times the mean over negatives, mean over the batch, sum over both anchors.
 """
 
 import math
@@ -27,12 +31,94 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, check_temperature
+from kd.objectives.base import Objective, Setting, check_choice, check_temperature, upcast
 from kd.objectives.pairs import flat, full_precision
 from kd.types import Batch, Outputs
 
 VARIANTS = ("nce", "paper")
-ESTIMATED = 10  # batches over which Z is averaged
+ESTIMATED = 10  # number of batches over which Z is averaged
+
+
+def crd(
+    student_embedding: Tensor,
+    teacher_embedding: Tensor,
+    student_negatives: Tensor,
+    teacher_negatives: Tensor,
+    allowed: Tensor | None = None,
+    log_c: Tensor | None = None,
+    contrast_temperature: float = 0.07,
+) -> Tensor:
+    """Contrastive critic loss of embedded images and negatives.
+
+    Args:
+        student_embedding: s_i [B, D], of length 1.
+        teacher_embedding: t_i [B, D], of length 1.
+        student_negatives: s_n [K, D], of length 1: the student's embeddings of other images, such
+            as rows of a memory bank.
+        teacher_negatives: t_n [K, D], of length 1: the teacher's embeddings of the same images.
+        allowed: whether image n is a negative of image i, bool [B, K]; None: all are.
+        log_c: log c [2], with the student's embeddings as anchors and with the teacher's; None:
+            log(K·Z) of these negatives.
+        contrast_temperature: τ > 0.
+
+    Returns:
+        Scalar ≥ 0: K times the mean over negatives, mean over the batch, sum over both anchors.
+
+    Example:
+        The loss is small where both embeddings of an image agree and the negatives differ:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> images, others = torch.eye(4)[:2], torch.eye(4)[2:]
+        >>> loss = losses.crd(images, images, others, others)
+        >>> bool(loss < losses.crd(images, images.flip(0), others, others))
+        True
+
+    Reference:
+        Tian et al. 2020, https://arxiv.org/abs/1910.10699
+    """
+    positive, negative = similarities(
+        upcast(student_embedding),
+        upcast(teacher_embedding),
+        upcast(student_negatives),
+        upcast(teacher_negatives),
+        contrast_temperature,
+    )
+    if allowed is None:
+        allowed = torch.ones_like(negative[0], dtype=torch.bool)
+    if log_c is None:
+        log_z = torch.stack([log_mean_exp(scores, allowed) for scores in negative]).detach()
+        log_c = log_z + math.log(len(student_negatives))
+    return both_anchors(positive, negative, allowed, log_c)
+
+
+def similarities(
+    student: Tensor,
+    teacher: Tensor,
+    student_negatives: Tensor,
+    teacher_negatives: Tensor,
+    temperature: float,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Scores ⟨t, s⟩/τ: of the positives [B]; of both anchors with their negatives, each [B, K]."""
+    with full_precision(student):
+        positive = (student * teacher).sum(1) / temperature
+        negative = (
+            student @ teacher_negatives.T / temperature,
+            teacher @ student_negatives.T / temperature,
+        )
+    return positive, negative
+
+
+def both_anchors(
+    positive: Tensor, negative: tuple[Tensor, Tensor], allowed: Tensor, log_c: Tensor
+) -> Tensor:
+    """Critic losses of scores [B] and [B, K], summed over the student's and the teacher's side."""
+    count = allowed.shape[1]
+    sides = [
+        critic_loss(positive, scores, allowed, log_c[side], count)
+        for side, scores in enumerate(negative)
+    ]
+    return torch.stack(sides).sum()
 
 
 def critic_loss(
@@ -40,7 +126,7 @@ def critic_loss(
 ) -> Tensor:
     """−log h of the positives [B] − K·⟨log(1 − h)⟩ of the allowed negatives [B, n], batch mean.
 
-    Scores are ⟨t, s⟩/τ; an image without any allowed negative has its positive only.
+    Scores are ⟨t, s⟩/τ. An image without allowed negatives contributes its positive only.
     """
     misses = torch.where(allowed, F.logsigmoid(log_c - negative), 0.0)
     mean = misses.sum(1) / allowed.sum(1).clamp_min(1)
@@ -49,39 +135,41 @@ def critic_loss(
 
 def log_mean_exp(scores: Tensor, allowed: Tensor) -> Tensor:
     """log ⟨e^score⟩ over the allowed scores [B, n]; 0 where none is allowed."""
-    total = scores.masked_fill(~allowed, -1e4).flatten().logsumexp(0)
+    total = scores.masked_fill(~allowed, -1e4).flatten().logsumexp(0)  # e^(−1e4) is 0 in float32
     return torch.where(allowed.any(), total - allowed.sum().clamp_min(1).log(), 0.0)
 
 
 def average(old: Tensor, new: Tensor, momentum: float) -> Tensor:
-    """Rows [B, D] of length 1: the mean of old and new; the new where the old are zero."""
+    """Moving average of rows [B, D], scaled to length 1; the new row where the old one is zero."""
     return F.normalize(momentum * old + (1 - momentum) * new, dim=1)
 
 
 class Contrastive(Objective):
-    """Contrast of each image's two embeddings with remembered ones of other images.
+    """Contrastive representation distillation as a loss term, with embeddings and memory banks.
 
     Args:
-        tap: the tap compared; a map is flattened.
-        dim: width of the trained embeddings.
-        negatives: K; None: 16 384, but at most a third of the training pool, about the paper's
-            share of CIFAR-100.
+        tap: canonical name of a tap in both nets; maps are flattened.
+        dim: width ≥ 1 of the trained embeddings.
+        negatives: K ≥ 1; None: 16 384, but at most a third of the training pool, which is about
+            the paper's ratio on CIFAR-100.
         temperature: τ > 0.
-        momentum: share in [0, 1) that the bank keeps of a row when its image comes again.
-        variant: `nce` or `paper`.
-        exclude_class: negatives are of other classes; else any other image.
+        momentum: weight in [0, 1) of a bank's row when its image is seen again.
+        variant: "nce" or "paper"; see the module's docstring.
+        exclude_class: whether negatives are of other classes; else they are any other images.
+
+    Raises:
+        ValueError: a setting is out of range, or there is no such variant.
     """
 
     family = "relation"
     needs_index = True
+    needs_labels = True
     one_device = "its bank of embeddings would hold on each device the images seen there"
     labels: Tensor  # of the training pool [M]
-    student_bank: Tensor  # [M, dim]; zero rows are images that did not come yet
+    student_bank: Tensor  # [M, dim]; rows of images not seen yet are zero
     teacher_bank: Tensor
-    log_z: Tensor  # [2], of the student's anchors and of the teacher's
-    estimates: Tensor  # [], how many batches are in log_z
-
-    needs_labels = True
+    log_z: Tensor  # [2], with the student's embeddings as anchors and with the teacher's
+    estimates: Tensor  # [], number of batches averaged in log_z
 
     def __init__(
         self,
@@ -94,8 +182,7 @@ class Contrastive(Objective):
         exclude_class: bool = True,
     ) -> None:
         super().__init__()
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
+        check_choice("variant", variant, VARIANTS)
         if negatives is not None and negatives < 1:
             raise ValueError(f"negatives must be ≥ 1 or null, got {negatives!r}")
         if dim < 1:
@@ -122,47 +209,39 @@ class Contrastive(Objective):
         self.register_buffer("estimates", torch.zeros(()))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        ours, theirs = flat(student.taps[self.tap]), flat(teacher.taps[self.tap])
-        with full_precision(ours):
-            ours = F.normalize(self.student_embedding(ours), dim=1)
-            theirs = F.normalize(self.teacher_embedding(theirs), dim=1)
-            if self.training:
-                self._remember(ours.detach(), theirs.detach(), batch.index)
-            drawn = torch.randint(len(self.labels), (self.count,), device=ours.device)
-            allowed = self._allowed(drawn, batch)
-            negatives = (
-                ours @ self.teacher_bank[drawn].T / self.temperature,
-                theirs @ self.student_bank[drawn].T / self.temperature,
-            )
-        log_c = self._log_c(negatives, allowed)
-        positive = (ours * theirs).sum(1) / self.temperature
-        sides = [
-            critic_loss(positive, negative, allowed, log_c[side], self.count)
-            for side, negative in enumerate(negatives)
-        ]
-        return torch.stack(sides).sum()
+        student_rows, teacher_rows = flat(student.taps[self.tap]), flat(teacher.taps[self.tap])
+        with full_precision(student_rows):
+            s = F.normalize(self.student_embedding(student_rows), dim=1)
+            t = F.normalize(self.teacher_embedding(teacher_rows), dim=1)
+        if self.training:
+            self._update_banks(s.detach(), t.detach(), batch.index)
+        drawn = torch.randint(len(self.labels), (self.count,), device=s.device)
+        allowed = self._allowed(drawn, batch)
+        banks = (self.student_bank[drawn], self.teacher_bank[drawn])
+        positive, negative = similarities(s, t, *banks, self.temperature)
+        return both_anchors(positive, negative, allowed, self._log_c(negative, allowed))
 
     @torch.no_grad()
-    def _remember(self, ours: Tensor, theirs: Tensor, index: Tensor) -> None:
-        """Average the batch into the banks, before any of their rows is copied for the loss."""
-        for bank, rows in ((self.student_bank, ours), (self.teacher_bank, theirs)):
+    def _update_banks(self, student: Tensor, teacher: Tensor, index: Tensor) -> None:
+        """Average the batch into the banks, before their rows are copied for the loss."""
+        for bank, rows in ((self.student_bank, student), (self.teacher_bank, teacher)):
             bank.index_copy_(0, index, average(bank[index], rows, self.momentum))
 
     def _allowed(self, drawn: Tensor, batch: Batch) -> Tensor:
-        """Which of the drawn rows [K] are negatives of which image: [B, K]."""
-        known = self.teacher_bank[drawn].any(1)
+        """Whether each of the drawn rows [K] is a negative of each image: [B, K]."""
+        seen = self.teacher_bank[drawn].any(1)
         if self.exclude_class:
-            return known & (self.labels[drawn] != batch.target[:, None])
-        return known & (drawn != batch.index[:, None])
+            return seen & (self.labels[drawn] != batch.target[:, None])
+        return seen & (drawn != batch.index[:, None])
 
     @torch.no_grad()
-    def _log_c(self, negatives: tuple[Tensor, Tensor], allowed: Tensor) -> Tensor:
-        """log c of both sides [2]; Z takes in the first batches and then stays."""
+    def _log_c(self, negative: tuple[Tensor, Tensor], allowed: Tensor) -> Tensor:
+        """log c of both anchors [2]; Z is averaged over the first batches and fixed afterwards."""
         if self.variant == "paper":
             return self.log_z + math.log(self.count / len(self.labels))
         if not self.training:
             return self.log_z + math.log(self.count)
-        new = torch.stack([log_mean_exp(scores, allowed) for scores in negatives])
+        new = torch.stack([log_mean_exp(scores, allowed) for scores in negative])
         mean = torch.logaddexp(self.log_z + self.estimates.log(), new) - (self.estimates + 1).log()
         self.log_z.copy_(torch.where(self.estimates < ESTIMATED, mean, self.log_z))
         self.estimates.add_(self.estimates < ESTIMATED)

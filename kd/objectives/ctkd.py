@@ -1,16 +1,20 @@
-"""Soft targets at a temperature that is trained to make them hard, ever more so at first.
+"""Curriculum temperature: soft targets at a temperature trained against the student.
 
     L = T² · (1/B) Σ_i KL(p_t^T[i] ‖ p_s^T[i]),    T = T_0 + R · σ(θ),    p^T = softmax(z / T)
 
-The student descends on L; θ, one number for all samples, ascends on it: its gradient is multiplied
-by −λ. The factor λ rises from 0 to 1 along half a cosine over a first part of the run,
-λ = (1 − cos(π · min(progress / ramp, 1))) / 2, and stays at 1, so that the task goes from easy to
-hard. Ascent cannot run away: KL falls where T² grows.
+The student minimises L; θ, one number for all samples, maximises it: its gradient is multiplied by
+−λ. The factor λ = (1 − cos(π · min(progress / ramp, 1))) / 2 rises from 0 to 1 along half a cosine
+over a first part of training and stays at 1, so that the task becomes harder. T stays in
+(T_0, T_0 + R).
 
-Li, Li, Yang, Zhao, Song, Luo, Li & Yang, "Curriculum Temperature for Knowledge Distillation", 2023.
-The paper also has a temperature by sample, from a small net on both logits; this is its global one.
-The authors' code counts λ down from 0 to −1 in place of the minus sign, which is the same, and
-steps it once an epoch; here it moves with every step. θ is trained like the student's weights.
+Paper: Li, Li, Yang, Zhao, Song, Luo, Li & Yang, "Curriculum Temperature for Knowledge
+Distillation", AAAI 2023, https://arxiv.org/abs/2211.16231.
+
+The paper also has a temperature per sample, from a small net on both logits; this is its global
+one. The authors' code decreases λ from 0 to −1 instead of the minus sign, which is equivalent, and
+updates it once an epoch; here it changes at every step. The optimizer of the student trains θ.
+
+Reduction: sum over classes, mean over the batch.
 """
 
 import math
@@ -18,24 +22,68 @@ import math
 import torch
 from torch import Tensor, nn
 
-from kd.objectives.base import LogitObjective
+from kd.objectives.base import LogitObjective, upcast
 from kd.objectives.kd import kd
 
 
+def ctkd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    theta: Tensor,
+    reversal: float = 1.0,
+    lowest: float = 1.0,
+    span: float = 20.0,
+) -> Tensor:
+    """Soft targets at the temperature `lowest + span · sigmoid(theta)`, with θ's gradient reversed.
+
+    Args:
+        student_logits: [B, K].
+        teacher_logits: [B, K].
+        theta: trained scalar θ.
+        reversal: λ ≥ 0, factor of the reversed gradient of θ.
+        lowest: T_0 > 0, lower bound of the temperature.
+        span: R > 0, length of the range of the temperature.
+
+    Returns:
+        Scalar ≥ 0: sum over classes, mean over the batch.
+
+    Example:
+        Gradient descent on the loss changes θ so that the loss grows:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> student, teacher = torch.zeros(1, 2), torch.tensor([[4.0, 0.0]])
+        >>> theta = torch.tensor(0.0, requires_grad=True)
+        >>> loss = losses.ctkd(student, teacher, theta)
+        >>> loss.backward()
+        >>> bool(losses.ctkd(student, teacher, theta - theta.grad) > loss)
+        True
+
+    Reference:
+        Li et al. 2023, https://arxiv.org/abs/2211.16231
+    """
+    temperature = lowest + span * upcast(reverse_gradient(theta, reversal)).sigmoid()
+    student, teacher = upcast(student_logits), upcast(teacher_logits)
+    return kd(student / temperature, teacher / temperature, 1.0) * temperature**2
+
+
 def reverse_gradient(parameter: Tensor, factor: float) -> Tensor:
-    """The parameter's value, with its gradient multiplied by −factor."""
+    """Return the parameter's value; its gradient is multiplied by −factor."""
     return parameter.detach() - factor * (parameter - parameter.detach())
 
 
 class CurriculumTemperature(LogitObjective):
-    """T²·KL of softened probabilities under a temperature that works against the student.
+    """Curriculum temperature as a loss term with the trained parameter θ.
 
     Args:
-        lowest: T_0 > 0, below which the temperature never falls.
-        span: R > 0, how far it may rise above that.
-        theta: where θ starts.
-        ramp: the share of the run, in (0, 1], over which λ rises to 1.
-        standardise: as `LogitObjective`.
+        lowest: T_0 > 0, lower bound of the temperature.
+        span: R > 0, length of the range of the temperature.
+        theta: initial value of θ.
+        ramp: fraction of training in (0, 1] over which λ rises to 1.
+        standardise: see `LogitObjective`.
+
+    Raises:
+        ValueError: a setting is out of range.
     """
 
     def __init__(
@@ -51,20 +99,18 @@ class CurriculumTemperature(LogitObjective):
             if value <= 0:
                 raise ValueError(f"{name} must be > 0, got {value!r}")
         if not 0 < ramp <= 1:
-            raise ValueError(f"ramp must be a share of the run in (0, 1], got {ramp!r}")
+            raise ValueError(f"ramp must be a fraction of training in (0, 1], got {ramp!r}")
         self.lowest, self.span, self.ramp = lowest, span, ramp
         self.theta = nn.Parameter(torch.tensor(float(theta)))
 
     @property
     def reversal(self) -> float:
-        """λ now."""
+        """Current λ, from `progress`."""
         return (1 - math.cos(math.pi * min(self.progress / self.ramp, 1.0))) / 2
 
     def temperature(self) -> Tensor:
-        """T now, with the reversed gradient."""
-        theta = reverse_gradient(self.theta, self.reversal)
-        return self.lowest + self.span * theta.float().sigmoid()
+        """Current T, a scalar without gradient."""
+        return self.lowest + self.span * self.theta.detach().float().sigmoid()
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        temperature = self.temperature()
-        return kd(student / temperature, teacher / temperature, 1.0) * temperature**2
+        return ctkd(student, teacher, self.theta, self.reversal, self.lowest, self.span)

@@ -1,41 +1,67 @@
-"""Where each channel fires: every channel of a map, softened over its positions, is matched.
+"""Channel-wise distillation: matches every channel of a map, softened over its positions.
 
     L = (T² / (B·C)) Σ_b Σ_c KL(p_t ‖ p_s),    p[b, c, :] = softmax over H·W of F[b, c, :] / T
 
-The divergence is summed over positions, and averaged over channels and the batch.
+Paper: Shu, Liu, Gao, Yan & Shen, "Channel-wise Knowledge Distillation for Dense Prediction", ICCV
+2021, https://arxiv.org/abs/2011.13256.
 
-Shu, Liu, Gao, Yan & Shen, "Channel-wise Knowledge Distillation for Dense Prediction", 2021. The
-paper applies it to maps of scores as well as to features; where the channels differ it puts a 1×1
-convolution on the student. Public code agrees on the formula and differs in T: 4 in the paper, 1 in
-most detection configs.
+The paper applies it to maps of class scores as well as to features, with a 1×1 convolution on the
+student where the channels differ. Public code agrees on the formula and differs in T: 4 in the
+paper, 1 in most configurations for detection.
+
+Reduction: sum over positions, mean over channels and the batch.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, check_temperature
+from kd.objectives.base import Objective, Setting, check_temperature, upcast
 from kd.objectives.maps import paired_maps, resample
 from kd.types import Batch, Outputs
 
 
-def channel_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T²·KL of the channels' spatial softmax, of maps [B, C, H, W]; mean over B·C."""
-    log_student = F.log_softmax(student.float().flatten(2) / temperature, dim=2)
-    log_teacher = F.log_softmax(teacher.float().flatten(2) / temperature, dim=2)
+def cwd(student_map: Tensor, teacher_map: Tensor, map_temperature: float = 4.0) -> Tensor:
+    """T²·KL of the teacher's channels from the student's, each a distribution over positions.
+
+    Args:
+        student_map: [B, C, H, W].
+        teacher_map: [B, C, H, W].
+        map_temperature: T > 0, for both nets.
+
+    Returns:
+        Scalar ≥ 0: sum over positions, mean over channels and the batch; 0 for one position.
+
+    Example:
+        A constant added to a channel changes nothing:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> teacher = torch.arange(8.0).view(1, 2, 2, 2)
+        >>> losses.cwd(teacher + 3, teacher).item() < 1e-5
+        True
+
+    Reference:
+        Shu et al. 2021, https://arxiv.org/abs/2011.13256
+    """
+    log_student = F.log_softmax(upcast(student_map).flatten(2) / map_temperature, dim=2)
+    log_teacher = F.log_softmax(upcast(teacher_map).flatten(2) / map_temperature, dim=2)
     divergence = F.kl_div(log_student, log_teacher, log_target=True, reduction="none").sum(2)
-    return divergence.mean() * temperature**2
+    return divergence.mean() * map_temperature**2
 
 
 class ChannelWise(Objective):
-    """Divergence of the teacher's channels from the student's, each a distribution over positions.
+    """Channel-wise distillation as a loss term.
 
     The student's map is resampled to the teacher's resolution; other channels go through a trained
     1×1 convolution.
 
     Args:
-        tap: a tap with maps [B, C, H, W] in both nets.
+        tap: canonical name of a tap with maps [B, C, H, W] in both nets.
         temperature: T > 0, for both nets.
+
+    Raises:
+        ValueError: `temperature` is out of range.
     """
 
     family = "feature"
@@ -48,16 +74,18 @@ class ChannelWise(Objective):
         self.align: nn.Module = nn.Identity()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
-        ours, theirs = paired_maps("cwd", student, teacher, self.tap, self.tap)
-        if theirs.shape[2] * theirs.shape[3] == 1:
+        student_map, teacher_map = paired_maps("cwd", student, teacher, self.tap, self.tap)
+        if teacher_map.shape[2] * teacher_map.shape[3] == 1:
             raise UserError(
                 f"cwd compares positions, and teacher tap {self.tap!r} has only one: "
-                f"{list(theirs.shape)}; name an earlier stage"
+                f"{list(teacher_map.shape)}; name an earlier stage"
             )
-        if ours.shape[1] != theirs.shape[1]:
-            self.align = nn.Conv2d(ours.shape[1], theirs.shape[1], 1, bias=False)
+        narrow, wide = student_map.shape[1], teacher_map.shape[1]
+        if narrow != wide:
+            self.align = nn.Conv2d(narrow, wide, 1, bias=False)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        ours, theirs = student.taps[self.tap], teacher.taps[self.tap]
-        ours = self.align(resample(ours, (theirs.shape[2], theirs.shape[3])))
-        return channel_divergence(ours, theirs, self.temperature)
+        teacher_map = teacher.taps[self.tap]
+        size = (teacher_map.shape[2], teacher_map.shape[3])
+        student_map = self.align(resample(student.taps[self.tap], size))
+        return cwd(student_map, teacher_map, self.temperature)

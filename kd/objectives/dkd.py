@@ -1,27 +1,71 @@
-"""The label's probability and the shape of the rest, matched apart from each other.
+"""Decoupled KD: matches the label's probability and the other classes' shape separately.
 
     L = T² · (1/B) Σ_i [ w_y · KL(b_t[i] ‖ b_s[i]) + w_o · KL(p̂_t[i] ‖ p̂_s[i]) ]
 
-b = (p[y], 1 − p[y]) says how sure a net is of the label y, p̂ = softmax of z / T over the K − 1
-other classes which of those it prefers. Both sums run over classes; p = softmax(z / T).
+b = (p[y], 1 − p[y]) is the probability of the label y against all others, p = softmax(z / T), and
+p̂ the softmax of z / T over the K − 1 other classes.
 
-Zhao, Cui, Song, Qiu & Liang, "Decoupled Knowledge Distillation", 2022. The paper writes α for w_y
-and β for w_o; the usual soft targets are w_y = 1 with w_o = 1 − p_t[y] in every sample, so that
-there the sureness of the teacher suppresses the second term. The authors' code takes the label out
-by subtracting 1000 from its logit and takes logarithms of probabilities, which is not finite for a
-very confident net; here the label's column is left out and everything stays in log space. With two
-classes the second term is 0: one other class has no shape.
+Paper: Zhao, Cui, Song, Qiu & Liang, "Decoupled Knowledge Distillation", CVPR 2022,
+https://arxiv.org/abs/2203.08679, which writes α for w_y and β for w_o.
+
+Ordinary soft targets are w_y = 1 with w_o = 1 − p_t[y] in every sample, so that a confident teacher
+suppresses the second term. The authors' code masks the label by subtracting 1000 from its logit and
+takes logarithms of probabilities, which is not finite for a very confident net; here the label's
+column is removed, and everything stays in log space. With two classes the second term is 0, since
+one other class has no shape.
+
+Reduction: sum over classes, mean over the batch.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature
+from kd.objectives.base import LogitObjective, check_temperature, upcast
+
+
+def dkd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    target: Tensor,
+    temperature: float = 4.0,
+    target_weight: float = 1.0,
+    beta: float = 8.0,
+) -> Tensor:
+    """Soft targets with separate weights for the label and for the other classes.
+
+    Args:
+        student_logits: [B, K].
+        teacher_logits: [B, K].
+        target: labels [B], int64.
+        temperature: T > 0, for both nets.
+        target_weight: w_y ≥ 0, the paper's α.
+        beta: w_o ≥ 0, the paper's β.
+
+    Returns:
+        Scalar ≥ 0: sum over classes, mean over the batch.
+
+    Example:
+        The teacher has equal probabilities for the label and both other classes together, the
+        student twice as much for each other class as for the label:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> teacher, student = torch.tensor([[2.0, 1.0, 1.0], [1.0, 2.0, 2.0]]).log()[:, None]
+        >>> loss = losses.dkd(student, teacher, torch.tensor([0]), temperature=1.0)
+        >>> loss  # ½·log(½ / ⅕) + ½·log(½ / ⅘); the others have one shape
+        tensor(0.2231)
+
+    Reference:
+        Zhao et al. 2022, https://arxiv.org/abs/2203.08679
+    """
+    student, teacher = upcast(student_logits), upcast(teacher_logits)
+    label, others = decoupled_kl(student, teacher, target, temperature)
+    return (target_weight * label + beta * others).mean()
 
 
 def other_logits(logits: Tensor, target: Tensor) -> Tensor:
-    """Leave the label's column out of every row: [B, K] and labels [B] to [B, K − 1]."""
+    """Logits [B, K − 1] of all classes but the label [B], in their order."""
     columns = torch.arange(logits.shape[1] - 1, device=logits.device)
     return logits.gather(1, columns + (columns >= target[:, None]).long())
 
@@ -44,13 +88,16 @@ def _kl(log_student: Tensor, log_teacher: Tensor) -> Tensor:
 
 
 class Decoupled(LogitObjective):
-    """Soft targets whose two parts have weights of their own.
+    """Decoupled KD as a loss term.
 
     Args:
         temperature: T > 0, for both nets.
-        target_weight: w_y ≥ 0, of the label against the rest.
-        other_weight: w_o ≥ 0, of the classes other than the label.
-        standardise: as `LogitObjective`.
+        target_weight: w_y ≥ 0, weight of the label against all other classes.
+        other_weight: w_o ≥ 0, weight of the shape among the other classes.
+        standardise: see `LogitObjective`.
+
+    Raises:
+        ValueError: a setting is out of range.
     """
 
     needs_labels = True
@@ -70,5 +117,5 @@ class Decoupled(LogitObjective):
         self.target_weight, self.other_weight = target_weight, other_weight
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        label, others = decoupled_kl(student, teacher, target, self.temperature)
-        return (self.target_weight * label + self.other_weight * others).mean()
+        weights = (self.target_weight, self.other_weight)
+        return dkd(student, teacher, target, self.temperature, *weights)

@@ -1,18 +1,21 @@
-"""The flow of solution: how each stage's channels go with those of the next.
+"""FSP: matches the flow of the solution procedure, the channel products of neighbouring stages.
 
     G_l[b] = F_l·F_{l+1}ᵀ / (H·W)   [C_l, C_{l+1}], every F flattened to [C, H·W]
     L = Σ_l ⟨(G_l of the student − G_l of the teacher)²⟩ over the batch and both channels
 
-Where the two maps of a pair differ in size, they are max-pooled to the smaller one. G has no
-positions left, so student and teacher may differ in theirs.
+Paper: Yim, Joo, Bae & Kim, "A Gift from Knowledge Distillation: Fast Optimization, Network
+Minimization and Transfer Learning", CVPR 2017,
+https://openaccess.thecvf.com/content_cvpr_2017/html/Yim_A_Gift_From_CVPR_2017_paper.html.
 
-Yim, Joo, Bae & Kim, "A Gift from Knowledge Distillation: Fast Optimization, Network Minimization
-and Transfer Learning", 2017. The paper pairs the first and the last map of each part of the net,
-which are the ends of two consecutive stages, and sums the squares under a free weight a pair; the
-mean over the entries is that weight's choice here, and that of RepDistiller and others, with whose
-weights it goes. RepDistiller pools by average. The paper asks for equal channels; with
-`variant: project` a trained 1×1 convolution brings student maps of other channels to the teacher's.
-The paper trains this term first and the labels after it.
+Where the two maps of a pair differ in size, they are max-pooled to the smaller one; RepDistiller
+pools by average. G has no positions, so student and teacher may differ in resolution. The paper
+pairs the first and the last map of each part of the net, which are the ends of two consecutive
+stages, and sums the squares with a free weight per pair; the weights of RepDistiller and others
+belong to the mean over entries, used here. The paper requires equal channels; with
+`variant="project"` a trained 1×1 convolution brings student maps with other channels to the
+teacher's. The paper trains this term first and the labels after it.
+
+Reduction: mean over the batch and both channels, sum over pairs of taps.
 """
 
 from collections.abc import Sequence
@@ -23,28 +26,69 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective, Setting, check_choice, upcast
 from kd.objectives.maps import check_maps
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "project")
 
 
+def fsp(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
+    """Squared difference of FSP matrices of neighbouring taps.
+
+    Args:
+        student_maps: maps [B, C_l, H_l, W_l] of at least two taps, early ones first.
+        teacher_maps: the teacher's maps, with the same channels; resolutions may differ.
+
+    Returns:
+        Scalar ≥ 0: mean over the batch and both channels, sum over pairs of taps.
+
+    Raises:
+        ValueError: fewer than two taps.
+
+    Example:
+        FSP matrices are averages over positions, so the resolution plays no part:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> student = [torch.ones(1, 2, 4, 4), torch.ones(1, 3, 2, 2)]
+        >>> teacher = [torch.ones(1, 2, 8, 8), torch.ones(1, 3, 4, 4)]
+        >>> losses.fsp(student, teacher)
+        tensor(0.)
+
+    Reference:
+        Yim et al. 2017,
+        https://openaccess.thecvf.com/content_cvpr_2017/html/Yim_A_Gift_From_CVPR_2017_paper.html
+    """
+    if len(student_maps) < 2:
+        raise ValueError(f"fsp compares neighbouring taps and needs two, got {len(student_maps)}")
+    distances = [
+        F.mse_loss(flow(*student_pair), flow(*teacher_pair))
+        for student_pair, teacher_pair in zip(
+            pairwise(student_maps), pairwise(teacher_maps), strict=True
+        )
+    ]
+    return torch.stack(distances).sum()
+
+
 def flow(first: Tensor, second: Tensor) -> Tensor:
-    """Products [B, C, C′] of two maps [B, C, H, W] and [B, C′, H′, W′], mean over positions."""
+    """FSP matrix [B, C, C′] of two maps [B, C, H, W] and [B, C′, H′, W′], mean over positions."""
     size = [min(sides) for sides in zip(first.shape[2:], second.shape[2:], strict=True)]
-    left, right = (F.adaptive_max_pool2d(maps.float(), size).flatten(2) for maps in (first, second))
+    left, right = (F.adaptive_max_pool2d(upcast(m), size).flatten(2) for m in (first, second))
     with torch.autocast(left.device.type, enabled=False):
         return left @ right.transpose(1, 2) / left.shape[2]
 
 
 class FSP(Objective):
-    """Squared difference of the nets' flows, mean over the entries, summed over pairs of taps.
+    """FSP as a loss term.
 
     Args:
-        taps: at least two taps with maps [B, C, H, W] in both nets, early ones first; every two
-            neighbours are a pair.
-        variant: `paper`, which refuses student channels other than the teacher's, or `project`.
+        taps: canonical names of at least two taps with maps [B, C, H, W] in both nets, early ones
+            first; every two neighbours are a pair.
+        variant: "paper", which requires equal channels, or "project".
+
+    Raises:
+        ValueError: fewer than two taps, or there is no such variant.
     """
 
     family = "feature"
@@ -53,8 +97,7 @@ class FSP(Objective):
         super().__init__()
         if len(taps) < 2:
             raise ValueError(f"taps must name at least two stages of both nets, got {list(taps)!r}")
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
+        check_choice("variant", variant, VARIANTS)
         self.student_taps = self.teacher_taps = tuple(taps)
         self.variant = variant
         self.projectors = nn.ModuleDict()
@@ -63,22 +106,19 @@ class FSP(Objective):
         check_maps("fsp", self.student_taps, student, teacher)
         self.projectors = nn.ModuleDict()
         for tap in self.student_taps:
-            ours, theirs = (outputs.taps[tap].shape for outputs in (student, teacher))
-            same = ours[1] == theirs[1]
+            student_shape, teacher_shape = (
+                outputs.taps[tap].shape for outputs in (student, teacher)
+            )
+            same = student_shape[1] == teacher_shape[1]
             if not same and self.variant == "paper":
                 raise UserError(
-                    f"fsp needs equal channels at tap {tap!r}; the student has {list(ours)}, the "
-                    f"teacher {list(theirs)}; method.variant=project brings the student's to the "
-                    "teacher's"
+                    f"fsp needs equal channels at tap {tap!r}; the student has "
+                    f"{list(student_shape)}, the teacher {list(teacher_shape)}; "
+                    "method.variant=project brings the student's to the teacher's"
                 )
-            conv = nn.Conv2d(ours[1], theirs[1], 1, bias=False)
+            conv = nn.Conv2d(student_shape[1], teacher_shape[1], 1, bias=False)
             self.projectors[tap] = nn.Identity() if same else conv
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        ours = [project(student.taps[tap]) for tap, project in self.projectors.items()]
-        theirs = [teacher.taps[tap] for tap in self.teacher_taps]
-        distances = [
-            F.mse_loss(flow(*mine), flow(*goal))
-            for mine, goal in zip(pairwise(ours), pairwise(theirs), strict=True)
-        ]
-        return torch.stack(distances).sum()
+        student_maps = [project(student.taps[tap]) for tap, project in self.projectors.items()]
+        return fsp(student_maps, [teacher.taps[tap] for tap in self.teacher_taps])

@@ -1,17 +1,21 @@
-"""Factors: what an autoencoder keeps of the teacher's map, told apart from how it is written.
+"""Factor transfer: matches what an autoencoder extracts from the teacher's map.
 
-    φ = a factor [B, m, H, W], flattened and divided by its L2 norm
-    L_factor = ⟨|φ_s − φ_t|⟩ over every element,      φ_t: encoder of the paraphraser on F_t
-    L_paraphrase = ⟨(P(F_t) − F_t)²⟩,                 φ_s: translator on F_s
+    L_factor     = ⟨|φ_s − φ_t|⟩ over every element, of factors φ = vec(·) / ‖vec(·)‖₂
+    L_paraphrase = ⟨(P(F_t) − F_t)²⟩
 
-Both means are over the batch, channels and positions; m is `rate` times the teacher's channels.
+φ_t is the encoding [B, m, H, W] of F_t by the paraphraser P, an autoencoder; φ_s is the output of
+the translator on F_s. m is `rate` times the teacher's channels.
 
-Kim, Park & Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer", 2018. The
-paper trains the paraphraser first, without labels, and then freezes it: the stages `paraphraser`
-and `transfer`. Without stages (`""`) both run side by side, each module under its own loss alone.
-The paper writes the L1 norm, which is a sum; the authors' code, to which its β = 500 belongs, takes
-the mean. RepDistiller compares the factors' attention, ⟨φ²⟩ over channels, in place of the factors:
-`variant: attention`.
+Paper: Kim, Park & Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer",
+NeurIPS 2018, https://arxiv.org/abs/1802.04977.
+
+The paper trains the paraphraser first, without labels, and then freezes it: the stages
+`paraphraser` and `transfer`. Without stages (`""`) both train at once, each by its own loss alone.
+The paper writes the L1 norm, which is a sum; the authors' code, to which the paper's β = 500
+belongs, takes the mean. RepDistiller compares the attention of the factors, ⟨φ²⟩ over channels:
+`variant="attention"`.
+
+Reduction: mean over the batch, channels and positions in both terms.
 """
 
 from itertools import pairwise
@@ -19,7 +23,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective, Setting, check_choice, upcast
 from kd.objectives.maps import check_maps, resample
 from kd.types import Batch, Outputs
 
@@ -27,13 +31,36 @@ VARIANTS = ("paper", "attention")
 STAGES = ("", "paraphraser", "transfer")
 
 
-def factor_distance(student: Tensor, teacher: Tensor, variant: str = "paper") -> Tensor:
-    """Mean |difference| of two factors [B, m, H, W] after normalisation."""
-    return F.l1_loss(_unit(student, variant), _unit(teacher, variant))
+def ft(student_factor: Tensor, teacher_factor: Tensor, variant: str = "paper") -> Tensor:
+    """Mean absolute difference of normalised factors.
+
+    Args:
+        student_factor: output of the translator [B, m, H, W].
+        teacher_factor: output of the paraphraser's encoder [B, m, H, W].
+        variant: "paper" for the factors, "attention" for their mean square over channels.
+
+    Returns:
+        Scalar ≥ 0: mean over all elements of the factors or attention maps, which have length 1
+        per image.
+
+    Example:
+        Factors are scaled to length 1 first:
+
+        >>> import torch
+        >>> from kd import losses
+        >>> factor = torch.arange(8.0).view(1, 2, 2, 2)
+        >>> losses.ft(5 * factor, factor).item() < 1e-6
+        True
+
+    Reference:
+        Kim et al. 2018, https://arxiv.org/abs/1802.04977
+    """
+    check_choice("variant", variant, VARIANTS)
+    return F.l1_loss(_unit(student_factor, variant), _unit(teacher_factor, variant))
 
 
 def _unit(factor: Tensor, variant: str) -> Tensor:
-    factor = factor.float()
+    factor = upcast(factor)
     if variant == "attention":
         factor = factor.square().mean(1)
     return F.normalize(factor.flatten(1), dim=1, eps=1e-6)
@@ -49,17 +76,21 @@ def _layers(kind: type[nn.Conv2d] | type[nn.ConvTranspose2d], *channels: int) ->
 
 
 class FactorTransfer(Objective):
-    """Distance between the translated student map and the teacher's factor, at one tap.
+    """Factor transfer as a loss term, with paraphraser and translator, at one tap.
 
     The student's map is resampled to the teacher's resolution first.
 
-    Stages: `paraphraser` returns the paraphraser's loss alone, from which the student learns
-    nothing; `transfer` freezes the paraphraser and returns the distance; `""` returns their sum.
+    Stages: `paraphraser` returns L_paraphrase, which trains nothing of the student; `transfer`
+    freezes the paraphraser and returns L_factor; `""` returns their sum.
 
     Args:
-        tap: a tap with maps [B, C, H, W] in both nets, in the paper the last stage.
-        rate: the paper's k, the factor's channels as a share of the teacher's.
-        variant: `paper` or `attention`.
+        tap: canonical name of a tap with maps [B, C, H, W] in both nets, in the paper the last
+            stage.
+        rate: the paper's k > 0, channels of the factor divided by those of the teacher.
+        variant: "paper" or "attention"; see `ft`.
+
+    Raises:
+        ValueError: `rate` is out of range, or there is no such variant.
     """
 
     family = "feature"
@@ -68,8 +99,7 @@ class FactorTransfer(Objective):
         super().__init__()
         if rate <= 0:
             raise ValueError(f"rate must be > 0, got {rate!r}")
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
+        check_choice("variant", variant, VARIANTS)
         self.tap, self.rate, self.variant = tap, rate, variant
         self.student_taps = self.teacher_taps = (tap,)
         self.encoder: nn.Module = nn.Identity()
@@ -86,8 +116,7 @@ class FactorTransfer(Objective):
         self.enter(self.stage)
 
     def enter(self, stage: str) -> None:
-        if stage not in STAGES:
-            raise ValueError(f"stage must be one of {list(STAGES)}, got {stage!r}")
+        check_choice("stage", stage, STAGES)
         super().enter(stage)
         self.encoder.requires_grad_(stage != "transfer")
         self.decoder.requires_grad_(stage != "transfer")
@@ -102,14 +131,15 @@ class FactorTransfer(Objective):
         return self
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        ours, theirs = student.taps[self.tap], teacher.taps[self.tap]
-        factor = self.encoder(theirs)
+        student_map, teacher_map = student.taps[self.tap], teacher.taps[self.tap]
+        factor = self.encoder(teacher_map)
         if self.stage == "transfer":
-            return self._distance(ours, factor)
-        loss = F.mse_loss(self.decoder(factor).float(), theirs.float())
-        return loss if self.stage == "paraphraser" else loss + self._distance(ours, factor)
+            return self._transfer(student_map, factor)
+        loss = F.mse_loss(self.decoder(factor).float(), teacher_map.float())
+        return loss if self.stage == "paraphraser" else loss + self._transfer(student_map, factor)
 
-    def _distance(self, ours: Tensor, factor: Tensor) -> Tensor:
-        ours = self.translator(resample(ours, (factor.shape[2], factor.shape[3])))
-        # Else the paraphraser would learn to be easy to copy.
-        return factor_distance(ours, factor.detach(), self.variant)
+    def _transfer(self, student_map: Tensor, factor: Tensor) -> Tensor:
+        size = (factor.shape[2], factor.shape[3])
+        student_factor = self.translator(resample(student_map, size))
+        # With a gradient, the paraphraser would learn factors that are easy to match.
+        return ft(student_factor, factor.detach(), self.variant)

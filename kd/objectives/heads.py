@@ -1,4 +1,4 @@
-"""The teacher's classifier, for methods that read it."""
+"""Frozen copies of the teacher's classifier, for objectives that apply it to other tensors."""
 
 import torch
 from torch import Tensor, nn
@@ -7,17 +7,22 @@ from kd.compat import copy_without_hooks
 from kd.errors import UserError
 
 
-def frozen_head(head: nn.Module | None, embedding: Tensor, logits: Tensor, place: str) -> nn.Module:
-    """Copy the teacher's head, without gradients, if it turns `embedding` into `logits`.
+def frozen_head(
+    head: nn.Module | None, embedding: Tensor, logits: Tensor, source: str
+) -> nn.Module:
+    """Copy the teacher's head without gradients, after a check that it computes the logits.
 
     Args:
-        head: the teacher's head.
-        embedding: what it is going to read [B, D], of the probed batch.
-        logits: the teacher's logits [B, K] of that batch.
-        place: where `embedding` comes from, for the message.
+        head: the teacher's head; None if it is unknown.
+        embedding: input of the head for one batch [B, D].
+        logits: the teacher's logits for that batch [B, K].
+        source: name of the tensor `embedding`, for the error message.
+
+    Returns:
+        The copy, in eval mode.
 
     Raises:
-        UserError: there is no head, or it answers otherwise.
+        UserError: the head is None, or `head(embedding)` is not `logits`.
     """
     if head is None:
         raise UserError(
@@ -26,20 +31,22 @@ def frozen_head(head: nn.Module | None, embedding: Tensor, logits: Tensor, place
         )
     # The hooks of a tapped head refer to the whole teacher.
     copy: nn.Module = copy_without_hooks(head).eval().requires_grad_(False)
-    if not _answers(copy, embedding, logits):
+    if not _reproduces(copy, embedding, logits):
         raise UserError(
-            f"the teacher's head {copy} does not make its logits {list(logits.shape)} of {place}, "
-            f"{list(embedding.shape)}: something lies between that the method cannot repeat"
+            f"the teacher's head {copy} does not make its logits {list(logits.shape)} of {source}, "
+            f"{list(embedding.shape)}: another layer between them is not part of the copy"
         )
     return copy
 
 
 @torch.no_grad()
-def _answers(head: nn.Module, embedding: Tensor, logits: Tensor) -> bool:
+def _reproduces(head: nn.Module, embedding: Tensor, logits: Tensor) -> bool:
     try:
-        answer = head(embedding)
-    except RuntimeError:  # other shapes
+        output = head(embedding)
+    except RuntimeError:  # torch's error for an input of another shape
         return False
-    if answer.shape != logits.shape:
+    if output.shape != logits.shape:
         return False
-    return torch.allclose(answer, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max()))
+    # Averaging a map after the forward pass instead of within it reorders sums: 1e-3 of the largest
+    # logit is far above that and far below the effect of a missing layer.
+    return torch.allclose(output, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max()))

@@ -1,4 +1,4 @@
-"""Feature maps of two nets: checked, paired, brought to one size and to one number of channels."""
+"""Feature maps of two nets: checks of shape, resampling, and 1×1 connectors."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,26 @@ from kd.errors import UserError
 from kd.types import Outputs
 
 
+def as_sequence(maps: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return the maps of several taps as they are, and a single tensor as a sequence of one."""
+    return [maps] if isinstance(maps, Tensor) else maps
+
+
 def resample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring maps [B, C, H, W] to `size`: area average downwards, bilinear upwards."""
+    """Resample maps to another resolution: area average downwards, bilinear upwards.
+
+    Args:
+        maps: [B, C, H, W].
+        size: height and width of the result.
+
+    Returns:
+        [B, C, *size]; `maps` itself if it has that size.
+
+    Example:
+        >>> import torch
+        >>> resample(torch.arange(4.0).view(1, 1, 2, 2), (1, 1)).item()
+        1.5
+    """
     if tuple(maps.shape[2:]) == size:
         return maps
     if maps.shape[2] >= size[0] and maps.shape[3] >= size[1]:
@@ -19,10 +37,10 @@ def resample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def check_maps(method: str, taps: Sequence[str], student: Outputs, teacher: Outputs) -> None:
-    """Refuse taps that are no maps [B, C, H, W] in one of the nets.
+    """Check that both nets have maps [B, C, H, W] at every tap.
 
     Raises:
-        UserError: names the tap and both shapes.
+        UserError: one has not; the message has the tap and both shapes.
     """
     for tap in taps:
         shapes = [list(outputs.taps[tap].shape) for outputs in (student, teacher)]
@@ -36,46 +54,47 @@ def check_maps(method: str, taps: Sequence[str], student: Outputs, teacher: Outp
 def paired_maps(
     method: str, student: Outputs, teacher: Outputs, student_tap: str, teacher_tap: str
 ) -> tuple[Tensor, Tensor]:
-    """Return both nets' maps [B, C, H, W] at their taps.
+    """Return the maps [B, C, H, W] of both nets at their taps.
 
     Raises:
-        UserError: one of them is no map; names taps and shapes.
+        UserError: one tensor is not a map; the message has taps and shapes.
     """
-    ours, theirs = student.taps[student_tap], teacher.taps[teacher_tap]
-    if ours.dim() != 4 or theirs.dim() != 4:
+    student_map, teacher_map = student.taps[student_tap], teacher.taps[teacher_tap]
+    if student_map.dim() != 4 or teacher_map.dim() != 4:
         raise UserError(
             f"{method} needs maps [B, C, H, W]; student tap {student_tap!r} has "
-            f"{list(ours.shape)}, teacher tap {teacher_tap!r} has {list(theirs.shape)}"
+            f"{list(student_map.shape)}, teacher tap {teacher_tap!r} has {list(teacher_map.shape)}"
         )
-    return ours, theirs
+    return student_map, teacher_map
 
 
 def smaller_size(first: Tensor, second: Tensor) -> tuple[int, int]:
-    """The height and width that both maps [B, C, H, W] can be averaged down to."""
+    """Largest height and width to which both maps [B, C, H, W] can be averaged down."""
     return min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3])
 
 
 def as_map(tensor: Tensor) -> Tensor:
-    """See a vector [B, D] as a map of one position [B, D, 1, 1]."""
+    """Return maps as they are, and vectors [B, D] as maps of one position [B, D, 1, 1]."""
     return tensor[:, :, None, None] if tensor.dim() == 2 else tensor
 
 
 def connectors(
     method: str, taps: Sequence[str], student: Outputs, teacher: Outputs
 ) -> nn.ModuleDict:
-    """Make a 1×1 convolution with batch norm for every tap, to the teacher's channels.
+    """Create a 1×1 convolution with batch norm for every tap, to the teacher's channels.
 
     Raises:
-        UserError: a tap is neither a map [B, C, H, W] nor a vector [B, D]; names both shapes.
+        UserError: a tap is neither a map [B, C, H, W] nor a vector [B, D] in one of the nets; the
+            message has both shapes.
     """
-    found = nn.ModuleDict()
+    layers = nn.ModuleDict()
     for tap in taps:
-        ours, theirs = (outputs.taps[tap].shape for outputs in (student, teacher))
-        if not {len(ours), len(theirs)} <= {2, 4}:
+        student_shape, teacher_shape = (outputs.taps[tap].shape for outputs in (student, teacher))
+        if not {len(student_shape), len(teacher_shape)} <= {2, 4}:
             raise UserError(
                 f"{method} needs maps [B, C, H, W] or vectors [B, D] at tap {tap!r}; the student "
-                f"has {list(ours)}, the teacher {list(theirs)}"
+                f"has {list(student_shape)}, the teacher {list(teacher_shape)}"
             )
-        conv = nn.Conv2d(ours[1], theirs[1], 1, bias=False)
-        found[tap] = nn.Sequential(conv, nn.BatchNorm2d(theirs[1]))
-    return found
+        conv = nn.Conv2d(student_shape[1], teacher_shape[1], 1, bias=False)
+        layers[tap] = nn.Sequential(conv, nn.BatchNorm2d(teacher_shape[1]))
+    return layers

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kd.objectives.ab import later_weighs_more
+from kd.objectives.ab import depth_weighted_sum
 from kd.objectives.base import Objective, Setting
 from kd.objectives.maps import as_map, connectors, resample
 from kd.types import Batch, Outputs
@@ -69,7 +69,9 @@ def ofd(
         Heo et al. 2019, https://arxiv.org/abs/1904.01866
     """
     taps = zip(student_maps, teacher_maps, margins, strict=True)
-    return later_weighs_more([partial_distance(s, torch.maximum(t.float(), m)) for s, t, m in taps])
+    return depth_weighted_sum(
+        [partial_distance(s, torch.maximum(t.float(), m)) for s, t, m in taps]
+    )
 
 
 def partial_distance(student: Tensor, goal: Tensor) -> Tensor:

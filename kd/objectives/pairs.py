@@ -1,47 +1,61 @@
-"""Relations between the images of a batch: rows, their products, and what these need."""
+"""Relations between the images of a batch: rows, dot products, and checks of the batch."""
 
 import torch
 from torch import Tensor
 
 from kd.errors import UserError
+from kd.objectives.base import upcast
 
-# Why such a term cannot be spread: the mean over the devices is not that of the whole batch.
+# Reason for `Objective.one_device`: the mean over devices is not the term of the whole batch.
 ONE_BATCH = "it compares the images of a batch, and each device would see a part of them"
 
 
-def flat(tap: Tensor) -> Tensor:
-    """The tap as rows [B, D] of float32; a map is flattened."""
-    return tap.flatten(1).float()
+def flat(tensor: Tensor) -> Tensor:
+    """Flatten a tensor [B, …] to rows [B, D], in float32 at least."""
+    return upcast(tensor.flatten(1))
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
-    """A context in which products are float32: bfloat16 has 8 bits, and relations are differences
-    of products.
+    """Context without autocast on the tensor's device.
+
+    Relations are differences of products, and of a product in bfloat16 only 8 bits are right.
     """
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-def check_images(rows: Tensor, least: int, what: str) -> None:
-    """Refuse a batch of fewer than `least` images.
+def check_images(rows: Tensor, minimum: int, method: str) -> None:
+    """Check that a batch [B, …] has enough images.
 
     Raises:
-        UserError: names the size and what is needed.
+        UserError: B < minimum; the message has both numbers.
     """
-    if rows.shape[0] < least:
+    if rows.shape[0] < minimum:
         raise UserError(
-            f"{what} compares the images of a batch with each other and needs at least {least} of "
-            f"them, got {rows.shape[0]}; use a larger data.batch_size"
+            f"{method} compares the images of a batch with each other and needs at least {minimum} "
+            f"of them, got {rows.shape[0]}; use a larger data.batch_size"
         )
 
 
 def gram(rows: Tensor) -> Tensor:
-    """All dot products [B, B] of rows [B, D]."""
+    """Dot products [B, B] of rows [B, D], without autocast."""
     with full_precision(rows):
         return rows @ rows.T
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:
-    """The entries i ≠ j of a square matrix [B, B], as [B, B − 1]."""
+    """Entries i ≠ j of a square matrix.
+
+    Args:
+        matrix: [B, B].
+
+    Returns:
+        [B, B − 1], row by row.
+
+    Example:
+        >>> import torch
+        >>> off_diagonal(torch.arange(9).view(3, 3)).tolist()
+        [[1, 2], [3, 5], [6, 7]]
+    """
     size = matrix.shape[0]
-    # Behind the first entry, every (B + 1)-th is on the diagonal.
+    # After the first entry, every (B + 1)-th of the flattened matrix is on the diagonal.
     return matrix.flatten()[1:].view(size - 1, size + 1)[:, :-1].reshape(size, size - 1)

@@ -18,7 +18,7 @@ summands, so the sum is not divided by it.
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective, Setting, upcast
 from kd.objectives.pairs import ONE_BATCH, full_precision
 from kd.types import Batch, Outputs
 
@@ -55,7 +55,9 @@ def srd(student_embedding: Tensor, teacher_embedding: Tensor, power: float = 4.0
             f"srd standardises over the batch and needs at least 2 images a step, got "
             f"{len(student_embedding)}; raise data.batch_size"
         )
-    student, teacher = map(standardise_dimensions, (student_embedding, teacher_embedding))
+    student, teacher = (
+        standardise_dimensions(upcast(rows)) for rows in (student_embedding, teacher_embedding)
+    )
     # The floor keeps the logarithm finite where both agree.
     return (student - teacher).abs().pow(power).sum().clamp_min(1e-12).log()
 

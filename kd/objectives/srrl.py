@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, check_choice
+from kd.objectives.base import Objective, Setting, check_choice, upcast
 from kd.objectives.heads import frozen_head
 from kd.objectives.pairs import full_precision
 from kd.types import Batch, Outputs
@@ -71,7 +71,8 @@ def srrl(
         Yang et al., ICLR 2021, https://openreview.net/forum?id=ZzwDy_wiWv
     """
     check_choice("variant", variant, VARIANTS)
-    matched = F.mse_loss(student_embedding, teacher_embedding)
+    matched = F.mse_loss(upcast(student_embedding), upcast(teacher_embedding))
+    student_logits, teacher_logits = upcast(student_logits), upcast(teacher_logits)
     if variant == "soft":
         regressed = F.cross_entropy(student_logits, F.softmax(teacher_logits, dim=1))
     else:

@@ -12,7 +12,7 @@ from kd.errors import UserError
 from kd.objectives.ab import (
     ActivationBoundary,
     boundary_distance,
-    later_weighs_more,
+    depth_weighted_sum,
 )
 
 
@@ -78,7 +78,7 @@ def test_beyond_the_margin_nothing_is_asked():
 
 
 def test_the_last_term_counts_whole():
-    assert later_weighs_more([torch.tensor(x) for x in (8.0, 4.0, 3.0)]) == 2 + 2 + 3
+    assert depth_weighted_sum([torch.tensor(x) for x in (8.0, 4.0, 3.0)]) == 2 + 2 + 3
 
 
 @pytest.mark.parametrize(

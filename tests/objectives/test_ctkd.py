@@ -109,7 +109,7 @@ def test_theta_survives_a_checkpoint():
     [
         ({"lowest": 0.0}, "lowest must be > 0, got 0.0"),
         ({"span": -1.0}, "span must be > 0, got -1.0"),
-        ({"ramp": 0.0}, r"ramp must be a share of the run in \(0, 1\], got 0.0"),
+        ({"ramp": 0.0}, r"ramp must be a fraction of training in \(0, 1\], got 0.0"),
         ({"ramp": 1.5}, "ramp must be .*got 1.5"),
     ],
 )

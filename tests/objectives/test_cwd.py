@@ -9,7 +9,7 @@ from contract import Contract
 
 from kd.errors import UserError
 from kd.objectives.base import Setting
-from kd.objectives.cwd import ChannelWise, channel_divergence
+from kd.objectives.cwd import ChannelWise, cwd
 from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
@@ -58,8 +58,8 @@ class TestOtherChannelsAndSize(Contract):
 def test_a_channels_level_does_not_matter():
     torch.manual_seed(0)
     student, teacher = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
-    shifted = channel_divergence(student + torch.randn(2, 3, 1, 1), teacher, 4.0)
-    torch.testing.assert_close(shifted, channel_divergence(student, teacher, 4.0))
+    shifted = cwd(student + torch.randn(2, 3, 1, 1), teacher, 4.0)
+    torch.testing.assert_close(shifted, cwd(student, teacher, 4.0))
 
 
 def test_high_temperature_is_the_squared_distance_of_centred_maps():
@@ -68,9 +68,7 @@ def test_high_temperature_is_the_squared_distance_of_centred_maps():
     maps = [torch.randn(2, 3, 4, 4, dtype=torch.float32) for _ in range(2)]
     centred = [m - m.mean((2, 3), keepdim=True) for m in maps]
     limit = (centred[0] - centred[1]).square().mean((2, 3)).mean() / 2
-    assert channel_divergence(maps[0], maps[1], 50.0).item() == pytest.approx(
-        limit.item(), rel=0.02
-    )
+    assert cwd(maps[0], maps[1], 50.0).item() == pytest.approx(limit.item(), rel=0.02)
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, "warm"])

@@ -9,7 +9,7 @@ from contract import Contract
 
 from kd.errors import UserError
 from kd.objectives.base import Setting
-from kd.objectives.ickd import InterChannelCorrelation, channel_correlation, correlation_distance
+from kd.objectives.ickd import InterChannelCorrelation, channel_correlation, ickd
 from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)
@@ -59,8 +59,8 @@ class TestOtherChannelsAndSize(TestInterChannelCorrelation):
 def test_equal_maps_cost_nothing_and_scale_does_not_matter():
     torch.manual_seed(0)
     maps = torch.randn(3, 4, 5, 5)
-    assert correlation_distance(7 * maps, maps).item() == pytest.approx(0, abs=1e-6)
-    assert correlation_distance(maps.flip(1), maps).item() > 0.1
+    assert ickd(7 * maps, maps).item() == pytest.approx(0, abs=1e-6)
+    assert ickd(maps.flip(1), maps).item() > 0.1
 
 
 def test_positions_may_be_permuted_alike_in_all_channels():

@@ -10,7 +10,7 @@ from contract import Contract
 
 from kd.errors import UserError
 from kd.objectives.base import Setting
-from kd.objectives.irg import InstanceGraph, edges, transition
+from kd.objectives.irg import InstanceGraph, edges, relative_change
 from kd.types import Outputs
 
 
@@ -104,10 +104,10 @@ def test_edges_know_no_rotation_shift_or_scale():
 def test_a_stage_that_changes_nothing_has_no_transition():
     torch.manual_seed(0)
     maps = torch.randn(4, 3, 2, 2)
-    assert not transition(maps, maps).any()
+    assert not relative_change(maps, maps).any()
     larger = maps.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert not transition(larger, maps.repeat_interleave(2, 1)).any()
-    assert transition(maps, torch.randn(4, 3, 2, 2)).max() == 1
+    assert not relative_change(larger, maps.repeat_interleave(2, 1)).any()
+    assert relative_change(maps, torch.randn(4, 3, 2, 2)).max() == 1
 
 
 def test_vectors_are_refused_by_name():
