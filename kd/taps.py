@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kd.compat import tensor_version
 from kd.errors import UserError, nearest
 from kd.types import Outputs
 
@@ -55,7 +56,7 @@ class Taps:
 
     def _record(self, name: str, tensor: Tensor) -> None:
         if self._versions is not None:
-            self._versions[name] = tensor._version
+            self._versions[name] = tensor_version(tensor)
         self._store[name] = tensor.clone() if name in self._copied else tensor
 
     def outputs(self, images: Tensor) -> Outputs:
@@ -78,7 +79,7 @@ class Taps:
         self.net.eval()
         self._versions = {}
         taps = self.outputs(images).taps
-        self._copied = {name for name in taps if taps[name]._version != self._versions[name]}
+        self._copied = {name for name in taps if tensor_version(taps[name]) != self._versions[name]}
         self._versions = None
         outputs = self.outputs(images)
         self.net.train(was_training)

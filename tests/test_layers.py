@@ -97,6 +97,22 @@ def test_only_build_instantiates(path):
     assert "instantiate" not in uses or part(module_name(path)) == "build"
 
 
+# Public in spite of their names: namedtuple's methods, os._exit, keys of configs
+PUBLIC = {"_asdict", "_exit", "_fields", "_make", "_replace", "_target_"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=IDS)
+def test_private_attributes_of_other_objects_are_read_in_compat_only(path):
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            dunder = node.attr.startswith("__") and node.attr.endswith("__")
+            if not own and not dunder and node.attr not in PUBLIC:
+                found.add(f"{ast.unparse(node)} in line {node.lineno}")
+    assert not found or part(module_name(path)) == "compat", found
+
+
 def test_the_command_line_loads_nothing_heavy():
     heavy = ("torch", "lightning", "torchvision", "sklearn", "optuna", "scipy", "matplotlib")
     code = f"import sys, kd.train, kd.search; print([m for m in {heavy} if m in sys.modules])"

@@ -49,6 +49,18 @@ def copy_without_hooks(module: Any) -> Any:
     return deepcopy(module, {id(each): OrderedDict() for each in hooks})
 
 
+def tensor_version(tensor: Any) -> int:
+    """Return the number of in-place operations that a tensor has undergone.
+
+    Autograd counts them; no public attribute shows the count. Comparing values instead would miss a
+    ReLU in place on a batch whose values are all positive.
+
+    Args:
+        tensor: any tensor outside `torch.inference_mode`.
+    """
+    return int(tensor._version)
+
+
 def finished_batches(trainer: Any) -> int:
     """Return the number of batches of the current epoch whose training step is done.
 

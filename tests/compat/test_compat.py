@@ -11,17 +11,18 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import Progress
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
 from kd import compat
+from kd.callbacks.csv_logger import ResumableCSVLogger
 from kd.config.compose import CONF_DIR, register_models
 
 
 class changed:  # noqa: N801
-    """Fail with the function of kd.compat to mend, instead of with what happened inside it."""
+    """Fail with the place to mend, instead of with the error inside it."""
 
     def __init__(self, dependency: str, function: str) -> None:
-        self.message = f"{dependency} changed: see kd.compat.{function}"
+        self.message = f"{dependency} changed: see {function}"
 
     def __enter__(self) -> None: ...
 
@@ -38,7 +39,7 @@ def test_hydra_copies_one_store_only(monkeypatch):
         return store
 
     register_models(CONF_DIR)
-    with changed("hydra", "share_config_store"):
+    with changed("hydra", "kd.compat.share_config_store"):
         assert copy.deepcopy(ConfigStore.instance()) is ConfigStore.instance()
         monkeypatch.setattr(ConfigStore, "__deepcopy__", count)
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -53,7 +54,7 @@ def test_a_config_is_found_from_an_error_about_its_key():
         pytest.raises(ConfigCompositionException) as found,
     ):
         compose("train", ["trainer.max_epoch=3"])
-    with changed("omegaconf", "whole_config"):
+    with changed("omegaconf", "kd.compat.whole_config"):
         error = found.value.__cause__
         assert (error.full_key, error.key) == ("trainer.max_epoch", "max_epoch")
         assert {"trainer", "method", "student"} <= set(compat.whole_config(error))
@@ -64,11 +65,27 @@ def test_a_copied_module_has_no_hooks():
     calls = []
     whole[1].register_forward_hook(lambda *_: calls.append("after"))
     whole[1].register_forward_pre_hook(lambda *_: calls.append("before"))
-    with changed("torch", "copy_without_hooks"):
+    with changed("torch", "kd.compat.copy_without_hooks"):
         head = compat.copy_without_hooks(whole[1])
         images = torch.ones(1, 3)
         assert head(images).equal(whole[1](images))
         assert calls == ["before", "after"], "of the module itself, not of the copy"
+
+
+QUIET = {
+    **{"accelerator": "cpu", "logger": False, "enable_checkpointing": False},
+    **{"enable_progress_bar": False, "enable_model_summary": False},
+}
+
+
+def test_operations_in_place_are_counted():
+    values = torch.ones(3)
+    with changed("torch", "kd.compat.tensor_version"):
+        before = compat.tensor_version(values)
+        values.relu()
+        assert compat.tensor_version(values) == before
+        values.relu_()  # also where it changes no value
+        assert compat.tensor_version(values) == before + 1
 
 
 class Tiny(LightningModule):
@@ -107,25 +124,57 @@ class SaveAt(Callback):
 def fit(folder, resume=None) -> Stateful:
     loader = Stateful(torch.ones(5, 1), batch_size=1)
     loader.trainer = Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False,
-        enable_model_summary=False, enable_checkpointing=False, default_root_dir=folder,
-        callbacks=[SaveAt(folder / "state.ckpt", 3)],
-    )  # fmt: skip
+        max_epochs=1, callbacks=[SaveAt(folder / "state.ckpt", 3)], default_root_dir=folder, **QUIET
+    )
     loader.trainer.fit(Tiny(), loader, ckpt_path=resume, weights_only=True)
     return loader
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_a_loaders_state_counts_finished_steps_and_comes_back(tmp_path):
-    with changed("lightning", "finished_batches"):
+    with changed("lightning", "kd.compat.finished_batches"):
         fit(tmp_path)
         assert fit(tmp_path, tmp_path / "state.ckpt").loaded == {"batch": 3}
+
+
+class Epochs(SequentialSampler):
+    """A sampler that records the epochs it is given."""
+
+    def __init__(self, data) -> None:
+        super().__init__(data)
+        self.epochs: list[int] = []
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_a_sampler_is_given_every_epoch():
+    """`kd.data.loader` draws order and views from the epoch; Lightning documents no such call."""
+    images = torch.ones(2, 1)
+    sampler = Epochs(images)
+    trainer = Trainer(max_epochs=3, **QUIET)
+    with changed("lightning", "kd.data.loader.EpochSampler.set_epoch"):
+        trainer.fit(Tiny(), DataLoader(images, sampler=sampler))
+        assert sorted(set(sampler.epochs)) == [0, 1, 2]
+        assert trainer.received_sigterm is False  # read by kd.training
+
+
+def test_a_csv_logger_has_another_table(tmp_path):
+    """`CSVLogger` reaches its table through the property `experiment`, which kd replaces."""
+    logger = ResumableCSVLogger(save_dir=tmp_path, name="", version="csv")
+    with changed("lightning", "kd.callbacks.csv_logger"):
+        logger.log_hyperparams({"seed": 1})
+        logger.log_metrics({"loss": torch.tensor(0.5)}, step=3)
+        logger.finalize("success")
+        rows = (tmp_path / "csv" / "metrics.csv").read_text().split()
+        assert rows == ["loss,step", "0.5,3"]
 
 
 def test_the_rank_of_a_single_process_is_zero(monkeypatch):
     from lightning.pytorch.utilities import rank_zero_only
 
-    with changed("lightning", "process_rank"):
+    with changed("lightning", "kd.compat.process_rank"):
         assert compat.process_rank() == 0
         monkeypatch.setattr(rank_zero_only, "rank", 3)
         assert compat.process_rank() == 3
@@ -134,8 +183,8 @@ def test_the_rank_of_a_single_process_is_zero(monkeypatch):
 def test_a_progress_bar_has_a_second_task():
     """`progress` is public by its name, but in no documentation."""
     bar = RichProgressBar()
-    with changed("lightning", "callbacks.progress.ProgressBar (no function of compat)"):
+    with changed("lightning", "kd.callbacks.progress"):
         assert bar.progress is None
-        bar._init_progress(Trainer(logger=False, enable_checkpointing=False, accelerator="cpu"))
+        bar.on_train_start(Trainer(logger=False, enable_checkpointing=False), Tiny())
         assert isinstance(bar.progress, Progress)
         bar.progress.stop()
