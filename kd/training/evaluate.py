@@ -1,6 +1,7 @@
 """Evaluation of a trained student: selected weights, test figures, and the files of the run."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -25,6 +26,7 @@ from kd.metrics import class_accuracies, confusion_matrix
 from kd.models.sizing import count_parameters
 from kd.training.acquired import AcquiredTeacher
 from kd.training.figures import draw_figures
+from kd.training.student_metadata import student_metadata
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,8 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
     data, trainer, distiller, acquired = parts
     selected, seconds = _selected(trainer), _fit_seconds(trainer)
     tested = _test(trainer, distiller, data, selected, test)
-    rank_zero_only(_save_weights)(distiller, RunFolder(folder))
+    metadata = {"student": student_metadata(cfg, distiller, data)}
+    rank_zero_only(_save_weights)(distiller, RunFolder(folder), metadata)
     if test and cfg.figures:
         rank_zero_only(_draw)(RunFolder(folder).figures, plain(cfg.figures), parts)
     parameters = count_parameters(distiller.deployed())
@@ -68,9 +71,11 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
     return cast(Result, result | _teacher_result(cfg, data, acquired, parameters))
 
 
-def _save_weights(distiller: Distiller, folder: RunFolder) -> None:
+def _save_weights(
+    distiller: Distiller, folder: RunFolder, metadata: Mapping[str, Mapping[str, str]]
+) -> None:
     for net, weights in distiller.weights().items():
-        write_atomic(folder.weights_of(net), safetensors_bytes(weights))
+        write_atomic(folder.weights_of(net), safetensors_bytes(weights, metadata.get(net)))
 
 
 def _draw(folder: Path, figures: bool | list[int], parts: RunParts) -> None:

@@ -1,0 +1,151 @@
+"""Rebuilding of a net from the architecture that a weights file names.
+
+The file may come from a stranger. Only the constructors of `kd.models` are called, never with an
+argument that downloads or reads a file, and never for a net larger than the weights in the file.
+"""
+
+import inspect
+import math
+import pkgutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from kd import models
+from kd.errors import UserError
+from kd.io.student_metadata import MAX_CHANNELS, MAX_CLASSES, MAX_SIZE, Architecture
+
+# First parameters of every model constructor of `kd`; no helper of the same modules has them.
+_FACTS = ("in_channels", "image_size", "num_classes")
+_LARGEST = {"in_channels": MAX_CHANNELS, "image_size": MAX_SIZE, "num_classes": MAX_CLASSES}
+_LARGEST_OTHER = 100_000  # depths, widths, units of a layer
+_LARGEST_IMAGE = 64_000_000  # values; constructors of timm and torchvision run on a zero image
+_LONGEST = 1000  # characters of a text, values of a list, arguments
+# Arguments of timm and torchvision that make their constructors download or read files
+_READS_FILES = {
+    "cache_dir",
+    "checkpoint_path",
+    "pretrained",
+    "pretrained_backbone",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "weights",
+    "weights_backbone",
+}
+
+
+def constructors() -> dict[str, Callable[..., nn.Module]]:
+    """Return the model constructors of `kd.models` by dotted path."""
+    names = [module.name for module in pkgutil.iter_modules(models.__path__)]
+    return {path: build for name in names for path, build in _constructors_of(name)}
+
+
+def rebuild(architecture: Architecture, file: Path) -> nn.Module:
+    """Build the net of an architecture with random weights; torch's generators are not advanced.
+
+    Args:
+        architecture: from the metadata of `file`.
+        file: the safetensors file; its tensors bound the size of the net.
+
+    Raises:
+        UserError: the target is no model constructor of `kd`, it refuses its arguments, or the net
+            is larger than the weights.
+    """
+    build = _constructor(architecture["target"], file)
+    _check_arguments(architecture["arguments"], file)
+    try:
+        with torch.random.fork_rng(devices=[]), _no_larger_than(file):
+            return build(**architecture["arguments"])
+    except MemoryError:
+        raise
+    except Exception as error:  # what arguments of a stranger lead to in torchvision and timm
+        raise UserError(
+            f"{file}: {architecture['target']} refuses its recorded arguments: {error}"
+        ) from error
+
+
+def _constructors_of(module: str) -> Iterator[tuple[str, Callable[..., nn.Module]]]:
+    path = f"{models.__name__}.{module}"
+    for name, found in vars(import_module(path)).items():
+        own = inspect.isfunction(found) and found.__module__ == path
+        if own and tuple(inspect.signature(found).parameters)[:3] == _FACTS:
+            yield f"{path}.{name}", found
+
+
+def _constructor(target: str, file: Path) -> Callable[..., nn.Module]:
+    """Import the one module of `kd.models` that the target names, if there is such a file."""
+    path, _, _ = target.rpartition(".")
+    for module in pkgutil.iter_modules(models.__path__):
+        if path == f"{models.__name__}.{module.name}":
+            found = dict(_constructors_of(module.name))
+            if target in found:
+                return found[target]
+    raise UserError(
+        f"{file} names {target!r}, which is no model constructor of kd.models, so it is not "
+        f"called; build the net yourself: kd.load({str(file)!r}, net=MyNet())"
+    )
+
+
+def _check_arguments(arguments: dict[str, Any], file: Path) -> None:
+    if len(arguments) > _LONGEST:
+        raise UserError(f"{file}: more than {_LONGEST} arguments of the net")
+    for name, value in arguments.items():
+        if name in _READS_FILES and value:
+            raise UserError(f"{file}: the argument {name}={value!r:.80} would read other files")
+        _check_value(name, value, file)
+    channels, size = arguments.get("in_channels"), arguments.get("image_size")
+    if not (isinstance(channels, int) and isinstance(size, int)):
+        raise UserError(f"{file}: in_channels and image_size of the net are no whole numbers")
+    if channels * size**2 > _LARGEST_IMAGE:
+        raise UserError(f"{file}: images of {channels} x {size} x {size} are too large")
+
+
+def _check_value(name: str, value: Any, file: Path, depth: int = 0) -> None:
+    if isinstance(value, list) and depth < 3 and len(value) <= _LONGEST:
+        for each in value:
+            _check_value(name, each, file, depth + 1)
+        return
+    if isinstance(value, int | float):
+        valid = abs(value) <= _LARGEST.get(name, _LARGEST_OTHER)  # False for NaN
+    else:
+        valid = value is None or (isinstance(value, str) and len(value) <= _LONGEST)
+    if not valid:
+        raise UserError(f"{file}: the argument {name}={value!r:.80} of the net is not accepted")
+
+
+@contextmanager
+def _no_larger_than(file: Path) -> Iterator[None]:
+    """Stop building a net that has far more parameters than a file has tensors.
+
+    The bounds are twice those of the file, since constructors replace layers that they have built:
+    `torchvision_net` does so with the first convolution.
+    """
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as content:
+        shapes = [content.get_slice(name).get_shape() for name in content.keys()]  # noqa: SIM118
+    largest = 2 * len(shapes) + 16, 2 * sum(map(math.prod, shapes)) + 1_000_000
+    count = elements = 0
+    thread = threading.get_ident()  # the hook is global, and other threads may build nets
+
+    def check(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal count, elements
+        if threading.get_ident() != thread:
+            return
+        count, elements = count + 1, elements + parameter.numel()
+        if count > largest[0] or elements > largest[1]:
+            raise UserError("the net is larger than the weights in the file")
+
+    # Memory of a new tensor is reserved, but not used, until it is initialised after this hook.
+    handle = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,71 @@
+"""Collection of what is written into a student's weights file beside the weights."""
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+import kd
+from kd.config.compose import plain
+from kd.data.base import DataModule
+from kd.distillers.base import Distiller
+from kd.distillers.deployed import ChangedStudent
+from kd.io.provenance import git_commit
+from kd.io.student_metadata import FORMAT, Architecture, StudentMetadata, encode
+
+# Arguments that download published weights: a loaded student has its own.
+_WITHOUT_DOWNLOAD: dict[str, Any] = {"pretrained": False, "weights": None}
+
+
+def student_metadata(cfg: DictConfig, distiller: Distiller, data: DataModule) -> dict[str, str]:
+    """Describe the deployed student for the metadata of its safetensors file.
+
+    Args:
+        cfg: the run's config.
+        distiller: the mode's module after training.
+        data: the run's data, set up.
+    """
+    channels, height, width = data.input_shape
+    mean, std = data.normalisation or (None, None)
+    reason = _no_architecture(cfg, distiller)
+    metadata: StudentMetadata = {
+        "format": FORMAT,
+        "architecture": None if reason else _architecture(cfg, data),
+        "no_architecture": reason,
+        "taps": plain(cfg.student.taps),
+        "class_names": [str(name) for name in data.class_names],
+        "input_size": [height, width],
+        "channels": channels,
+        "mean": None if mean is None else list(mean),
+        "std": None if std is None else list(std),
+        "channels_last": bool(cfg.channels_last),
+        "task": "image_classification",
+        "method": cfg.method.name,
+        "kd_version": kd.__version__,
+        "git_commit": git_commit(),
+    }
+    return encode(metadata)
+
+
+def _no_architecture(cfg: DictConfig, distiller: Distiller) -> str | None:
+    """Return why no constructor builds the deployed net; None if one does."""
+    if isinstance(distiller.deployed(), ChangedStudent):
+        return (
+            f"method={cfg.method.name} predicts with parts of its own behind the student; see "
+            "kd.distillers.deployed.ChangedStudent"
+        )
+    if "_target_" not in cfg.student.net:
+        kind = cfg.student.net.get("given", "nn.Module")
+        return f"the student was given to the run as a module, of class {kind}"
+    return None
+
+
+def _architecture(cfg: DictConfig, data: DataModule) -> Architecture:
+    configured = plain(cfg.student.net)
+    target = configured.pop("_target_")
+    facts = {
+        "in_channels": data.in_channels,
+        "image_size": data.image_size,
+        "num_classes": data.num_classes,
+    }
+    without = {key: value for key, value in _WITHOUT_DOWNLOAD.items() if key in configured}
+    return {"target": target, "arguments": configured | without | facts}
