@@ -35,10 +35,10 @@ class Schedule(ABC):
 
     @abstractmethod
     def _shape(self, progress: float) -> float:
-        """Return the factor of `value` at a progress behind the warm-up."""
+        """Return the factor of `value` after the warm-up, at a progress of the run."""
 
     def _after_warmup(self, progress: float) -> float:
-        """Return the progress of the part behind the warm-up, in [0, 1]."""
+        """Return the progress of the part after the warm-up, in [0, 1]."""
         return min((progress - self.warmup) / (1 - self.warmup), 1.0)
 
     def observe(self, accuracy: float) -> None:  # noqa: B027

@@ -28,6 +28,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, flushed to disk before they replace an earlier file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
+        # In memory first: torch.save writes in many small pieces.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_atomic(Path(path), buffer.getbuffer())
@@ -42,9 +43,9 @@ class Checkpoints(Checkpoint):
     on a small validation set many epochs tie at the top, and the first of them had a high learning
     rate.
 
-    Instead of Lightning's `ModelCheckpoint`, which keeps the first of equal scores and saves
-    neither on signals nor random number generators. With several devices, states are saved after
-    epochs only, and signals are left to Lightning.
+    Lightning's `ModelCheckpoint` selects the first of equal scores and does not save the states of
+    random number generators. With several devices, states are saved after epochs only, and signals
+    are left to Lightning: its processes would stop at different steps.
 
     Args:
         folder: the run's folder.

@@ -33,7 +33,8 @@ class GradientNorms(Callback):
         if batches < 1:
             raise ValueError(f"batches must be ≥ 1, got {batches!r}")
         self.batches = batches
-        # Value, weight and norm by term, one dictionary a batch
+        # Value, weight and norm by term, one dictionary a batch. The norm is of weight · value:
+        # what the term contributes to the student's step.
         self.rows: list[dict[str, tuple[float, float, float]]] = []
 
     def on_before_backward(

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import ParamsT
 
-from kd.distillers.checkpoint import check_compatible
+from kd.distillers.compatibility import check_compatible
 from kd.distillers.deployed import ChangedStudent
 from kd.distillers.evaluation import EvaluatedModule
 from kd.distillers.pairing import Pairing, term_name
@@ -196,13 +196,14 @@ class Distiller(EvaluatedModule, ABC):
                     weight = pairing.weight * weights[term]
                     self.weighted[term_name(name, term)] = (weight, value)
         loss = torch.stack([weight * value for weight, value in self.weighted.values()]).sum()
+        # Detached: callbacks and means must not keep the graph of a past step alive.
         raw = {name: value.detach() for name, (_, value) in self.weighted.items()}
         self._means.add({"loss": loss.detach(), **raw})
         return {"loss": loss, "terms": raw}
 
     def on_train_epoch_end(self) -> None:
         means = {f"train/{name}": mean for name, mean in self._means.take().items()}
-        several = self.trainer.world_size > 1
+        several = self.trainer.world_size > 1  # sync_dist on one device warns
         self.log("train/loss", means.pop("train/loss"), prog_bar=True, sync_dist=several)
         self.log_dict(means, sync_dist=several)
 
@@ -271,6 +272,7 @@ def _terms(
     for pairing in (*with_teacher, *labels_only):
         teacher = pairing in with_teacher
         used = {k: o for k, o in objectives.items() if teacher or not o.needs_teacher}
+        # Copies, because the pairings' features differ in shape and in meaning.
         own = used if pairing == with_teacher[0] else copy.deepcopy(used)
         found |= {term_name(pairing, name): objective for name, objective in own.items()}
     return found

@@ -43,6 +43,7 @@ class Exit(nn.Module):
 
     def __init__(self, maps: Tensor, deepest: Tensor, num_classes: int) -> None:
         super().__init__()
+        # 32×32 maps reach 4×4 with 3 strides of 2; odd sizes round up, as padded convolutions do.
         halvings = math.ceil(math.log2(maps.shape[2] / deepest.shape[2]))
         strides = [2] * halvings or [1]
         widths = [maps.shape[1] * 2**n for n in range(len(strides))] + [deepest.shape[1]]

@@ -103,6 +103,7 @@ class PeersDistiller(JointDistiller):
     def __init__(self, peers: Sequence[Peer], **student: Any) -> None:
         named = dict(zip(peer_names(peers), peers, strict=True))
         super().__init__({name: peer.name for name, peer in named.items()}, **student)
+        # Every net is a teacher as well, so all record the same taps.
         self.peers = nn.ModuleDict({name: peer.net for name, peer in named.items()})
         self.taps = {"student": self.student_taps}
         for name, peer in named.items():

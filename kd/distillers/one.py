@@ -61,24 +61,29 @@ def pooled(feature: Tensor) -> Tensor:
 
 
 def gated(weights: Tensor, logits: Tensor) -> Tensor:
-    """Return the weighted sum [B, K] of logits [M, B, K] with weights [B, M], in float32."""
+    """Return the weighted sum [B, K] of logits [M, B, K] with weights [B, M].
+
+    Example:
+        >>> gated(torch.tensor([[0.25, 0.75]]), torch.tensor([[[4.0, 0.0]], [[0.0, 8.0]]]))
+        tensor([[1., 6.]])
+    """
     return torch.einsum("bm,mbk->bk", weights.float(), logits.float())
 
 
 class ONEDistiller(JointDistiller):
-    """A student whose layers behind a tap exist M times, distilled from the branches' ensemble.
+    """A student whose layers after a tap exist M times, distilled from the branches' ensemble.
 
     Branch 0 belongs to the plain student, which is deployed; the others are `branch1`, … The
     pairings are `student`, `branch1`, … and, on labels only, `ensemble`.
 
     Args:
         peers: nets of the student's architecture with other initialisations; each contributes its
-            layers behind the tap.
+            layers after the tap.
         branch_at: the tap at which the trunk ends.
         **student: as `Distiller`.
 
     Raises:
-        UserError: there are no peers, or one is of another architecture, or the layers behind the
+        UserError: there are no peers, or one is of another architecture, or the layers after the
             tap cannot be run on it alone.
     """
 

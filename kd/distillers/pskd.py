@@ -6,7 +6,7 @@ Kim, Ji, Yoon & Hwang, "Self-Knowledge Distillation with Progressive Refinement 
 2021, https://arxiv.org/abs/2006.12000. `experiment=pskd` has this loss; any other method that reads
 logits alone works as well.
 
-Difference from the published code: it keeps probabilities in one table that is overwritten during
+Difference from the published code: it stores probabilities in one table that is overwritten during
 the epoch. Here the log-probabilities of the last and of the current epoch are two tables, so that
 a run resumed within an epoch continues exactly.
 """
@@ -29,8 +29,8 @@ class PSKDDistiller(Distiller):
     """The teacher logits are the student's log-probabilities for the sample in the last epoch.
 
     They were computed in training mode on the view of that epoch. In the first epoch they are the
-    one-hot label; a sample that an epoch leaves out keeps its older value. The outputs for a mixed
-    image are stored under its first part. Both tables [N, K] in float32 are in the checkpoint.
+    one-hot label; a sample that an epoch leaves out retains its older value. The outputs for a
+    mixed image are stored under its first part. The checkpoint has both tables [N, K] in float32.
 
     Args:
         **student: as `Distiller`.

@@ -1,4 +1,4 @@
-"""The part of a net behind a tap as a module of its own, for branches that share a trunk."""
+"""The part of a net after a tap as a module of its own, for branches that share a trunk."""
 
 import copy
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from kd.taps import INPUT_SUFFIX, Taps
 
 
 class Tail(nn.Module):
-    """The layers of a net behind a tap: tapped feature [B, …] -> logits [B, K].
+    """The layers of a net after a tap: tapped feature [B, …] -> logits [B, K].
 
     Works for any `forward`, without a list of layers: in a copy of the net, every module that
     finishes before the tap is replaced by an identity, and a hook makes the tapped module return
@@ -27,7 +27,7 @@ class Tail(nn.Module):
 
     def __init__(self, net: nn.Module, path: str, images: Tensor) -> None:
         super().__init__()
-        self.net = copy.deepcopy(net)
+        self.net = copy.deepcopy(net)  # the given net keeps its modules, and stays a whole net
         self._feature: Tensor | None = None
         name = path.removesuffix(INPUT_SUFFIX)
         for finished in _finished_before(self.net, path, images):
@@ -52,7 +52,7 @@ class Tail(nn.Module):
 
 
 def tail_of(net: nn.Module, tap_paths: Mapping[str, str], tap: str, images: Tensor) -> Tail:
-    """Return the part of a net behind a tap, after checking it against the whole net.
+    """Return the part of a net after a tap, once it is checked against the whole net.
 
     Args:
         net: the whole net.
@@ -61,14 +61,14 @@ def tail_of(net: nn.Module, tap_paths: Mapping[str, str], tap: str, images: Tens
         images: a small batch [b, C, H, W] of different images.
 
     Raises:
-        UserError: the layers behind the tap read other tensors as well (a shortcut around the
+        UserError: the layers after the tap read other tensors as well (a shortcut around the
             tap), or have no parameters; the message lists the taps that work.
     """
     tail = _checked_tail(net, tap_paths, tap, images)
     if tail is None:
         working = [t for t in tap_paths if _checked_tail(net, tap_paths, t, images) is not None]
         raise UserError(
-            f"distiller.branch_at={tap}: the layers behind this tap cannot be run on it alone; "
+            f"distiller.branch_at={tap}: the layers after this tap cannot be run on it alone; "
             f"taps of this net that work: {', '.join(working) or 'none'}"
         )
     return tail
@@ -87,6 +87,7 @@ def _checked_tail(
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError):
         return None
     trainable = next(tail.parameters(), None) is not None
+    # 1e-5: convolutions of the same numbers differ in the last bits with other memory layouts.
     same = logits.shape == whole.logits.shape and torch.allclose(logits, whole.logits, 1e-4, 1e-5)
     return tail.train(net.training) if trainable and same else None
 

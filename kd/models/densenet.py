@@ -14,6 +14,7 @@ from kd.models.layers import conv_bn_relu, pooled_classifier
 from kd.models.sizing import check_image_size, scaled
 
 _BLOCKS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
+# Three transitions halve the maps; the ImageNet stem and its pool do so as well.
 _DOWNSAMPLING = {"cifar": 8, "imagenet": 32}
 
 
@@ -25,7 +26,7 @@ class DenseLayer(nn.Module):
         self.body = nn.Sequential(
             nn.BatchNorm2d(in_channels),
             nn.ReLU(),
-            nn.Conv2d(in_channels, 4 * growth, 1, bias=False),
+            nn.Conv2d(in_channels, 4 * growth, 1, bias=False),  # the bottleneck, "B" of DenseNet-BC
             nn.BatchNorm2d(4 * growth),
             nn.ReLU(),
             nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False),
@@ -108,6 +109,6 @@ def _add_blocks(
         channels += layers * growth
         if number < len(blocks):
             features[f"transition{number}"] = Transition(channels, channels // 2)
-            channels //= 2
+            channels //= 2  # compression 0.5, "C" of DenseNet-BC
     features |= {"norm": nn.BatchNorm2d(channels), "relu": nn.ReLU()}
     return channels

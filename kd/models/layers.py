@@ -48,7 +48,7 @@ def pooled_classifier(
 
     Args:
         features: stages by name, in order; the names are module paths for taps.
-        head: layers behind the pool by name.
+        head: layers after the pool by name.
     """
     pool = {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
     net = nn.Sequential(OrderedDict({**features, **pool, **head}))

@@ -29,7 +29,7 @@ def mlp(
         image_size: H and W.
         num_classes: K.
         hidden: units of each hidden layer.
-        dropout: rate behind each hidden layer; `stage1`, … are the layers in front of it.
+        dropout: rate after each hidden layer; `stage1`, … are the layers in front of it.
         width: factor of `hidden`.
 
     Raises:
@@ -46,6 +46,7 @@ def mlp(
     net: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     for number, units in enumerate((scaled(h, width) for h in hidden), 1):
         net[f"stage{number}"] = nn.Sequential(nn.Linear(features, units), nn.ReLU())
+        # A module of its own: taps of a stage then record features without dropout.
         net[f"dropout{number}"] = nn.Dropout(dropout)
         features = units
     net["fc"] = nn.Linear(features, num_classes)

@@ -32,7 +32,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         mid = in_channels * expansion
         self.body = nn.Sequential()
-        if expansion > 1:
+        if expansion > 1:  # the first block has no expanding convolution
             self.body.extend(_conv_bn_relu6(in_channels, mid, kernel=1))
         self.body.extend(_conv_bn_relu6(mid, mid, stride=stride, groups=mid))
         self.body.extend(conv_bn(mid, out_channels, kernel=1))

@@ -50,7 +50,8 @@ class Bottleneck(nn.Module):
         return self.relu(self.body(x) + self.shortcut(x))
 
 
-_CHANNELS = (64, 128, 256, 512)
+_CHANNELS = (64, 128, 256, 512)  # of the four stages; bottlenecks have four times as many
+# Block and number of blocks in each stage: the paper's table 1
 _DEPTHS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
@@ -108,6 +109,7 @@ def residual_stages(
     for number, (c, n) in enumerate(zip(channels, blocks, strict=True), 1):
         stage = nn.Sequential()
         for index in range(n):
+            # stage1 keeps the stem's resolution: a small image has none to spare.
             stage.append(block(in_channels, c, stride=2 if number > 1 and index == 0 else 1))
             in_channels = c * block.expansion
         stages[f"stage{number}"] = stage

@@ -14,7 +14,7 @@ from kd.models.layers import conv_bn, conv_bn_relu, pooled_classifier
 from kd.models.sizing import check_image_size, scaled
 
 _FIRST_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # by groups, the paper's table 1
-_BLOCKS = (4, 8, 4)
+_BLOCKS = (4, 8, 4)  # units of each stage
 
 
 class ShuffleUnit(nn.Module):
@@ -27,7 +27,8 @@ class ShuffleUnit(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, groups: int, first_groups: int) -> None:
         super().__init__()
         stride = 1 if in_channels == out_channels else 2
-        mid = out_channels // 4
+        mid = out_channels // 4  # the bottleneck, as in ResNet
+        # With stride 2 the pooled input supplies the first in_channels of the output.
         new = out_channels if stride == 1 else out_channels - in_channels
         self.body = conv_bn_relu(in_channels, mid, kernel=1, groups=first_groups)
         self.body.append(nn.ChannelShuffle(groups))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kd.models.layers import conv_bn, conv_bn_relu, pooled_classifier
 from kd.models.sizing import check_image_size, scaled
 
-_BLOCKS = (4, 8, 4)
+_BLOCKS = (4, 8, 4)  # units of each stage, the paper's table 5
 
 
 class ShuffleUnit(nn.Module):
@@ -27,8 +27,8 @@ class ShuffleUnit(nn.Module):
         self.shuffle = nn.ChannelShuffle(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        kept, changed = x.chunk(2, 1)
-        return self.shuffle(torch.cat([kept, self.body(changed)], 1))
+        identity, transformed = x.chunk(2, 1)  # [B, C / 2, H, W] each
+        return self.shuffle(torch.cat([identity, self.body(transformed)], 1))
 
 
 class DownUnit(nn.Module):
@@ -87,7 +87,8 @@ def shufflenet_v2(
 
 
 def _branch(in_channels: int, channels: int, stride: int) -> nn.Sequential:
-    """1×1, depthwise 3×3, 1×1 convolution; no activation behind the depthwise one."""
+    """1×1, depthwise 3×3, 1×1 convolution; no activation after the depthwise one."""
+    # Equal widths in all three: the paper's guideline G1, which minimises memory access.
     branch = conv_bn_relu(in_channels, channels, kernel=1)
     branch.extend(conv_bn(channels, channels, stride=stride, groups=channels))
     return branch.extend(conv_bn_relu(channels, channels, kernel=1))

@@ -5,6 +5,7 @@ from torch import nn
 
 from kd.errors import UserError
 
+# Image sizes of usual data sets and of published weights, up to Inception's and ViT's
 _COMMON_SIZES = (8, 16, 32, 64, 96, 128, 192, 224, 256, 299, 384)
 
 

@@ -61,6 +61,8 @@ def _defaults(arch: str, image_size: int) -> dict[str, Any]:
     """Return the image size for nets that are built for one, and no auxiliary heads."""
     family = arch.split("_")[0]
     if family in ("googlenet", "inception"):
+        # In training mode they return a tuple with auxiliary logits. Without `init_weights` they
+        # warn that its default will change.
         return {"aux_logits": False, "init_weights": True}
     by_family: dict[str, dict[str, Any]] = {
         "vit": {"image_size": image_size},

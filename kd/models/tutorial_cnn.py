@@ -22,7 +22,7 @@ def deepnn(
         image_size: H and W.
         num_classes: K.
         width: factor of the channels and hidden units.
-        dropout: rate behind the hidden layer.
+        dropout: rate after the hidden layer.
 
     Raises:
         UserError: `image_size` is below 4.
@@ -48,7 +48,7 @@ def lightnn(
         image_size: H and W.
         num_classes: K.
         width: factor of the channels and hidden units.
-        dropout: rate behind the hidden layer.
+        dropout: rate after the hidden layer.
 
     Raises:
         UserError: `image_size` is below 4.

@@ -17,7 +17,8 @@ from torch import nn
 from kd.models.layers import conv_bn_relu, pooled_classifier
 from kd.models.sizing import check_image_size, scaled
 
-_CHANNELS = (64, 128, 256, 512, 512)
+_CHANNELS = (64, 128, 256, 512, 512)  # of the five stages
+# Convolutions in each stage; 11, 13 and 16 are the paper's columns A, B and D.
 _CONVS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
 
 
@@ -41,7 +42,7 @@ def vgg(
         depth: 8, 11, 13 or 16.
         pools: the first `pools` stages are followed by a 2×2 max pool; down-samples 2**pools times.
         hidden: units of the linear layers in front of the classifier, each with ReLU and dropout.
-        dropout: rate behind the hidden layers.
+        dropout: rate after the hidden layers.
         width: factor of all channels and hidden units.
 
     Raises:

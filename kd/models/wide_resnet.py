@@ -73,7 +73,7 @@ def wide_resnet(
     channels = scaled(16, width)
     features: dict[str, nn.Module] = {"stem": nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False)}
     for number in (1, 2, 3):
-        out_channels = scaled(2 ** (number + 3) * widen, width)
+        out_channels = scaled(2 ** (number + 3) * widen, width)  # 16, 32, 64 times widen
         blocks = (depth - 4) // 6
         features[f"stage{number}"] = _stage(channels, out_channels, blocks, min(number, 2))
         channels = out_channels

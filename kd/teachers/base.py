@@ -28,10 +28,12 @@ class Teacher(nn.Module, ABC):
 
     def train(self, mode: bool = True) -> "Teacher":
         """Stay in eval mode; Lightning calls `train()` on the whole module."""
+        # Batch norm in training mode would change both the outputs and the running statistics.
         return super().train(False)
 
     def state_dict(self, *args: Any, destination: Any = None, **kwargs: Any) -> Any:
         """Return no weights."""
+        # Lightning saves the module's state dict in every checkpoint: 45 MB more for a ResNet-18.
         return {} if destination is None else destination
 
     @property

@@ -17,8 +17,8 @@ from kd.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
-# An epoch's tensors up to 256 MiB are kept on the device: the logits of 50 000 images and 1000
-# classes in float16 are 100 MB. Larger ones are gathered from the memory-mapped files.
+# An epoch's tensors up to 256 MiB stay on the device: the logits of 50 000 images and 1000 classes
+# in float16 are 100 MB. Larger ones are gathered from the memory-mapped files, batch by batch.
 _RESIDENT_BYTES = 1 << 28
 
 
@@ -83,6 +83,7 @@ class CachedTeacher(Teacher):
     def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
         if self._live:
             return
+        # The id of a sample in a view does not depend on the epoch, so a view that recurs is found.
         views = loader.views(index, loader.sampler.epoch)
         self._ids = (index * loader.view_space.size + views).cpu()
         try:
@@ -118,6 +119,7 @@ class CachedTeacher(Teacher):
     def outputs(self, batch: Batch) -> Outputs:
         if self._live:
             return self.teacher.outputs(batch)
+        # [B]; −1 for a sample that was not prepared, which `matches` finds.
         position = self._position.index_select(0, batch.index)
         tensors = {name: self._gather(name, position) for name in self.cache.stores}
         return Outputs(tensors.pop("logits"), tensors)
@@ -158,7 +160,7 @@ class CachedTeacher(Teacher):
             images = loader.normalise(shown.input).to(self.teacher.device)
             outputs = self.teacher.outputs(shown._replace(input=images))
             for name, rows in self._rounded({"logits": outputs.logits, **outputs.taps}).items():
-                if done == 0:
+                if done == 0:  # shapes are known from the first block on
                     computed[name] = torch.empty(len(ids), *rows.shape[1:], dtype=self.dtype)
                 computed[name][done : done + len(block)] = rows
             done += len(block)

@@ -53,7 +53,9 @@ class EnsembleTeacher(Teacher):
             if value not in valid:
                 raise ValueError(f"there is no {value!r}; {nearest(value, valid)}")
         if combine == "losses" and weighting in BY_SAMPLE:
-            raise ValueError(f"losses are means over the batch, {weighting} weighs single samples")
+            raise ValueError(
+                f"losses are means over the batch, and {weighting} has a weight for every sample"
+            )
         self._members = nn.ModuleDict(members)
         self.combine, self.weighting = combine, weighting
         self.temperature, self.features = temperature, features
@@ -61,6 +63,7 @@ class EnsembleTeacher(Teacher):
         if combine == "losses":
             self.pairing_weights = dict(zip(members, fixed, strict=True))
         self._fixed: Tensor
+        # A buffer moves to the device with the module; the state dict is empty anyway.
         self.register_buffer("_fixed", torch.tensor(fixed), persistent=False)
 
     @property

@@ -14,7 +14,7 @@ from kd.io.locks import locked
 from kd.teachers.row_store import RowStore
 
 ABOUT = "about.json"
-# A file has at most 16 384 rows and 64 MiB: what is lost if the process that computes it dies.
+# A file has at most 16 384 rows and 64 MiB: the work that is lost if its process dies.
 _FILE_ROWS, _FILE_BYTES = 1 << 14, 1 << 26
 
 Compute = Callable[[Tensor], Mapping[str, Tensor]]

@@ -45,7 +45,9 @@ class Registry:
             if (found := self.find(name)) is not None:
                 return found, False
             work, folder = self.root / f".{name}.unfinished", self.root / name
-            shutil.rmtree(folder, ignore_errors=True)  # an incomplete entry, or a damaged one
+            # An incomplete or damaged entry. `work` may be left by a process that died: the lock is
+            # ours, so no other process is using it.
+            shutil.rmtree(folder, ignore_errors=True)
             try:
                 train(work)
             except OutOfMemoryError:  # a UserError that other jobs on the device may have caused

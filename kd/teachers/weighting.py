@@ -63,7 +63,7 @@ def _weights_of_costs(cost: Tensor) -> Tensor:
 def mean_of_probabilities(logits: Tensor, weights: Tensor, temperature: float) -> Tensor:
     """Return logits [B, K] whose probabilities at T are the mixture of those of logits [M, B, K].
 
-    Computed in log space, so a class that every teacher gives a probability of 0 in float32 keeps a
+    Computed in log space, so a class that every teacher gives a probability of 0 in float32 has a
     finite logit.
 
     Args:
@@ -72,6 +72,7 @@ def mean_of_probabilities(logits: Tensor, weights: Tensor, temperature: float) -
         temperature: T.
     """
     log_p = F.log_softmax(logits / temperature, dim=2)
+    # log 0 = −inf: a teacher of weight 0 drops out of the sum.
     return temperature * torch.logsumexp(weights.log().unsqueeze(2) + log_p, dim=0)
 
 

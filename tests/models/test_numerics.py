@@ -16,7 +16,7 @@ def _seeded() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", [n for n in FAMILIES if n != "mobilenet_v2"])
-def test_stage_taps_are_behind_the_activation(name: str) -> None:
+def test_stage_taps_are_after_the_activation(name: str) -> None:
     """Taps are non-negative, except in MobileNetV2, whose bottlenecks are linear."""
     _, taps = taps_of(name, build(name, width=0.25), torch.randn(2, 3, 32, 32))
     for tap, tensor in taps.items():

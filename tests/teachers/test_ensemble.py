@@ -68,7 +68,7 @@ def test_confidence_is_uniform_without_labels():
     [
         ({"combine": "logit"}, "no 'logit'; did you mean 'logits'"),
         ({"weighting": "entrop"}, "no 'entrop'; did you mean 'entropy'"),
-        ({"combine": "losses", "weighting": "entropy"}, "entropy weighs single samples"),
+        ({"combine": "losses", "weighting": "entropy"}, "entropy has a weight for every sample"),
         ({"weighting": "fixed", "weights": [1.0]}, "weights must be 2 numbers"),
         ({"weighting": "fixed", "weights": [1.0, -1.0]}, "weights must be 2 numbers"),
     ],

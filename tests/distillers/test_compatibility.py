@@ -2,7 +2,7 @@
 
 import pytest
 
-from kd.distillers.checkpoint import check_compatible
+from kd.distillers.compatibility import check_compatible
 from kd.distillers.stages import Plan, Stage
 from kd.errors import UserError
 from kd.schedules import Linear
