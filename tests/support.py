@@ -211,9 +211,14 @@ def gradient(tensor: torch.Tensor) -> torch.Tensor:
     return present(tensor.grad)
 
 
+def unresolved(cfg: Any) -> dict[str, Any]:
+    """A config as a dict, with its interpolations as they are written."""
+    return cast(dict[str, Any], OmegaConf.to_container(cfg))
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A config file as it is written, without interpolation."""
-    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
+    """A config file as a dict, with its interpolations as they are written."""
+    return unresolved(OmegaConf.load(path))
 
 
 def softmax(logits):

@@ -9,8 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
-from support import LIMIT, within
+from support import LIMIT, unresolved, within
 
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.messages import user_message
@@ -51,11 +50,7 @@ def keys() -> list[str]:
     register_models(CONF_DIR)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = compose("train", overrides=["paths.run=x"])
-    return [
-        key
-        for key in leaves(OmegaConf.to_container(cfg))
-        if not any(part in key for part in LEFT_OUT)
-    ]
+    return [key for key in leaves(unresolved(cfg)) if not any(part in key for part in LEFT_OUT)]
 
 
 def outcome(overrides: list[str], folder: Path, output: Path) -> str:

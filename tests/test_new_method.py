@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import ROOT, Command
+from support import present
 
 from kd.io.result_file import read_result
 
@@ -32,7 +34,7 @@ def example() -> tuple[str, str]:
     """The Python and the YAML file of the example."""
     text = (ROOT / "kd/objectives/README.md").read_text().partition("## Adding a method")[2]
     module, config = (
-        re.search(rf"```{kind}\n(.*?)```", text, re.S)[1] for kind in ("python", "yaml")
+        present(re.search(rf"```{kind}\n(.*?)```", text, re.S))[1] for kind in ("python", "yaml")
     )
     return module, config
 
@@ -70,7 +72,7 @@ def test_inside_the_repository_it_runs_and_is_listed(repository, tmp_path):
         f"paths.output={tmp_path}",
         f"hydra.run.dir={tmp_path / 'run'}",
     )
-    assert read_result(tmp_path / "run")["method"] == "logit_l1"
+    assert present(read_result(tmp_path / "run"))["method"] == "logit_l1"
     assert "| `logit_l1` | Author & Author 2026: Title of the paper | response |" in python(
         repository, "kd.methods", "--markdown"
     )
@@ -88,11 +90,11 @@ def test_outside_the_repository_it_runs_and_is_listed(tmp_path):
     (tmp_path / "method").mkdir()
     elsewhere = config.replace("kd.objectives.logit_l1.", "mypackage.")
     (tmp_path / "method" / "logit_l1.yaml").write_text(elsewhere)
-    allowed = {"KD_ALLOW_TARGETS": "mypackage", "PYTHONPATH": str(tmp_path)}
+    allowed: dict[str, Any] = {"KD_ALLOW_TARGETS": "mypackage", "PYTHONPATH": str(tmp_path)}
     folders = ("--config-dir", str(tmp_path))
     output = (f"paths.output={tmp_path / 'outputs'}", f"hydra.run.dir={tmp_path / 'run'}")
     ended = Command("kd.train", *folders, *RUN, *output, **allowed).ended()
     assert ended.returncode == 0, ended.stderr
-    assert read_result(tmp_path / "run")["method"] == "logit_l1"
+    assert present(read_result(tmp_path / "run"))["method"] == "logit_l1"
     listed = Command("kd.methods", "--markdown", *folders, **allowed).ended()
     assert "| `logit_l1` |" in listed.stdout, listed.stderr

@@ -14,8 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 from lightning import Callback
 from omegaconf import OmegaConf
+from support import present
 
-from kd.config.compose import CONF_DIR, register_models
+from kd.config.compose import CONF_DIR, plain, register_models
 from kd.config.messages import user_message
 
 SMALL = ("method=ce", "student=resnet8", "student.net.width=0.5", "logger=none")
@@ -127,7 +128,7 @@ def test_the_slurm_script_requests_the_configured_resources(tmp_path, monkeypatc
     # As the plugin passes them on
     common = set(OmegaConf.structured(BaseQueueConf))
     apart = {"_target_", "submitit_folder", "max_num_timeout"}
-    values = OmegaConf.to_container(launcher, resolve=True)
+    values = plain(launcher)
     executor = submitit.AutoExecutor(cluster="slurm", folder=tmp_path)
     executor.update_parameters(
         **{k if k in common else f"slurm_{k}": v for k, v in values.items() if k not in apart}
@@ -162,7 +163,7 @@ def test_the_slurm_script_requests_the_configured_resources(tmp_path, monkeypatc
     ],
 )
 def test_missing_launchers_are_named(error, message):
-    assert user_message(error).startswith(message)
+    assert present(user_message(error)).startswith(message)
 
 
 def test_the_sweep_over_methods_has_every_method():

@@ -1,6 +1,7 @@
 """The dependencies' private interfaces: each test names what a new version has changed."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_a_config_is_found_from_an_error_about_its_key():
     ):
         compose("train", ["trainer.max_epoch=3"])
     with changed("omegaconf", "kd.compat.whole_config"):
-        error = found.value.__cause__
+        error: Any = found.value.__cause__
         assert (error.full_key, error.key) == ("trainer.max_epoch", "max_epoch")
         assert {"trainer", "method", "student"} <= set(compat.whole_config(error))
 
@@ -122,7 +123,8 @@ class SaveAt(Callback):
 
 
 def fit(folder, resume=None) -> Stateful:
-    loader = Stateful(torch.ones(5, 1), batch_size=1)
+    rows: Any = torch.ones(5, 1)  # a tensor is a map-style data set
+    loader = Stateful(rows, batch_size=1)
     loader.trainer = Trainer(
         max_epochs=1, callbacks=[SaveAt(folder / "state.ckpt", 3)], default_root_dir=folder, **QUIET
     )

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from commands import ROOT
-from support import composed
+from support import composed, present
 
 from kd.config.headline import headline
 
@@ -26,7 +26,7 @@ from kd.config.headline import headline
 )
 def test_the_line_names_what_is_trained(overrides, line):
     found = headline(composed(*overrides))
-    assert re.match(line, found), found
+    assert re.match(line, present(found)), found
 
 
 def test_a_config_that_does_not_resolve_has_no_line():

@@ -9,8 +9,7 @@ from commands import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from lightning import Callback
-from omegaconf import OmegaConf
-from support import composed, configured, hydra
+from support import composed, configured, hydra, present, unresolved
 
 import kd.train
 from kd.config.compose import CONF_DIR
@@ -72,10 +71,10 @@ def test_the_experiment_is_the_same_one(record):
 def test_a_resumed_run_writes_to_its_folder_unless_told_otherwise(record):
     assert resumed(record).hydra.run.dir == str(record)
     assert resumed(record, "hydra.run.dir=other").hydra.run.dir == "other"
-    cfg = OmegaConf.to_container(resumed(record))
+    cfg = unresolved(resumed(record))
     assert cfg["paths"]["run"] == "${hydra:runtime.output_dir}"
     assert resumed(record).hydra.output_subdir is None
-    assert "sweeps" in OmegaConf.to_container(resumed(record))["hydra"]["sweep"]["dir"]
+    assert "sweeps" in unresolved(resumed(record))["hydra"]["sweep"]["dir"]
 
 
 def test_the_overrides_of_all_commands_are_recorded(record):
@@ -91,10 +90,12 @@ def test_the_overrides_of_all_commands_are_recorded(record):
 def test_a_misspelt_key_names_the_nearest(record):
     with pytest.raises(HydraException) as error:
         resumed(record, "method.inital=0.5")
-    assert user_message(error.value).startswith("method.inital: method=fitnet has no 'inital'")
+    assert present(user_message(error.value)).startswith(
+        "method.inital: method=fitnet has no 'inital'"
+    )
     with pytest.raises(HydraException) as error:
         resumed(record, "trainer.max_epoch=5")
-    assert "did you mean 'max_epochs'" in user_message(error.value)
+    assert "did you mean 'max_epochs'" in present(user_message(error.value))
 
 
 @pytest.mark.parametrize(
@@ -238,8 +239,10 @@ def test_a_sweep_resumes_one_run_in_several_ways(train, tmp_path):
         "-m", f"resume={first}", "trainer.max_epochs=2,3", f"hydra.sweep.dir={sweep}", tiny=False
     )
     assert answer.returncode == 0, answer.stderr
-    assert sorted(read_result(job)["epochs"] for job in sweep.iterdir() if job.is_dir()) == [2, 3]
-    assert read_result(first)["epochs"] == 1
+    assert sorted(
+        present(read_result(job))["epochs"] for job in sweep.iterdir() if job.is_dir()
+    ) == [2, 3]
+    assert present(read_result(first))["epochs"] == 1
     # A job is resumed alone, and a setting that was added once may be given again.
     job = next(path for path in sweep.iterdir() if path.is_dir())
     for expected in ("validation accuracy", "holds this run, finished"):
@@ -309,4 +312,4 @@ def test_another_runs_folder_is_not_overwritten(finished, output, tmp_path_facto
     with pytest.raises(UserError, match=r"last\.ckpt belongs to a run with another configuration"):
         run(foreign, folder)
     assert RunFolder(folder).best.read_bytes() == best
-    assert read_result(folder)["status"] == "completed"
+    assert present(read_result(folder))["status"] == "completed"

@@ -1,6 +1,8 @@
 """Runs of jointly trained nets: files, figures, refusals, resuming."""
 
 import csv
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ HARMLESS = (
 )
 def test_run_saves_every_net_and_its_figures(options, peers, output, tmp_path, capsys):
     cfg = joint(tmp_path, output, *options, "logger=csv", "trainer.max_epochs=2")
-    result = run(cfg, tmp_path)
+    result: Mapping[str, Any] = run(cfg, tmp_path)
     assert (result["status"], result["teacher"], result["teacher_forwards"]) == (
         *("completed", "peers", 0),
     )
@@ -126,11 +128,11 @@ def test_several_devices_are_refused_before_a_teacher_is_trained(output, tmp_pat
 def test_resumed_run_equals_an_uninterrupted_one(mode, step, output, tmp_path):
     options = (f"mode={mode}", "trainer.max_epochs=2")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    expected = run(joint(whole, output, *options), whole)
+    expected: Mapping[str, Any] = run(joint(whole, output, *options), whole)
     stop = f"+callbacks.stop={{_target_: support.InterruptAt, step: {step}}}"
     with pytest.raises(SystemExit, match="130"):
         run(joint(broken, output, *options, stop), broken)
-    resumed = run(joint(broken, output, *options, f"resume={broken}"), broken)
+    resumed: Mapping[str, Any] = run(joint(broken, output, *options, f"resume={broken}"), broken)
     figures = [key for key in expected if key.endswith(("/acc", "/nll", "/ece"))]
     assert len(figures) > 6
     for key in ("best_epoch", *figures):

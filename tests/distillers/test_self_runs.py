@@ -1,6 +1,7 @@
 """Runs of self-distillation: figures, refusals, resuming."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ class Recurrence(Callback):
 def test_average_is_updated_once_an_optimizer_step(output, tmp_path):
     options = ["mode=mean_teacher", "mode.distiller.decay=0.8", "method=at"]
     options += ["+trainer.accumulate_grad_batches=2", "+callbacks.watch=" + TARGET]
-    result = run(configured(tmp_path, output, *ITSELF, *options), tmp_path)
+    result: Mapping[str, Any] = run(configured(tmp_path, output, *ITSELF, *options), tmp_path)
     assert Recurrence.seen == list(range(1, 11))
     assert 0 < result["test/ema/acc"] <= 1
     assert all(not key.startswith("average") for key in load_file(tmp_path / "student.safetensors"))
@@ -67,12 +68,14 @@ def test_resumed_run_equals_an_uninterrupted_one(mode, method, step, output, tmp
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     final = "+callbacks.final={_target_: test_self_runs.Final}"
     options = (*ITSELF, f"mode={mode}", f"method={method}", final)
-    expected = run(configured(whole, output, *options), whole)
+    expected: Mapping[str, Any] = run(configured(whole, output, *options), whole)
     finals = [dict(Final.state)]
     stop = f"+callbacks.stop={{_target_: support.InterruptAt, step: {step}}}"
     with pytest.raises(SystemExit, match="130"):
         run(configured(broken, output, *options, stop), broken)
-    resumed = run(configured(broken, output, *options, f"resume={broken}"), broken)
+    resumed: Mapping[str, Any] = run(
+        configured(broken, output, *options, f"resume={broken}"), broken
+    )
     finals.append(dict(Final.state))
     assert {k for k in resumed if k.startswith("test/")} >= {"test/acc", "test/nll"}
     for key in {k for k in resumed if k.startswith("test/")} | {"val/acc", "best_epoch", "epochs"}:

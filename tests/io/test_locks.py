@@ -5,7 +5,7 @@ import os
 
 import pytest
 from lightning.pytorch.utilities import rank_zero_only
-from support import configured
+from support import configured, present
 
 from kd.config.messages import user_message
 from kd.errors import UserError
@@ -47,9 +47,8 @@ def test_a_file_system_without_locks(number, tmp_path, monkeypatch):
         assert (tmp_path / "new").is_dir()
     with pytest.raises(OSError, match="has no locks") as refused, locked(tmp_path / "lock", ""):
         pass
-    assert f"cannot write to {tmp_path}/lock: its file system has no locks" in user_message(
-        refused.value
-    )
+    message = present(user_message(refused.value))
+    assert f"cannot write to {tmp_path}/lock: its file system has no locks" in message
 
 
 def test_a_locked_folder_is_not_cleared(tmp_path):

@@ -1,5 +1,7 @@
 """Arguments that the families refuse."""
 
+from typing import Any
+
 import pytest
 from model_configs import build
 
@@ -21,7 +23,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("name", "options", "message"), MISTAKES)
 def test_impossible_architectures_are_refused(
-    name: str, options: dict[str, object], message: str
+    name: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         build(name, **options)

@@ -1,6 +1,7 @@
 """Parameter counts against the configs, the papers and the distillation literature."""
 
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ WEIGHTS = [
 
 @pytest.mark.parametrize(("name", "options", "count"), WEIGHTS)
 def test_weights_of_convolutions_and_linear_layers_equal_the_published_count(
-    name: str, options: dict[str, str], count: int
+    name: str, options: dict[str, Any], count: int
 ) -> None:
     with torch.device("meta"):
         assert weights(build(name, **options)) == count

@@ -11,7 +11,8 @@ class NoteLosses(Callback):
     """Write down every step's loss and terms when the training ends, one file a process."""
 
     def __init__(self, folder: str) -> None:
-        self.folder, self.rows = folder, []
+        self.folder = folder
+        self.rows: list[list[float]] = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self.rows.append([outputs["loss"].item(), *(t.item() for t in outputs["terms"].values())])
@@ -50,7 +51,7 @@ def test_two_processes_learn_what_one_does(name, train, tmp_path):
         losses.append(np.mean([np.loadtxt(file) for file in files], axis=0))
     assert losses[0].shape[0] == 20
     assert losses[0].shape[1] > 1
-    np.testing.assert_allclose(*losses, rtol=1e-5)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("several", ["trainer.devices=2", "+trainer.strategy=ddp"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning import Callback
 from safetensors.torch import load_file
-from support import Losses, configured
+from support import Losses, configured, present
 
 from kd.data.digits import Digits
 from kd.data.views import Shift
@@ -93,7 +93,7 @@ def test_answers_to_other_images_end_the_run(output, tmp_path, monkeypatch):
     monkeypatch.setattr(CachedTeacher, "prepare", off_by_one)
     with pytest.raises(RuntimeError, match="teacher outputs belong to other images"):
         run(configured(tmp_path, output, "trainer.max_epochs=1"), tmp_path)
-    assert read_result(tmp_path)["status"] == "failed"
+    assert present(read_result(tmp_path))["status"] == "failed"
 
 
 def test_a_teacher_that_looks_ahead_is_interrupted(output, tmp_path):
@@ -101,7 +101,7 @@ def test_a_teacher_that_looks_ahead_is_interrupted(output, tmp_path):
     fresh = f"paths.cache={tmp_path / 'cache'}"
     with pytest.raises(SystemExit, match="130"):
         run(configured(tmp_path, output, fresh, stop), tmp_path)
-    assert read_result(tmp_path)["error"] == "interrupted"
+    assert present(read_result(tmp_path))["error"] == "interrupted"
     assert not (tmp_path / "checkpoints").exists()  # it had not come to the first step
 
 

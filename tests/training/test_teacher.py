@@ -1,6 +1,7 @@
 """A teacher's name in the registry says all that its weights depend on, and nothing else."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -16,7 +17,8 @@ def composed(*overrides: str):
 
 
 def key(*overrides: str, fingerprint: str = "data") -> str:
-    return teacher_key(composed(*overrides), SimpleNamespace(fingerprint=fingerprint))
+    data: Any = SimpleNamespace(fingerprint=fingerprint)
+    return teacher_key(composed(*overrides), data)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,11 @@ from kd.tuning.trial_configs import check_space, default_values, experiment_name
 
 @pytest.mark.usefixtures("config_path")
 def test_defaults_come_from_the_config_and_the_command_line():
-    space: Space = {"method": CategoricalDistribution(("kd", "dkd")), **RATE}
-    space["method.temperature"] = IntDistribution(1, 9)
+    space: Space = {
+        "method": CategoricalDistribution(("kd", "dkd")),
+        "method.temperature": IntDistribution(1, 9),
+        **RATE,
+    }
     expected = {"method": "dkd", "method.temperature": 4.0, "optimizer.lr": 0.2}
     base = ["paths.run=run", "method=dkd", "optimizer.lr=0.2"]
     assert default_values(space, base) == expected
