@@ -19,18 +19,6 @@ from kd.errors import UserError
 from kd.schedules import Schedule
 
 
-def build_data(cfg: DictConfig) -> DataModule:
-    """Build the data module, with its data loaded and split.
-
-    Raises:
-        UserError: the data are missing or damaged, or `cfg.data` has a wrong value.
-    """
-    data: DataModule = make(cfg.data, "data")
-    data.prepare_data()
-    data.setup()
-    return data
-
-
 def build_net(
     cfg: DictConfig, role: str, data: DataModule, model: DictConfig | None = None
 ) -> nn.Module:

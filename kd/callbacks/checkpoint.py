@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from kd.callbacks.csv_logger import ResumableCSVLogger
 from kd.callbacks.stop_request import StopRequest
+from kd.data.base import DataModule
 from kd.io.atomic import UNFINISHED, link_atomic, write_atomic
 from kd.io.random_state import random_state, set_random_state
 from kd.io.run_folder import RunFolder
@@ -89,7 +90,8 @@ class Checkpoints(Checkpoint):
             return  # a checkpoint holds no accumulated gradients
         due = time.monotonic() - self._saved > 60 * self.every_minutes
         if due or self.stop.signal is not None:
-            self._save(trainer, self.files.last)
+            if not _resume_limit(trainer):
+                self._save(trainer, self.files.last)
             self.stop.raise_if_received()
 
     def on_teacher_progress(self, done: int, total: int) -> None:
@@ -141,3 +143,9 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
         self._random = state_dict["random"]
+
+
+def _resume_limit(trainer: Trainer) -> str:
+    """Why the data do not allow to resume within an epoch; empty: they do."""
+    data: Any = getattr(trainer, "datamodule", None)
+    return data.limits.resume if isinstance(data, DataModule) else ""

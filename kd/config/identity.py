@@ -51,7 +51,8 @@ def settings(cfg: DictConfig) -> dict[str, str | int | float | bool]:
     """
     chosen: dict[str, Any] = {k: cfg[k].name for k in ("data", "method", "teacher", "student")}
     chosen |= {"seed": cfg.seed, "trainer.max_epochs": cfg.trainer.max_epochs}
-    chosen |= {"data.batch_size": cfg.data.batch_size}
+    if cfg.data.batch_size is not None:  # a user's loader has its own
+        chosen["data.batch_size"] = cfg.data.batch_size
     for group in ("method", "optimizer"):
         chosen |= {f"{group}.{k}": v for k, v in plain(cfg[group]).items() if _is_knob(k, v)}
     return chosen

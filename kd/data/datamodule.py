@@ -11,7 +11,7 @@ from kd.compat import finished_batches
 from kd.data.arrays import Arrays, Pool, digest
 from kd.data.augment import Augmentation
 from kd.data.base import DataModule, Limits
-from kd.data.loader import EpochSampler, TensorLoader
+from kd.data.loader import EpochSampler, TensorLoader, check_batch_size
 from kd.data.splits import Normalisation, Split, check_normalisation, make_split
 from kd.data.views import Identity, Limited, ViewSpace
 from kd.errors import UserError
@@ -122,16 +122,12 @@ class ImageDataModule(DataModule):
     def train_dataloader(self) -> TensorLoader:
         """A fresh loader: this rank's share of each shuffled batch, without an incomplete last one.
 
-        UserError if the devices cannot share a batch evenly: unequal shares would weight images
-        unequally in the gradient.
+        Raises:
+            UserError: the devices cannot share a batch evenly.
         """
         trainer = self.trainer
         world_size = trainer.world_size if trainer else 1
-        if self.batch_size % world_size:
-            raise UserError(
-                f"data.batch_size={self.batch_size} does not divide among {world_size} devices; "
-                f"use a multiple of {world_size}"
-            )
+        check_batch_size(self.batch_size, world_size)
         sampler = EpochSampler(
             self.split.train,
             self.batch_size,

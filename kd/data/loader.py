@@ -105,6 +105,21 @@ class EpochSampler:
         return {"seed": self.seed, "batch_size": self.batch_size, "samples": len(self.rows)}
 
 
+def check_batch_size(batch_size: int, world_size: int) -> None:
+    """Refuse a batch that the devices cannot share evenly.
+
+    Unequal shares would weight images unequally in the gradient, which is a mean over devices.
+
+    Raises:
+        UserError: `batch_size` is no multiple of `world_size`.
+    """
+    if batch_size % world_size:
+        raise UserError(
+            f"data.batch_size={batch_size} does not divide among {world_size} devices; use a "
+            f"multiple of {world_size}"
+        )
+
+
 class TensorLoader:
     """Iterates over `Batch`es of uint8 images [N, C, H, W] held in memory.
 

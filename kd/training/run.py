@@ -6,8 +6,8 @@ from pathlib import Path
 from lightning import Callback
 from omegaconf import DictConfig
 
+from kd.build.data import build_data
 from kd.build.given import GivenParts
-from kd.build.parts import build_data
 from kd.build.trainer import build_trainer
 from kd.config.compose import plain
 from kd.config.identity import settings

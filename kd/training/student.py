@@ -61,9 +61,7 @@ def build_student(
         num_classes=data.num_classes,
         **_teachers(cfg, data, acquired),
     )
-    labels = data.train_targets
-    if labels is None:  # then no objective reads them: see `refuse_unsupported`
-        labels = torch.empty(0, dtype=torch.int64)
+    labels = _labels(checked, data)
     pairings = distiller.build_adapters(torch.zeros(2, *data.input_shape), labels)
     rank_zero_only(print_taps)(cfg.student.name, cfg.teacher.name, distiller, pairings)
     if cfg.compile is not None:
@@ -80,6 +78,16 @@ def _net(cfg: DictConfig, data: DataModule) -> nn.Module:
         except UserError as error:
             raise UserError(f"student.checkpoint={path}: {error}") from error
     return net
+
+
+def _labels(checked: CheckedConfig, data: DataModule) -> torch.Tensor:
+    """Labels of the training pool [N]; empty if unread and not at hand without a pass."""
+    needed = distiller_class(checked.cfg).needs_index
+    needed = needed or any(term.needs_index for term in checked.method.objectives.values())
+    if data.limits.images and not needed:
+        return torch.empty(0, dtype=torch.int64)
+    assert data.train_targets is not None  # see `refuse_unsupported`
+    return data.train_targets
 
 
 def _teachers(

@@ -44,7 +44,8 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
         run.student = {key: plain(cfg.teacher[key]) for key in ("name", "net", "taps")}
         run.teacher.name, run.teacher.net, run.teacher.taps = "none", None, {}
         run.data.batch_size, run.data.seed = training["batch_size"], training["seed"]
-        run.data.views, run.data.augment = None, None
+        for key in {"views", "augment"} & set(run.data):  # data from elsewhere have neither
+            run.data[key] = None
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
             run[part] = training[part]
         run.resume, run.keep_epochs = None, cfg.teacher.epoch is not None

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
+from kd.build.data import adapted
 from kd.build.given import GivenParts
 from kd.build.instantiate import make, root_cause
 from kd.build.method import Method
@@ -82,7 +83,8 @@ def check_config(cfg: DictConfig, given: GivenParts = _NOTHING_GIVEN) -> Checked
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     try:
-        return plain(cfg)
+        content: dict[str, Any] = plain(cfg)
+        return content | {"data": adapted(content["data"])}
     except OmegaConfBaseException as error:
         raise UserError(f"the configuration does not resolve: {root_cause(error)}") from error
 

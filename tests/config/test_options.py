@@ -33,6 +33,7 @@ GROUPS = {
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
 # Options that are valid only together with another one
 EXTRA = {
+    "data/external": ["data._target_=lightning.LightningDataModule"],
     "data/image_folder": ["data.root=somewhere"],
     "teacher/none": ["method=ce"],
     "teacher/itself": ["mode=pskd"],

@@ -888,7 +888,8 @@ def from_config(*overrides: str):
     return instantiate(config.data, _convert_="all")
 
 
-NAMES = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+# `external` describes data that are not of kd
+NAMES = sorted(path.stem for path in (CONF / "data").glob("*.yaml") if path.stem != "external")
 ROOT = {"image_folder": ["data.root=/nowhere"]}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
-from kd.build.parts import build_data
+from kd.build.data import build_data
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.members import member_configs
 from kd.errors import UserError

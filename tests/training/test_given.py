@@ -5,9 +5,9 @@ import torch
 from omegaconf import open_dict
 from support import built, configured
 
+from kd.build.data import build_data
 from kd.build.given import GivenParts, describe_net
 from kd.build.method import Method
-from kd.build.parts import build_data
 from kd.distillers.stages import Plan, Stage
 from kd.errors import UserError
 from kd.io.weights import load_weights

@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file
 from support import configured
 
-from kd.build.parts import build_data
+from kd.build.data import build_data
 from kd.errors import UserError
 from kd.io.checksums import with_checksum
 from kd.io.run_folder import RunFolder

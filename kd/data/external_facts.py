@@ -1,0 +1,90 @@
+"""Labels, class names and identity of a user's map-style data set."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
+
+from kd.data.foreign_batch import describe
+from kd.errors import UserError
+
+log = logging.getLogger(__name__)
+_SAMPLED = 64  # samples of a split that identify it
+_CHECKED = 4  # listed labels that are compared with those that the samples have
+
+
+def class_names_of(dataset: Any) -> list[str] | None:
+    """The names that torchvision's data sets have as `classes`, also of a subset of one."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    names = getattr(dataset, "classes", None)
+    return [str(name) for name in names] if isinstance(names, list | tuple) and names else None
+
+
+def labels_of(dataset: Any, name: str, workers: int = 0) -> Tensor:
+    """The label of every sample of a map-style data set [N], int64.
+
+    They are read from the data set's `targets` or `labels` if it has them and they agree with what
+    it yields, else from the samples.
+
+    Raises:
+        UserError: a target is no class number.
+    """
+    listed = _listed(dataset)
+    if listed is not None and _agrees(dataset, listed):
+        return listed
+    log.info("data %r: reading the labels of %d samples", name, len(dataset))
+    loader = DataLoader(_Targets(dataset), batch_size=256, num_workers=workers, collate_fn=list)
+    return torch.tensor([label for batch in loader for label in batch])
+
+
+class _Targets(Dataset[int]):
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> int:
+        return _label(self.dataset[index])
+
+
+def _listed(dataset: Any) -> Tensor | None:
+    """The labels that a data set lists beside its samples; None: it does not."""
+    if isinstance(dataset, Subset):
+        inner = _listed(dataset.dataset)
+        return None if inner is None else inner[torch.as_tensor(list(dataset.indices))]
+    if isinstance(dataset, ConcatDataset):
+        parts = [part for part in map(_listed, dataset.datasets) if part is not None]
+        return torch.cat(parts) if len(parts) == len(dataset.datasets) else None
+    if isinstance(dataset, TensorDataset):
+        found: Any = dataset.tensors[-1]
+    else:
+        found = getattr(dataset, "targets", getattr(dataset, "labels", None))
+    try:
+        labels = torch.as_tensor(found)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    plain = labels.dim() == 1 and not labels.is_floating_point()
+    return labels.long() if plain and len(labels) == len(dataset) else None
+
+
+def _agrees(dataset: Any, labels: Tensor) -> bool:
+    """Whether a few samples have these labels: a target_transform may change them."""
+    some = some_of(torch.arange(len(labels)), _CHECKED).tolist()
+    return all(_label(dataset[index]) == int(labels[index]) for index in some)
+
+
+def _label(sample: Any) -> int:
+    try:
+        _, target = sample
+        return int(target)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"a sample must be (input, class number), got {describe(sample)}") from None
+
+
+def some_of(rows: Tensor, count: int = _SAMPLED) -> Tensor:
+    """At most `count` of `rows` [N], evenly spaced from the first to the last."""
+    return rows[torch.linspace(0, len(rows) - 1, count).long().unique()]
