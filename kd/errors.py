@@ -5,7 +5,16 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """A mistake that the user can correct; the message names value, place and a valid choice."""
+    """A mistake that the user can correct; the message names value, place and a valid choice.
+
+    Example:
+        >>> import kd
+        >>> try:
+        ...     kd.load("missing")
+        ... except kd.UserError as error:
+        ...     print(error)
+        there is neither a run's folder nor a weights file at missing
+    """
 
 
 class OutOfMemoryError(UserError):

@@ -1,4 +1,4 @@
-"""Named tap_paths in a net, read through forward hooks, so that models keep a plain `forward`."""
+"""Intermediate tensors of a net by name, read through forward hooks."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -17,6 +17,9 @@ INPUT_SUFFIX = ":in"
 class Taps:
     """Records the tapped tensors of one net's forward pass.
 
+    Any `nn.Module` whose `forward` returns logits can be tapped: forward hooks read the tensors, so
+    the net needs no change. The tensors keep their gradients.
+
     Args:
         net: the net; its `forward` returns logits [B, K].
         tap_paths: canonical name -> module path. A path ending in `:in` records the module's first
@@ -28,6 +31,16 @@ class Taps:
 
     Raises:
         UserError: a wanted name or its module does not exist; names the nearest that do.
+
+    Example:
+        >>> import kd
+        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+        >>> taps = kd.Taps(net, {"stage1": "1", "embedding": "3:in"}, ["stage1", "embedding"])
+        >>> outputs = taps.outputs(torch.zeros(2, 1, 8, 8))
+        >>> outputs.logits.shape
+        torch.Size([2, 10])
+        >>> {name: list(tensor.shape) for name, tensor in outputs.taps.items()}
+        {'stage1': [2, 4, 6, 6], 'embedding': [2, 144]}
     """
 
     def __init__(self, net: nn.Module, tap_paths: Mapping[str, str], wanted: Iterable[str]) -> None:

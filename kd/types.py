@@ -18,6 +18,12 @@ class Batch(NamedTuple):
         view: view of each sample [B], int64; 0 where there is no augmentation.
         epoch: epoch that the order and the views are drawn for. A plain int: it is the same for
             the whole batch, and as a tensor every read on a GPU would be a synchronisation.
+
+    Example:
+        >>> zeros = torch.zeros(2, dtype=torch.long)
+        >>> batch = Batch(torch.rand(2, 3, 8, 8), zeros, torch.arange(2), zeros, epoch=0)
+        >>> batch.apply(lambda tensor: tensor[:1]).input.shape
+        torch.Size([1, 3, 8, 8])
     """
 
     input: Tensor
@@ -37,7 +43,12 @@ class Batch(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What one forward pass leaves: logits [B, K] and the tapped tensors by canonical name."""
+    """Result of one forward pass: logits [B, K] and the tapped tensors by canonical name.
+
+    Example:
+        >>> Outputs(torch.zeros(2, 10), {"stage1": torch.zeros(2, 16, 8, 8)}).taps.keys()
+        dict_keys(['stage1'])
+    """
 
     logits: Tensor
     taps: dict[str, Tensor]
