@@ -33,10 +33,8 @@ def load_digits() -> tuple[Split, Split]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images, labels = (
-        torch.from_numpy(digits.images).float()[:, None],
-        torch.from_numpy(digits.target),
-    )
+    images = torch.from_numpy(digits.images).float()[:, None]
+    labels = torch.from_numpy(digits.target)
     images = (images - images.mean()) / images.std()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     train, test = order[:1200], order[1200:]
@@ -121,9 +119,7 @@ def labels_loss(net: nn.Module) -> Loss:
 # %% Teacher, student alone, student distilled: the two students start from the same weights
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Distil a student in a loop of one's own.")
-    parser.add_argument(
-        "--epochs", type=int, default=None, help="of each net; default: 20, MNIST 3"
-    )
+    parser.add_argument("--epochs", type=int, help="of each net; default: 20, on MNIST 3")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     folder = os.environ.get("KD_DATA_DIR")
@@ -136,9 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fit(teacher, labels_loss(teacher), train, epochs)
     fit(alone, labels_loss(alone), train, epochs)
     fit(distilled, distillation_loss(distilled, teacher), train, epochs)
-    print(
-        f"data: {'MNIST' if folder else 'digits'}, {len(train[1])} training images, {epochs} epochs"
-    )
+    name = "MNIST" if folder else "digits"
+    print(f"data: {name}, {len(train[1])} training images, {epochs} epochs")
     for name, net in {"teacher": teacher, "student": alone, "distilled": distilled}.items():
         parameters = sum(parameter.numel() for parameter in net.parameters())
         print(f"{name:10} {parameters:6} parameters, test accuracy {accuracy(net, test):.4f}")

@@ -102,7 +102,7 @@ def test_known_constructors_are_called(written):
     ],
 )
 def test_other_targets_are_not_called(target, written):
-    with pytest.raises(kd.UserError, match="is no model constructor of kd.models"):
+    with pytest.raises(kd.UserError, match=r"is no model constructor of kd\.models"):
         kd.load(written(architecture(target)))
 
 
