@@ -130,7 +130,7 @@ def table(
     lines = [
         f"### {pair}: {an_epoch} images an epoch, {options.epochs} epochs, "
         f"median of {options.repeats}\n",
-        "| | images/s | from – to | time over the floor's | teacher forwards | peak MB |",
+        "| | images/s | from – to | time relative to the floor | teacher forwards | peak MB |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for name, row in costs.items():

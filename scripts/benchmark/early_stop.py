@@ -48,7 +48,7 @@ def main() -> None:
     torch.set_num_threads(1)
     register_models(CONF_DIR)
     print(describe(torch.device("cpu")))
-    print("\n| the teacher | terms | steps | median CPU ms a step |\n|---|---|--:|--:|")
+    print("\n| teacher outputs | terms | steps | median CPU ms per step |\n|---|---|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
         for mode, teacher in (("off", "live"), ("on", "cached")):
             for terms, seconds in steps(Path(folder), mode, options.overrides).items():

@@ -62,7 +62,7 @@ def main() -> None:
             print(name, file=sys.stderr)
     print(describe(torch.device("cpu")))
     print(
-        "\n| method | CPU ms a step | over `kd`'s | additional MB at the peak |\n|---|--:|--:|--:|"
+        "\n| method | CPU ms per step | relative to `kd` | additional MB at the peak |\n|---|--:|--:|--:|"
     )
     for name in sorted(names, key=lambda name: statistics.median(ratios[name])):
         milliseconds = 1000 * statistics.median(seconds[name])
