@@ -61,9 +61,8 @@ def main() -> None:
             ratios[name] = [mine / its for mine, its in pairs]
             print(name, file=sys.stderr)
     print(describe(torch.device("cpu")))
-    print(
-        "\n| method | CPU ms per step | relative to `kd` | additional MB at the peak |\n|---|--:|--:|--:|"
-    )
+    print("\n| method | CPU ms per step | relative to `kd` | additional MB at the peak |")
+    print("|---|--:|--:|--:|")
     for name in sorted(names, key=lambda name: statistics.median(ratios[name])):
         milliseconds = 1000 * statistics.median(seconds[name])
         ratio = statistics.median(ratios[name])
