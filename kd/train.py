@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from kd.config.command import command
 from kd.config.headline import headline
 from kd.config.identity import config_hash
-from kd.config.record import start_point, with_earlier_overrides
+from kd.config.record import all_overrides, start_point
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> float:
         if cfg.figures and not RunFolder(folder).figures.exists():
             log.warning("figures are drawn when a run ends: choose another folder for them")
         return float(done["val/acc"])
-    hydra = with_earlier_overrides(cast(DictConfig, HydraConfig.get()), cfg.resume)
+    overrides = all_overrides(cast(DictConfig, HydraConfig.get()), cfg.resume)
     cfg.resume = start_point(cfg, folder)
     from lightning.pytorch.utilities import rank_zero_only
 
@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> float:
     from kd.training.summary import print_summary
 
     try:
-        result = run(cfg, folder, hydra=hydra)
+        result = run(cfg, folder, overrides=overrides)
     except SystemExit:
         if RunFolder(folder).last.exists():
             log.warning("interrupted; resume with: python -m kd.train resume=%s", folder)

@@ -100,11 +100,6 @@ def built(name, **arguments):
     return net.eval(), plain(model.taps)
 
 
-def hydra(*overrides):
-    """Hydra's part of a config, as far as a record needs it."""
-    return OmegaConf.create({"overrides": {"task": [*overrides]}})
-
-
 def idx(values: torch.Tensor) -> bytes:
     sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
     return bytes([0, 0, 8, values.dim()]) + sizes + values.numpy().tobytes()

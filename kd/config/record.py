@@ -4,14 +4,15 @@ Hydra writes its own record before the config is checked, so that a refused comm
 the record of the run that lies in the folder. Here the config is written once it is accepted.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from kd.config.compose import CONF_DIR
 from kd.config.overrides import override_key
@@ -25,11 +26,10 @@ _PARTS = {"data", "method", "mode", "optimizer", "paths", "seed", "student", "te
 # Keys that configure Hydra. It calls what they name before any check of ours, so that a record from
 # a stranger could run code.
 _FOREIGN = {"defaults", "hydra"}
-_UNREADABLE = (OSError, ValueError, YAMLError, OmegaConfBaseException)
 
 
-def write_record(folder: Path, cfg: DictConfig, hydra: DictConfig | None = None) -> None:
-    """Write a run's config and, for a command, its overrides and Hydra's part of the config.
+def write_record(folder: Path, cfg: DictConfig, overrides: Sequence[str] | None = None) -> None:
+    """Write a run's config and, for a command, its overrides.
 
     The config is unresolved: a change of `seed` also changes `data.seed: ${seed}` when the run is
     resumed, and an interpolation is equal in all jobs of a sweep.
@@ -37,17 +37,12 @@ def write_record(folder: Path, cfg: DictConfig, hydra: DictConfig | None = None)
     Args:
         folder: the run's folder.
         cfg: the run's config.
-        hydra: Hydra's part; None for a run that is part of another.
+        overrides: of the command line; None for a run that is part of another.
     """
     run = RunFolder(folder)
-    files: dict[Path, Any] = {run.config: cfg}
-    if hydra is not None:
-        files |= {
-            run.overrides: hydra.overrides.task,
-            run.hydra: OmegaConf.create({"hydra": hydra}),
-        }
-    for file, content in files.items():
-        write_atomic(file, OmegaConf.to_yaml(content).encode())
+    write_atomic(run.config, OmegaConf.to_yaml(cfg).encode())
+    if overrides is not None:
+        write_atomic(run.overrides, yaml.safe_dump([*overrides], allow_unicode=True).encode())
 
 
 def read_record(folder: Path) -> DictConfig:
@@ -64,7 +59,7 @@ def read_record(folder: Path) -> DictConfig:
             f"resume={folder}: it holds no {file.relative_to(folder)}; name a checkpoint instead, "
             "beside the overrides of the run"
         ) from error
-    except _UNREADABLE as error:
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(cfg, DictConfig) or not cfg.keys() >= _PARTS or _FOREIGN & cfg.keys():
         raise UserError(f"{file} is damaged: it should be the config of a run, without Hydra's own")
@@ -121,20 +116,20 @@ def _refuse_options(overrides: Sequence[str], folder: Path) -> None:
             )
 
 
-def with_earlier_overrides(hydra: DictConfig, resume: Any) -> DictConfig:
-    """Return Hydra's part with the overrides of all commands that a resumed run has had.
+def all_overrides(hydra: DictConfig, resume: Any) -> list[str]:
+    """Return the overrides of all commands that a run has had, of which a report lists the common.
 
-    Nothing but a report reads them, so that a damaged file is no reason to stop.
+    Args:
+        hydra: Hydra's part of the config.
+        resume: the run's `resume`.
     """
+    given, earlier = [str(word) for word in hydra.overrides.task], None
     if hydra.job.config_name != _NAME:
-        return hydra
-    try:
-        earlier = OmegaConf.to_container(OmegaConf.load(RunFolder(Path(resume)).overrides))
-    except _UNREADABLE:
-        earlier = None
-    given = [word for word in hydra.overrides.task if not word.startswith("resume=")]
-    task = [*(word for word in earlier or () if isinstance(word, str)), *given]
-    return cast(DictConfig, OmegaConf.merge(hydra, {"overrides": {"task": task}}))
+        return given
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):  # nothing depends on them
+        earlier = yaml.safe_load(RunFolder(Path(resume)).overrides.read_text())
+    known = earlier if isinstance(earlier, list) else []
+    return [*map(str, known), *(word for word in given if not word.startswith("resume="))]
 
 
 def start_point(cfg: DictConfig, folder: Path) -> Any:

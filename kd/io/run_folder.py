@@ -34,11 +34,6 @@ class RunFolder:
         return self.root / ".hydra" / "overrides.yaml"
 
     @property
-    def hydra(self) -> Path:
-        """Hydra's own part of the config."""
-        return self.root / ".hydra" / "hydra.yaml"
-
-    @property
     def result(self) -> Path:
         """Figures and status of the run, see `kd.io.result_file`."""
         return self.root / "result.json"

@@ -33,7 +33,7 @@ def run(
     given: GivenParts = NOTHING_GIVEN,
     callbacks: Sequence[Callback] = (),
     test: bool = True,
-    hydra: DictConfig | None = None,
+    overrides: Sequence[str] | None = None,
 ) -> Result:
     """Distil one student and write `folder/result.json`, also if the run fails.
 
@@ -45,8 +45,7 @@ def run(
         given: parts that the caller has built; the others are built from the config.
         callbacks: for the student's training, in addition to the configured ones.
         test: False: the test set is not used, and the status is `untested`.
-        hydra: Hydra's part of the config, which is recorded; None for a run that is part of
-            another.
+        overrides: of the command line, which are recorded; None for a run that is part of another.
 
     Returns:
         What result.json holds; its keys are declared in `kd.io.result_file`.
@@ -56,7 +55,7 @@ def run(
             process uses.
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
-    with quiet_lightning(), locked_folder(folder), RunStatus(cfg, folder, hydra) as status:
+    with quiet_lightning(), locked_folder(folder), RunStatus(cfg, folder, overrides) as status:
         checked = check_config(cfg, given)
         checkpoint = find_checkpoint(cfg, folder)
         status.accept()

@@ -1,5 +1,6 @@
 """Status and result of a run in progress: result.json is written however the run ends."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -32,11 +33,11 @@ class RunStatus:
     Args:
         cfg: the composed config, not checked yet.
         folder: the run's folder.
-        hydra: Hydra's part of the config; None for a run that is part of another.
+        overrides: of the command line; None for a run that is part of another.
     """
 
-    def __init__(self, cfg: DictConfig, folder: Path, hydra: DictConfig | None) -> None:
-        self.cfg, self.folder, self.hydra = cfg, folder, hydra
+    def __init__(self, cfg: DictConfig, folder: Path, overrides: Sequence[str] | None) -> None:
+        self.cfg, self.folder, self.overrides = cfg, folder, overrides
         self._result: dict[str, Any] = {"format": FORMAT, "status": "failed"}
         self._result |= {role: plain(OmegaConf.select(cfg, f"{role}.name")) for role in _ROLES}
         self._replaces_finished = (read_result(folder) or {}).get("status") == "completed"
@@ -52,12 +53,12 @@ class RunStatus:
         self._result |= {"seed": self.cfg.seed, "config_hash": config_hash(self.cfg)}
         self._result |= {"git_commit": git_commit(), "threads": torch.get_num_threads()}
         if not RunFolder(self.folder).config.is_file():
-            rank_zero_only(write_record)(self.folder, self.cfg, self.hydra)
+            rank_zero_only(write_record)(self.folder, self.cfg, self.overrides)
 
     def begin(self) -> None:
         """Take over the folder: all parts are built, and training begins."""
         self._begun = True
-        rank_zero_only(write_record)(self.folder, self.cfg, self.hydra)
+        rank_zero_only(write_record)(self.folder, self.cfg, self.overrides)
         if self._replaces_finished:
             unfinished = cast(Result, self._result | {"error": "not finished"})
             rank_zero_only(write_result)(self.folder, unfinished)

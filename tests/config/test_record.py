@@ -9,17 +9,17 @@ from commands import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from lightning import Callback
-from support import composed, configured, hydra, present, unresolved
+from support import composed, configured, present, unresolved
 
 import kd.train
 from kd.config.compose import CONF_DIR
 from kd.config.identity import config_hash
 from kd.config.messages import user_message
 from kd.config.record import (
+    all_overrides,
     read_record,
     register_resumed,
     start_point,
-    with_earlier_overrides,
     write_record,
 )
 from kd.errors import UserError
@@ -44,7 +44,7 @@ def resumed(folder: Path, *overrides: str):
 def record(tmp_path) -> Path:
     """The folder of a run of FitNets with seed 1."""
     cfg = composed("method=fitnet", "method.initial=0.4", "seed=1", "paths.run=elsewhere")
-    write_record(tmp_path, cfg, hydra("method=fitnet", "seed=1"))
+    write_record(tmp_path, cfg, ["method=fitnet", "seed=1"])
     return tmp_path
 
 
@@ -79,12 +79,10 @@ def test_a_resumed_run_writes_to_its_folder_unless_told_otherwise(record):
 
 def test_the_overrides_of_all_commands_are_recorded(record):
     hydra_part = resumed(record, "seed=2").hydra
-    words = with_earlier_overrides(hydra_part, str(record)).overrides.task
-    assert words == ["method=fitnet", "seed=1", "seed=2"]
+    assert all_overrides(hydra_part, str(record)) == ["method=fitnet", "seed=1", "seed=2"]
     for damaged in ("a: [", "3", "", "- 3", "{a: ${"):
         RunFolder(record).overrides.write_text(damaged)
-        words = with_earlier_overrides(hydra_part, str(record)).overrides.task
-        assert words[-1] == "seed=2"
+        assert all_overrides(hydra_part, str(record))[-1] == "seed=2"
 
 
 def test_a_misspelt_key_names_the_nearest(record):
@@ -263,7 +261,7 @@ def finished(output, tmp_path):
     def configure(*overrides):
         return configured(tmp_path, output, "method=ce", "trainer.max_epochs=1", *overrides)
 
-    run(configure(), tmp_path, hydra=hydra("method=ce"))
+    run(configure(), tmp_path, overrides=["method=ce"])
     return tmp_path, configure
 
 
@@ -274,7 +272,7 @@ def test_a_late_mistake_costs_no_finished_run(finished):
     before = [file.read_bytes() for file in names]
     wrong = configure(f"resume={folder}", "trainer.max_epochs=2", "student.checkpoint=nowhere")
     with pytest.raises(UserError, match=r"student\.checkpoint=nowhere"):
-        run(wrong, folder, hydra=hydra("student.checkpoint=nowhere"))
+        run(wrong, folder, overrides=["student.checkpoint=nowhere"])
     assert [file.read_bytes() for file in names] == before
 
 
@@ -294,7 +292,7 @@ def test_a_finished_run_that_is_resumed_counts_as_unfinished(finished):
     folder, configure = finished
     watch = f"+callbacks.watch={{_target_: test_record.ReadResult, folder: '{folder}'}}"
     cfg = configure(f"resume={folder}", "trainer.max_epochs=2", watch)
-    assert run(cfg, folder, hydra=hydra("trainer.max_epochs=2"))["epochs"] == 2
+    assert run(cfg, folder, overrides=["trainer.max_epochs=2"])["epochs"] == 2
     (during,) = ReadResult.seen
     assert (during["status"], during["error"]) == ("failed", "not finished")
     assert read_record(folder).trainer.max_epochs == 2

@@ -10,7 +10,7 @@ from kd.io.run_folder import RunFolder
 KD = Path(__file__).resolve().parents[2] / "kd"
 MODULES = [path for path in sorted(KD.rglob("*.py")) if path.name != "run_folder.py"]
 FILES = (
-    *("config.yaml", "overrides.yaml", "hydra.yaml", "result.json", "student.safetensors"),
+    *("config.yaml", "overrides.yaml", "result.json", "student.safetensors"),
     *("last.ckpt", "best.ckpt", "metrics.csv"),
 )
 FOLDERS = ("checkpoints", "epochs", "csv", ".hydra", ".lock")
@@ -43,7 +43,6 @@ def test_files_lie_where_other_tools_look_for_them(tmp_path):
     paths = {
         "config": ".hydra/config.yaml",
         "overrides": ".hydra/overrides.yaml",
-        "hydra": ".hydra/hydra.yaml",
         "result": "result.json",
         "weights": "student.safetensors",
         "last": "checkpoints/last.ckpt",

@@ -6,7 +6,6 @@ import re
 import pytest
 from omegaconf import OmegaConf
 from run_folders import write_run
-from support import hydra
 
 from kd.config.record import write_record
 from kd.io.run_folder import RunFolder
@@ -77,7 +76,7 @@ def test_long_overrides_are_read_in_full(tmp_path):
     # YAML writers wrap long scalars.
     long = "method.taps=[" + ", ".join(f"stage{n}" for n in range(40)) + "]"
     write_run(tmp_path, 0.9)
-    write_record(tmp_path, OmegaConf.create(), hydra("seed=1", long))
+    write_record(tmp_path, OmegaConf.create(), ["seed=1", long])
     run = read_run(tmp_path)
     assert isinstance(run, Run)
     assert run.overrides == ("seed=1", long)
