@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def finished(output, tmp_path_factory):
 @pytest.fixture(scope="module")
 def test_set(finished):
     """The test images as uint8 and as the run normalised them, and their labels."""
-    data = build_data(finished[2].copy())
+    data: Any = build_data(finished[2].copy())
     batches = list(data.test_dataloader())
     images = torch.cat([batch.input for batch in batches])
     return data.arrays.test_images, images, data.test_targets
@@ -170,7 +171,7 @@ def test_a_given_net_is_loaded_where_no_constructor_builds_it(output, tmp_path):
     other.fc = nn.Linear(5, 10)
     student = kd.load(tmp_path, net=other)
     assert student.net is other
-    data = build_data(cfg)
+    data: Any = build_data(cfg)
     assert accuracy(student, data.arrays.test_images, data.test_targets) == result["test/acc"]
 
 

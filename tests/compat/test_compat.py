@@ -73,7 +73,7 @@ def test_a_copied_module_has_no_hooks():
         assert calls == ["before", "after"], "of the module itself, not of the copy"
 
 
-QUIET = {
+QUIET: dict[str, Any] = {
     **{"accelerator": "cpu", "logger": False, "enable_checkpointing": False},
     **{"enable_progress_bar": False, "enable_model_summary": False},
 }
@@ -153,7 +153,7 @@ class Epochs(SequentialSampler):
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_a_sampler_is_given_every_epoch():
     """`kd.data.loader` draws order and views from the epoch; Lightning documents no such call."""
-    images = torch.ones(2, 1)
+    images: Any = torch.ones(2, 1)  # a map-style data set
     sampler = Epochs(images)
     trainer = Trainer(max_epochs=3, **QUIET)
     with changed("lightning", "kd.data.loader.EpochSampler.set_epoch"):
