@@ -1,0 +1,168 @@
+"""Distillation as a function call: `kd.distil`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule
+from omegaconf import DictConfig, open_dict
+from torch import nn
+from torch.utils.data import DataLoader
+
+from kd.api.load import load
+from kd.api.settings import compose_config
+from kd.api.student import Student
+from kd.build.given import GivenParts, describe_net
+from kd.build.method import Method
+from kd.data.adapt import adapt
+from kd.data.base import DataModule
+from kd.distillers.stages import Plan, Stage
+from kd.errors import UserError
+from kd.io.run_folder import RunFolder
+from kd.objectives.base import Objective
+from kd.training.run import run
+
+# A DataLoader or Dataset for each of train, val and test
+Splits = Sequence[Any] | Mapping[str, Any]
+Objectives = Mapping[str, tuple[Objective, float]]
+
+
+class Distilled(Mapping[str, Any]):
+    """The result of a run: the keys of result.json, and the student beside them.
+
+    Attributes:
+        folder: the run folder.
+        student: the trained student, with the weights that validation selected, in eval mode.
+    """
+
+    def __init__(self, result: Mapping[str, Any], folder: Path, student: Student) -> None:
+        self._result, self.folder, self.student = dict(result), folder, student
+
+    def __getitem__(self, key: str) -> Any:
+        return self._result[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._result)
+
+    def __len__(self) -> int:
+        return len(self._result)
+
+    def __repr__(self) -> str:
+        return f"Distilled(test/acc={self._result.get('test/acc')}, folder={str(self.folder)!r})"
+
+
+def distil(
+    student: str | nn.Module = "resnet8",
+    teacher: str | nn.Module | None = "resnet20",
+    data: str | LightningDataModule | Splits = "digits",
+    method: str | Objectives = "kd",
+    *,
+    mode: str = "offline",
+    optimizer: str | None = None,
+    folder: str | Path | None = None,
+    student_taps: Mapping[str, str] | None = None,
+    teacher_taps: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
+    **settings: Any,
+) -> Distilled:
+    """Train a student under a teacher, as `python -m kd.train` does.
+
+    Args:
+        student: a module, which is trained in place, or the name of a model.
+        teacher: a trained module, which is frozen; the name of a model, which is loaded from the
+            registry or trained first; None for methods and modes that need none.
+        data: the name of a data set, any `LightningDataModule`, or `(train, val, test)`, each a
+            `DataLoader` or `Dataset` of (input, target). Inputs are floats [B, C, H, W] as the nets
+            take them, or uint8; targets are class numbers [B].
+        method: a name, or objectives by name, each with its weight:
+            `{"hard": (CrossEntropy(), 0.5), "soft": (SoftTargets(temperature=4), 0.5)}`.
+        mode: who teaches: `offline`, `online`, `pskd`, …
+        optimizer: `sgd`, `adam` or `adamw`; None: that of the data's recipe.
+        folder: the run folder; None: a new one below `outputs/runs`.
+        student_taps: canonical name -> module path of a student that is a module:
+            `{"stage1": "layer1", "embedding": "fc:in"}`; methods on features read them.
+        teacher_taps: the same for the teacher.
+        overrides: further settings as on the command line: `["scheduler=step", "data.views=4"]`.
+        **settings: `max_epochs`, `lr`, `batch_size`, `seed`, `accelerator`, `precision`,
+            `progress_bar`, and the settings of the method, such as `temperature` and `alpha`.
+
+    Returns:
+        The mapping of result.json, with `.student` and `.folder`.
+
+    Raises:
+        UserError: an unknown name, a setting out of its range, nets or data that do not fit.
+
+    Example:
+        >>> import kd
+        >>> result = kd.distil("lightnn", "deepnn", "digits", max_epochs=30)  # doctest: +SKIP
+        >>> result["test/acc"], result.student  # doctest: +SKIP
+        >>> kd.distil(method="kdd")
+        Traceback (most recent call last):
+        kd.errors.UserError: method=kdd: there is no such option; did you mean 'kd'?
+    """
+    options = [
+        *_option("student", student),
+        *_option("teacher", "none" if teacher is None else teacher),
+        *_option("method", method),
+        *_option("data", data),
+        f"mode={mode}",
+        *([] if optimizer is None else [f"optimizer={optimizer}"]),
+    ]
+    cfg = compose_config([*options, *overrides], settings)
+    cfg.paths.run = str(folder or _new_folder(cfg))
+    with open_dict(cfg):
+        _describe(cfg, "student", student, student_taps)
+        _describe(cfg, "teacher", teacher, teacher_taps)
+        if not isinstance(method, str):
+            cfg.method.name, cfg.method.objectives, cfg.method.weights = "given", {}, {}
+    given = GivenParts(
+        data=None if isinstance(data, str) else _given_data(cfg, data),
+        student=student if isinstance(student, nn.Module) else None,
+        teacher=teacher if isinstance(teacher, nn.Module) else None,
+        method=None if isinstance(method, str) else _method(method),
+    )
+    path = Path(cfg.paths.run)
+    result = run(cfg, path, given)
+    return Distilled(result, path, load(RunFolder(path).weights, net=given.student))
+
+
+def _option(group: str, value: object) -> list[str]:
+    """The override that selects a named part; a given part keeps the group's default."""
+    if isinstance(value, str):
+        return [f"{group}={value}"]
+    return ["data=external", "data._target_=given"] if group == "data" else []
+
+
+def _describe(
+    cfg: DictConfig, role: str, net: str | nn.Module | None, taps: Mapping[str, str] | None
+) -> None:
+    """Put a given net's description in the place of a model's config."""
+    if isinstance(net, nn.Module):
+        cfg[role].name = type(net).__name__
+        cfg[role].net, cfg[role].taps = describe_net(net), dict(taps or {})
+    elif taps is not None:
+        cfg[role].taps = dict(taps)
+
+
+def _given_data(cfg: DictConfig, data: LightningDataModule | Splits) -> DataModule:
+    module = adapt(data, seed=cfg.seed)
+    module.prepare_data()
+    module.setup()
+    with open_dict(cfg):
+        cfg.data = {"name": module.name, "batch_size": module.batch_size, "seed": module.seed}
+    return module
+
+
+def _method(objectives: Objectives) -> Method:
+    if not isinstance(objectives, Mapping) or not objectives:
+        raise UserError("method must be a name, or objectives by name, each with its weight")
+    terms = {name: objective for name, (objective, _) in objectives.items()}
+    weights = {name: float(weight) for name, (_, weight) in objectives.items()}
+    return Method(terms, Plan([Stage("", 1.0, weights)]))
+
+
+def _new_folder(cfg: DictConfig) -> Path:
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    name = f"{now}_{cfg.data.name}_{cfg.method.name}_{cfg.student.name}_s{cfg.seed}"
+    return Path(cfg.paths.output) / "runs" / name

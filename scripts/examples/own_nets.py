@@ -1,0 +1,119 @@
+"""Own nets and own DataLoaders under `kd.distil`: MNIST where it is at hand, else digits.
+
+    KD_DATA_DIR=FOLDER python scripts/examples/own_nets.py
+
+FOLDER holds MNIST as torchvision lays it out (FOLDER/MNIST/raw); without it, scikit-learn's 8 x 8
+digits are used.
+"""
+
+# %%
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, random_split
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalled
+
+import kd
+
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+parser.add_argument("--epochs", type=int, default=2, help="of the teacher and of the student")
+parser.add_argument("--images", type=int, default=12_000, help="training images that are used")
+arguments = parser.parse_args()
+torch.manual_seed(0)
+
+
+# %% [markdown]
+# Any two modules will do: the teacher is trained here, in a plain loop, before kd sees it.
+
+
+# %%
+class ConvNet(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+        )
+        self.head = nn.Linear(8 * width, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+
+def mnist(root: str) -> tuple[Dataset[tuple[Tensor, Tensor]], Dataset[tuple[Tensor, Tensor]]]:
+    from torchvision.datasets import MNIST
+    from torchvision.transforms import v2
+
+    pixels = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    return tuple(MNIST(root, train=split, transform=pixels) for split in (True, False))
+
+
+def digits() -> tuple[Dataset[tuple[Tensor, Tensor]], Dataset[tuple[Tensor, Tensor]]]:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = torch.tensor(found.images, dtype=torch.float32)[:, None] / 16
+    return random_split(TensorDataset(images, torch.tensor(found.target)), [1500, 297])
+
+
+root = os.environ.get("KD_DATA_DIR", "")
+train, test = mnist(root) if (Path(root) / "MNIST").is_dir() and root else digits()
+train = Subset(train, range(min(arguments.images, len(train))))
+train, val = random_split(train, [0.9, 0.1])
+loaders = (
+    DataLoader(train, batch_size=64, shuffle=True),
+    DataLoader(val, batch_size=256),
+    DataLoader(test, batch_size=256),
+)
+
+# %%
+teacher = ConvNet(width=16)
+optimizer = torch.optim.Adam(teacher.parameters(), lr=2e-3)
+for _ in range(arguments.epochs):
+    for images, labels in loaders[0]:
+        loss = nn.functional.cross_entropy(teacher(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+# %% [markdown]
+# `kd.distil` freezes the teacher, trains the student in place and returns the figures of result.json.
+# A method on features needs the taps: canonical name -> module path, `:in` for a module's input.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    result = kd.distil(
+        student=ConvNet(width=4),
+        teacher=teacher,
+        data=loaders,
+        method="dkd",
+        optimizer="adam",
+        lr=2e-3,
+        max_epochs=arguments.epochs,
+        accelerator="cpu",
+        progress_bar=False,
+        folder=folder,
+    )
+print(f"teacher {result['teacher/test/acc']:.4f}, student {result['test/acc']:.4f}")
+print(f"{result['compression']:.1f} times fewer parameters")
+
+# %% [markdown]
+# The student is an nn.Module, here applied to the first batch of test images.
+
+# %%
+images, labels = next(iter(loaders[2]))
+predicted = result.student(images).argmax(1)
+print(f"first batch: {(predicted == labels).float().mean():.4f}")
