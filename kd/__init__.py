@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kd import losses as losses
+    from kd.api.distil import distil as distil
     from kd.api.load import load as load
     from kd.errors import UserError as UserError
     from kd.objectives.base import Objective as Objective
@@ -31,6 +32,7 @@ _EXPORTS = {
     "Outputs": "kd.types",
     "Taps": "kd.taps",
     "UserError": "kd.errors",
+    "distil": "kd.api.distil",
     "load": "kd.api.load",
     "losses": "kd.losses",
 }

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, random_split
+from torch.utils.data import DataLoader, Subset, TensorDataset, random_split
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalled
 
 import kd
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-parser.add_argument("--epochs", type=int, default=2, help="of the teacher and of the student")
-parser.add_argument("--images", type=int, default=12_000, help="training images that are used")
+parser.add_argument("--epochs", type=int, default=4, help="of the teacher and of the student")
+parser.add_argument("--images", type=int, default=8_000, help="training images that are used")
 arguments = parser.parse_args()
 torch.manual_seed(0)
 
@@ -37,10 +37,9 @@ class ConvNet(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(1, width, 3, padding=1),
+            nn.Conv2d(1, width, 3, stride=2, padding=1),
             nn.BatchNorm2d(width),
             nn.ReLU(),
-            nn.MaxPool2d(2),
             nn.Conv2d(width, 2 * width, 3, padding=1),
             nn.BatchNorm2d(2 * width),
             nn.ReLU(),
@@ -50,29 +49,30 @@ class ConvNet(nn.Module):
         self.head = nn.Linear(8 * width, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
+        logits: Tensor = self.head(self.features(images))
+        return logits
 
 
-def mnist(root: str) -> tuple[Dataset[tuple[Tensor, Tensor]], Dataset[tuple[Tensor, Tensor]]]:
+def mnist(root: str) -> tuple[TensorDataset, TensorDataset]:
     from torchvision.datasets import MNIST
-    from torchvision.transforms import v2
 
-    pixels = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-    return tuple(MNIST(root, train=split, transform=pixels) for split in (True, False))
+    splits = [MNIST(root, train=train) for train in (True, False)]
+    train, test = (TensorDataset(s.data[:, None].float() / 255, s.targets) for s in splits)
+    return train, test
 
 
-def digits() -> tuple[Dataset[tuple[Tensor, Tensor]], Dataset[tuple[Tensor, Tensor]]]:
+def digits() -> tuple[TensorDataset, TensorDataset]:
     from sklearn.datasets import load_digits
 
     found = load_digits()
     images = torch.tensor(found.images, dtype=torch.float32)[:, None] / 16
-    return random_split(TensorDataset(images, torch.tensor(found.target)), [1500, 297])
+    labels = torch.tensor(found.target)
+    return TensorDataset(images[:1500], labels[:1500]), TensorDataset(images[1500:], labels[1500:])
 
 
 root = os.environ.get("KD_DATA_DIR", "")
-train, test = mnist(root) if (Path(root) / "MNIST").is_dir() and root else digits()
-train = Subset(train, range(min(arguments.images, len(train))))
-train, val = random_split(train, [0.9, 0.1])
+pool, test = mnist(root) if root and (Path(root) / "MNIST").is_dir() else digits()
+train, val = random_split(Subset(pool, range(min(arguments.images, len(pool)))), [0.9, 0.1])
 loaders = (
     DataLoader(train, batch_size=64, shuffle=True),
     DataLoader(val, batch_size=256),
@@ -101,7 +101,7 @@ with tempfile.TemporaryDirectory() as folder:
         data=loaders,
         method="dkd",
         optimizer="adam",
-        lr=2e-3,
+        lr=5e-3,
         max_epochs=arguments.epochs,
         accelerator="cpu",
         progress_bar=False,
