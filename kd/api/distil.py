@@ -8,7 +8,6 @@ from typing import Any
 from lightning import LightningDataModule
 from omegaconf import DictConfig, open_dict
 from torch import nn
-from torch.utils.data import DataLoader
 
 from kd.api.load import load
 from kd.api.settings import compose_config
@@ -101,6 +100,10 @@ def distil(
         Traceback (most recent call last):
         kd.errors.UserError: method=kdd: there is no such option; did you mean 'kd'?
     """
+    for role, net in {"student": student, "teacher": teacher}.items():
+        if not isinstance(net, str | nn.Module | None) or (role, net) == ("student", None):
+            kind = type(net).__name__
+            raise UserError(f"{role} must be a module or the name of a model, got {kind}")
     options = [
         *_option("student", student),
         *_option("teacher", "none" if teacher is None else teacher),

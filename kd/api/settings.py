@@ -54,7 +54,9 @@ def _key(cfg: DictConfig, name: str) -> str:
     knobs = [str(knob) for knob in cfg.method if knob not in _STRUCTURE]
     if name not in knobs:
         hint = nearest(name, [*knobs, *_KEYS])
-        raise UserError(f"{name}: neither a setting of method={cfg.method.name} nor a keyword; {hint}")
+        raise UserError(
+            f"{name}: neither a setting of method={cfg.method.name} nor a keyword; {hint}"
+        )
     return f"method.{name}"
 
 
@@ -64,12 +66,12 @@ def _own_hydra() -> Iterator[None]:
 
     A notebook may have initialised Hydra for its own configs; Hydra is a singleton.
     """
-    instance = GlobalHydra.instance()
-    before = instance.hydra
-    instance.clear()
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         register_models(CONF_DIR)
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             yield
     finally:
-        instance.hydra = before
+        # The block has put another instance in the singleton's place.
+        GlobalHydra.instance().hydra = before

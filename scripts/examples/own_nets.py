@@ -90,8 +90,8 @@ for _ in range(arguments.epochs):
         optimizer.step()
 
 # %% [markdown]
-# `kd.distil` freezes the teacher, trains the student in place and returns the figures of result.json.
-# A method on features needs the taps: canonical name -> module path, `:in` for a module's input.
+# `kd.distil` freezes the teacher, trains the student in place and returns the figures of
+# result.json. Methods on features read taps: canonical name -> module path, `:in` for an input.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
