@@ -1,8 +1,8 @@
-"""kd's commands as a user runs them, each in a process of its own.
+"""Runs kd's commands as a user does, each in its own process.
 
-Importing torch, Lightning and torchmetrics takes such a process five of its seven seconds. So it is
-forked from one that has imported them and done nothing else: a command finds loaded modules, and
-everything else as in a fresh start.
+Importing torch, Lightning and torchmetrics takes five of the seven seconds of a short command. Each
+process is therefore forked from a server that has imported these and done nothing else: all but the
+loaded modules is as in a fresh process.
 """
 
 import atexit
@@ -32,13 +32,13 @@ _server.set_forkserver_preload(_LOADED)
 
 
 class Command:
-    """`python -m module arguments`, begun, with one thread and from the repository's root.
+    """A started `python -m module arguments`, with one thread, in the repository's root.
 
     Args:
         module: such as kd.train.
         arguments: its command line.
-        fresh: begin it without loaded libraries, as commands that begin other processes need it.
-        **environment: variables beside those of this process.
+        fresh: start without loaded libraries, as commands that start other processes need.
+        **environment: variables in addition to those of this process.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Command:
         self._folder = tempfile.TemporaryDirectory()
         self._files = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
         self._process: ForkServerProcess | subprocess.Popen[bytes]
-        if fresh or sys.platform != "linux":  # Apple's libraries do not outlive a fork
+        if fresh or sys.platform != "linux":  # Apple's libraries fail after a fork
             out, errors = (file.open("wb") for file in self._files)
             with out, errors:
                 self._process = subprocess.Popen(
@@ -57,13 +57,13 @@ class Command:
                     preexec_fn=_heed_ctrl_c,
                 )  # fmt: skip
         else:
-            told = (module, arguments, self._files, environment)
-            self._process = _server.Process(target=_run, args=told)
+            call = (module, arguments, self._files, environment)
+            self._process = _server.Process(target=_run, args=call)
             self._process.start()
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs; minus the signal that ended it."""
+        """Exit code; None while it runs, -N if signal N ended it."""
         if isinstance(self._process, ForkServerProcess):
             return self._process.exitcode
         return self._process.poll()
@@ -73,7 +73,7 @@ class Command:
             os.kill(self._process.pid or 0, number)
 
     def ended(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        """Wait for its end, and return what it said."""
+        """Wait for the end, and return exit code and output."""
         deadline = time.monotonic() + timeout
         while self.returncode is None:
             if time.monotonic() > deadline:
@@ -86,7 +86,7 @@ class Command:
 
 
 def _heed_ctrl_c() -> None:
-    """A shell starts background jobs, and so the tests perhaps, with Ctrl-C ignored."""
+    """Restore Ctrl-C, which a shell disables for background jobs, perhaps for these tests."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

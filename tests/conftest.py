@@ -1,4 +1,4 @@
-"""What all tests share: one thread, and the command line as a user runs it."""
+"""Fixtures of all tests: one thread, an output folder, and the command line."""
 
 import os
 import signal
@@ -15,17 +15,17 @@ from support import idx
 from kd.config.compose import CONF_DIR, register_models
 from kd.types import Batch, Outputs
 
-# Configs of these tests name callbacks that lie in their files.
+# Configs of the tests name callbacks that are defined in the test files.
 os.environ["KD_ALLOW_TARGETS"] = ",".join(path.stem for path in Path(__file__).parent.rglob("*.py"))
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 
-# A run of seconds: what every test of the command line starts from.
+# Overrides for a run of seconds, which every test of the command line gives
 TINY = ("trainer=cpu", "debug=fast", "trainer.enable_progress_bar=false")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that start commands: one of them last would keep a process waiting."""
+    """Run files that start commands first: a long one at the end would leave a worker idle."""
     slow = {item.path for item in items if "train" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in slow)
 
@@ -37,13 +37,13 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory) -> Path:
-    """One output root for a file, so that its tests, and no others, share trained teachers."""
+    """One output folder a test file: its tests, and no others, share trained teachers."""
     return tmp_path_factory.mktemp("outputs")
 
 
 @pytest.fixture(scope="module")
 def train(output) -> Train:
-    """`python -m kd.train` in a process of its own, below the file's output root.
+    """Run `python -m kd.train` in a process of its own, with the file's output folder.
 
     `command="kd.chain"` is another command of the same options; with `fresh` it may start
     processes of its own.
@@ -59,7 +59,7 @@ def train(output) -> Train:
     ):
         flags = [argument for argument in arguments if argument.startswith("-")]
         overrides = [argument for argument in arguments if not argument.startswith("-")]
-        # Hydra takes its flags before or after the overrides, not between them.
+        # Hydra accepts flags before or after the overrides, not between them.
         line = [*flags, f"paths.output={output}", *(TINY if tiny else ()), *overrides]
         return Command(command, *line, fresh=fresh, **environment).ended(timeout)
 
@@ -78,7 +78,7 @@ def make_batch(target: torch.Tensor, index: torch.Tensor | None = None) -> Batch
 
 @pytest.fixture(autouse=True)
 def _ctrl_c():
-    """Lightning switches Ctrl-C off for the rest of the process."""
+    """Restore Ctrl-C, which Lightning disables for the rest of the process."""
     handler = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, handler)

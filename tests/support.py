@@ -50,11 +50,11 @@ def configured(folder, output, *overrides, teacher=("teacher=resnet8",)):
 
 
 class Losses(Callback):
-    """Note the loss of every step."""
+    """Record the loss of every step."""
 
     seen: ClassVar[list] = []
 
-    # Not when it is made: a teacher that has to be trained first has one of its own.
+    # Not in the constructor: a teacher that is trained first has the same callback.
     def on_train_start(self, trainer, pl_module) -> None:
         self.seen.clear()
 
@@ -80,7 +80,7 @@ def composed(*overrides: str):
 
 
 def accuracy(weights, name="resnet8", width=0.5):
-    """Of weights in a plain net, on the test set of the digits."""
+    """Return the accuracy of weights in a plain net on the test set of the digits."""
     net, _ = built(name, width=width)
     net.load_state_dict(weights)
     data = Digits(name="digits", batch_size=64, mean=[0.3053], std=[0.3760])
@@ -109,7 +109,7 @@ def mnist(root, **settings):
     return MNIST(root=str(root), name="mnist", batch_size=16, **settings)
 
 
-LIMIT = 60  # seconds that a case may take
+LIMIT = 60  # seconds for one case
 
 
 @contextmanager
