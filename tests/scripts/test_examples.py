@@ -35,3 +35,22 @@ def test_own_loop_distils_a_better_student():
     lines = printed("own_loop.py").splitlines()
     teacher, student, distilled = (float(line.split()[-1]) for line in lines[1:])
     assert teacher > distilled > student
+
+
+def test_own_nets_prints_teacher_and_student():
+    lines = printed("own_nets.py", "--epochs", "1").splitlines()
+    teacher, student = (float(part.split()[1]) for part in lines[-3].split(", "))
+    assert 0 < student <= 1
+    assert 0 < teacher <= 1
+    assert lines[-2] == "9.0 times fewer parameters"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "KD_DATA_DIR" not in os.environ, reason="KD_DATA_DIR names no folder with MNIST"
+)
+def test_own_nets_learn_mnist():
+    lines = printed("own_nets.py", KD_DATA_DIR=os.environ["KD_DATA_DIR"]).splitlines()
+    teacher, student = (float(part.split()[1]) for part in lines[-3].split(", "))
+    assert teacher > 0.9
+    assert student > 0.7
