@@ -20,7 +20,7 @@ from kd.data.base import DataModule, Limits
 from kd.data.external_facts import class_names_of, labels_of, some_of
 from kd.data.external_loader import ForeignLoader, MapLoader, Request, Samples
 from kd.data.external_source import MapSource, Source, as_source, has_length, module_loader
-from kd.data.foreign_batch import Conversion, ModuleHooks, check_channels
+from kd.data.foreign_batch import Conversion, ModuleHooks
 from kd.data.isolated import isolated
 from kd.data.loader import EpochSampler, check_batch_size
 from kd.data.splits import Normalisation, check_normalisation
@@ -142,11 +142,13 @@ class ExternalData(DataModule):
         else:
             with isolated(0):
                 content = next(iter(source.loader))
-        input, target = self._conversion("train", check=False)(content, 0, 0)
-        check_channels(self.name, self._normalisation, input.shape[1])
+        conversion = self._conversion("train", check=False)
+        input, target = conversion(content, 0, 0)
         size = source.batch_size if isinstance(source, MapSource) else len(input)
         self.batch_size = self._batch_size or size or self.batch_size
         self._facts |= {"shape": tuple(input.shape[1:]), "mixes": target.dim() == 2}
+        # Of uint8 images without mean and std: 0 and 1
+        self._normalisation = conversion.normalisation
 
     def train_dataloader(self) -> MapLoader | ForeignLoader:
         source, trainer = self._sources["train"], self.trainer
@@ -200,7 +202,10 @@ class ExternalData(DataModule):
     def _conversion(self, split: str, check: bool = True) -> Conversion:
         num_classes = self.num_classes if check else None
         seed = self.seed if split == "train" else 0
-        return Conversion(self.name, split, seed, num_classes, self._normalisation, self._hooks)
+        # Nothing says how to bring uint8 images to the scale of such floats.
+        floats = bool(self._facts) and self._normalisation is None
+        made = self._normalisation, self._hooks
+        return Conversion(self.name, split, seed, num_classes, *made, floats_only=floats)
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int

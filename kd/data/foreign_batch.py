@@ -73,6 +73,10 @@ class Conversion:
         num_classes: K; None: not known yet, and labels are not checked.
         normalisation: applied to uint8 images; None: they are scaled to 0..1.
         hooks: applied before anything else.
+        floats_only: uint8 images are refused, as those of another split are floats.
+
+    Attributes:
+        normalisation: as given, or that of the scaling to 0..1 once there were uint8 images.
     """
 
     def __init__(
@@ -83,9 +87,10 @@ class Conversion:
         num_classes: int | None,
         normalisation: Normalisation | None,
         hooks: ModuleHooks,
+        floats_only: bool = False,
     ) -> None:
         self.name, self.split, self.seed, self.num_classes = name, split, seed, num_classes
-        self.normalisation, self.hooks = normalisation, hooks
+        self.normalisation, self.hooks, self.floats_only = normalisation, hooks, floats_only
         self._normalise: Normalise | None = None
 
     def __call__(self, content: Any, epoch: int, number: int) -> tuple[Tensor, Tensor]:
@@ -105,13 +110,21 @@ class Conversion:
         return self._images(input), self._targets(target)
 
     def _images(self, images: Tensor) -> Tensor:
+        channels = images.shape[1]
+        if self.normalisation is not None and len(self.normalisation[0]) != channels:
+            raise UserError(
+                f"data {self.name!r}: mean and std have {len(self.normalisation[0])} values, the "
+                f"images {channels} channels"
+            )
         if images.is_floating_point():
             return images.float()
         if images.dtype != torch.uint8:
             raise self._error("has as input", images, "images uint8 or float [B, C, H, W]")
+        if self.floats_only:
+            raise self._error("has as input", images, "floats, as in training, or mean and std")
         if self._normalise is None:
-            mean, std = self.normalisation or ([0.0] * images.shape[1], [1.0] * images.shape[1])
-            self._normalise = Normalise(mean, std).to(images.device)
+            self.normalisation = self.normalisation or ([0.0] * channels, [1.0] * channels)
+            self._normalise = Normalise(*self.normalisation).to(images.device)
         normalised: Tensor = self._normalise(images)
         return normalised
 
@@ -138,15 +151,6 @@ class Conversion:
     def _error(self, verb: str, found: Any, wanted: str) -> UserError:
         place = f"data {self.name!r}: the {self.split} loader"
         return UserError(f"{place} {verb} {describe(found)}; expected {wanted}")
-
-
-def check_channels(name: str, normalisation: Normalisation | None, channels: int) -> None:
-    """Refuse a mean and a std of another number of channels than the images have."""
-    if normalisation is not None and len(normalisation[0]) != channels:
-        raise UserError(
-            f"data {name!r}: mean and std have {len(normalisation[0])} values, the images "
-            f"{channels} channels"
-        )
 
 
 def describe(value: Any) -> str:

@@ -3,7 +3,13 @@
 import pytest
 import torch
 from foreign import Hooked, Pictures, Plain, Stream, digits, images_of
-from torch.utils.data import DataLoader, Subset, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from kd.data.adapt import adapt
 from kd.data.external import ExternalData
@@ -69,8 +75,18 @@ def test_a_data_module_has_the_numbers_of_the_same_data_of_kd():
 
 def test_uint8_without_normalisation_is_scaled_to_one():
     data = ready(Plain())
+    assert data.normalisation == ([0.0], [1.0])  # recorded with the student
     batch = next(iter(data.test_dataloader()))
     torch.testing.assert_close(batch.input, images_of("test")[0][:128] / 255)
+
+
+def test_uint8_images_beside_floats_need_a_normalisation():
+    splits = (Pictures("train"), TensorDataset(*images_of("val")), Pictures("test"))
+    with pytest.raises(UserError, match=r"the val loader .* uint8 .* expected floats, as in train"):
+        list(ready(splits).val_dataloader())
+    data = ready(splits, mean=[0.0], std=[0.5])
+    batch = next(iter(data.val_dataloader()))
+    torch.testing.assert_close(batch.input, images_of("val")[0] / 127.5)
 
 
 def test_data_of_kd_are_returned_as_they_are():

@@ -29,6 +29,12 @@ def test_uint8_is_normalised():
     torch.testing.assert_close(images.double(), (IMAGES / 255 - mean) / std)
 
 
+def test_a_mean_of_other_channels():
+    for images in (IMAGES, IMAGES.float()):
+        with pytest.raises(UserError, match="mean and std have 1 values, the images 3 channels"):
+            convert((images, LABELS), normalisation=([0.5], [0.5]))
+
+
 def test_training_targets_may_be_probabilities():
     probabilities = torch.eye(3)[LABELS]
     assert convert((IMAGES, probabilities))[1].equal(probabilities)
