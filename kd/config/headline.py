@@ -5,6 +5,10 @@ import os
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+# Modules of objectives that read no teacher. That others read one is assumed here, as importing them
+# to find out would load torch.
+_TEACHERLESS = ("kd.objectives.ce.", "kd.objectives.tfkd.")
+
 
 def headline(cfg: DictConfig, nets: str | None = None) -> str | None:
     """Describe a run in one line, before any heavy library is loaded.
@@ -35,8 +39,11 @@ def headline(cfg: DictConfig, nets: str | None = None) -> str | None:
 
 
 def _nets(cfg: DictConfig) -> str:
-    """Teachers → student; the mode says who teaches where no teacher has been trained before."""
+    """Teachers → student; the student alone without a teacher that is trained beforehand."""
     members, student = OmegaConf.select(cfg, "teacher.members"), str(cfg.student.name)
+    terms = [str(term.get("_target_")) for term in cfg.method.objectives.values()]
+    if all(term.startswith(_TEACHERLESS) for term in terms):
+        return student
     if OmegaConf.is_list(members):
         return f"{' + '.join(map(str, members))} → {student}"
     return student if cfg.teacher.net is None else f"{cfg.teacher.name} → {student}"

@@ -16,9 +16,10 @@ from kd.config.headline import headline
     [
         ([], "kd: resnet20 → resnet8 on digits, method kd, mode offline, seed 0, 40 epochs, best"),
         (
-            ["method=ce", "teacher=none", "trainer=cpu", "seed=3", "trainer.max_epochs=1"],
+            ["method=ce", "trainer=cpu", "seed=3", "trainer.max_epochs=1"],
             "kd: resnet8 on digits, method ce, mode offline, seed 3, 1 epoch, cpu → run",
         ),
+        (["method=tfkd"], "kd: resnet8 on digits, method tfkd, "),
         (["teacher=ensemble"], r"kd: resnet20 \+ resnet14 → resnet8 on digits"),
         (["mode=pskd", "data=mnist"], "kd: resnet8 on mnist, method kd, mode pskd"),
         (["trainer=gpu", "trainer.devices=4"], "kd: resnet20 → resnet8 on digits, .*4 × gpu"),
