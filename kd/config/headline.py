@@ -5,8 +5,8 @@ import os
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-# Modules of objectives that read no teacher. That others read one is assumed here, as importing them
-# to find out would load torch.
+# Modules of objectives that read no teacher. Others are assumed to read one: importing them to find
+# out would load torch.
 _TEACHERLESS = ("kd.objectives.ce.", "kd.objectives.tfkd.")
 
 
