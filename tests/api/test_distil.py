@@ -1,6 +1,7 @@
 """`kd.distil`: the command line's runs, from nets, data and objectives of the caller."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from kd.objectives.ce import CrossEntropy
 from kd.objectives.kd import SoftTargets
 from kd.training.run import run
 
-FAST = {"max_epochs": 1, "accelerator": "cpu", "progress_bar": False}
+FAST: dict[str, Any] = {"max_epochs": 1, "accelerator": "cpu", "progress_bar": False}
 
 
 def nets():
@@ -80,7 +81,7 @@ def test_features_are_read_at_named_taps(tmp_path):
     )  # fmt: skip
     assert result["status"] == "completed"
     with pytest.raises(kd.UserError, match="stage"):
-        kd.distil(*nets(), loaders(), "cwd", **FAST, folder=tmp_path / "none")
+        kd.distil(student, teacher, loaders(), "cwd", **FAST, folder=tmp_path / "none")
 
 
 def test_the_callers_hydra_is_left_as_it_was(tmp_path):

@@ -17,8 +17,8 @@ from support import TwoStages, built, configured
 from torch import nn
 
 import kd
+from kd.build.data import build_data
 from kd.build.given import GivenParts, describe_net
-from kd.build.parts import build_data
 from kd.io.provenance import git_commit
 from kd.io.tensors import safetensors_bytes
 from kd.training.run import run

@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from commands import ROOT
-from omegaconf import OmegaConf
+from support import read_yaml
 
 import kd
 from kd.api.rebuild import constructors
@@ -17,7 +18,7 @@ from kd.io.tensors import safetensors_bytes
 from kd.models.mlp import mlp
 from kd.models.torchvision_net import torchvision_net
 
-MLP = {"in_channels": 1, "image_size": 4, "num_classes": 2, "hidden": [5]}
+MLP: dict[str, Any] = {"in_channels": 1, "image_size": 4, "num_classes": 2, "hidden": [5]}
 METADATA = {
     "format": 1,
     "architecture": {"target": "kd.models.mlp.mlp", "arguments": MLP},
@@ -56,8 +57,8 @@ def architecture(target="kd.models.mlp.mlp", **changed):
 
 def test_the_constructors_are_those_of_the_model_configs():
     named = {
-        str(config.net["_target_"])
-        for config in map(OmegaConf.load, (CONF_DIR / "model").glob("*.yaml"))
+        config["net"]["_target_"]
+        for config in map(read_yaml, (CONF_DIR / "model").glob("*.yaml"))
         if "_target_" in config.get("net", {})
     }
     assert constructors().keys() == named

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from foreign import Hooked, Pictures, Plain, Stream, digits, images_of
+from lightning import LightningDataModule
 from torch.utils.data import (
     DataLoader,
     Subset,
@@ -143,7 +144,7 @@ def test_subsets_know_labels_and_class_names():
 
 
 def test_another_sampler_keeps_its_order_and_the_samples_are_known():
-    sampler = WeightedRandomSampler(torch.arange(1293) % 2, 60)
+    sampler = WeightedRandomSampler((torch.arange(1293) % 2).tolist(), 60)
     data = three(DataLoader(Pictures("train"), 20, sampler=sampler))
     batches = epoch_of(data, 2)
     index = index_of(batches)
@@ -206,7 +207,7 @@ def test_transforms_are_functions_of_seed_epoch_and_batch(workers):
         assert ours.input.equal(theirs.input)
     other = epoch_of(data, 5)
     assert not batches[0].input.sort().values.equal(other[0].input.sort().values)
-    assert not batches[0].input[0].equal(Pictures("train")[batches[0].index[0]][0])
+    assert not batches[0].input[0].equal(Pictures("train")[int(batches[0].index[0])][0])
 
 
 def test_a_loader_resumes_within_an_epoch():
@@ -285,7 +286,7 @@ def test_bad_settings(settings, message):
 
 def test_a_module_without_test_data():
     class Half(Plain):
-        test_dataloader = Plain.__mro__[1].test_dataloader
+        test_dataloader = LightningDataModule.test_dataloader
 
     with pytest.raises(UserError, match=r"Half has no test_dataloader\(\)"):
         ready(Half())

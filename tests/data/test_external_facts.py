@@ -1,5 +1,7 @@
 """Labels and class names that are found in a user's data sets."""
 
+from typing import Any
+
 import pytest
 import torch
 from foreign import Pictures
@@ -24,30 +26,36 @@ class Unlisted(Dataset):
         return torch.zeros(1, 2, 2), self.yielded[index]
 
 
+class Listed(Unlisted):
+    """Has the attribute `targets` besides."""
+
+    def __init__(self, labels, targets):
+        super().__init__(labels)
+        self.targets = targets
+
+
 def test_listed_labels_are_not_read_from_samples():
-    data = Unlisted([2, 0, 1, 1, 0] * 10)
-    data.targets = list(data.yielded)
+    labels = [2, 0, 1, 1, 0] * 10
+    data = Listed(labels, list(labels))
     assert labels_of(data, "x").tolist() == data.yielded
     assert data.read <= 4
 
 
 def test_listed_labels_that_a_transform_changes_are_read_from_samples():
-    data = Unlisted([2, 0, 1])
-    data.targets = [12, 10, 11]
+    data = Listed([2, 0, 1], [12, 10, 11])
     assert labels_of(data, "x").tolist() == [2, 0, 1]
 
 
 @pytest.mark.parametrize("targets", [None, "labels", [1, 2], [[1], [2], [3]], [0.1, 0.2, 0.3]])
 def test_other_attributes_of_that_name_are_ignored(targets):
-    data = Unlisted([2, torch.tensor(0), 1])
-    data.targets = targets
+    data = Listed([2, torch.tensor(0), 1], targets)
     assert labels_of(data, "x").tolist() == [2, 0, 1]
 
 
 def test_labels_of_parts_and_wholes():
     tensors = TensorDataset(torch.zeros(3, 1, 8, 8), torch.tensor([5, 6, 7]))
     pictures = Pictures("val")
-    whole = ConcatDataset([tensors, Subset(pictures, [4, 2])])
+    whole: ConcatDataset[Any] = ConcatDataset([tensors, Subset(pictures, [4, 2])])
     assert labels_of(whole, "x").tolist() == [5, 6, 7, pictures.targets[4], pictures.targets[2]]
 
 

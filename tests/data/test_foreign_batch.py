@@ -25,8 +25,8 @@ def test_floats_are_taken_as_they_are():
 def test_uint8_is_normalised():
     mean, std = [0.1, 0.2, 0.3], [0.5, 0.6, 0.7]
     images, _ = convert((IMAGES, LABELS), normalisation=(mean, std))
-    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (mean, std))
-    torch.testing.assert_close(images.double(), (IMAGES / 255 - mean) / std)
+    centre, scale = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (mean, std))
+    torch.testing.assert_close(images.double(), (IMAGES / 255 - centre) / scale)
 
 
 def test_a_mean_of_other_channels():

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import lightning
 import pytest
@@ -55,9 +56,12 @@ def make(
 
 def epoch_of(loader: TensorLoader, epoch: int) -> Batch:
     loader.sampler.set_epoch(epoch)
-    *tensors, epochs = zip(*loader, strict=True)
-    assert set(epochs) == {epoch}
-    return Batch(*map(torch.cat, tensors), epoch)
+    batches = list(loader)
+    assert {batch.epoch for batch in batches} == {epoch}
+    images, target, index, view = (
+        torch.cat(parts) for parts in zip(*(batch[:4] for batch in batches), strict=True)
+    )
+    return Batch(images, target, index, view, epoch)
 
 
 def by_index(batch: Batch) -> dict[int, bytes]:
@@ -312,7 +316,8 @@ class Net(lightning.LightningModule):
     def __init__(self, die: int | None = None) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(192, 4)
-        self.die, self.seen = die, []
+        self.die = die
+        self.seen: list[tuple[Any, ...]] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         shown = (self.current_epoch, batch_idx, self.global_step)
@@ -362,7 +367,8 @@ def fit(net: Net, *callbacks: Callback, checkpoint: Path | None = None, **settin
 def test_lightning_shows_each_epoch_as_the_loader_does_by_hand():
     data = Data(name="tiny", batch_size=16, val_fraction=0.2, view=CropFlip(padding=1))
     data.setup()
-    loader, expected = data.train_dataloader(), []
+    loader = data.train_dataloader()
+    expected: list[tuple[Any, ...]] = []
     for epoch in range(3):
         loader.sampler.set_epoch(epoch)
         for number, batch in enumerate(loader):

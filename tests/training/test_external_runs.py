@@ -1,6 +1,7 @@
 """Runs on a user's own data."""
 
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ def test_modes_with_a_memory_work_on_map_style_data(output, tmp_path):
 
 
 def sampled():
-    weights = WeightedRandomSampler(torch.ones(1293), 1200)
+    weights = WeightedRandomSampler([1.0] * 1293, 1200)
     return given(DataLoader(Pictures("train"), 100, sampler=weights))
 
 
@@ -126,6 +127,7 @@ def test_a_stream_trains_for_a_given_number_of_batches(output, tmp_path):
 
 def test_labels_are_not_read_where_nothing_needs_them(output, tmp_path):
     class Unlisted(Pictures):
+        targets: Any
         read = 0
 
         def __init__(self, split):
