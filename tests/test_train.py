@@ -165,7 +165,7 @@ MISTAKES = {
     "no such cache mode": (["teacher.cache=offf"], "cache.mode=offf: .*did you mean 'off'"),
     "cache too small": (
         ["teacher.cache=on", "teacher.cache.max_gb=0.000001"],
-        "teacher.cache=on: e-05 GB for 1 views of each image > teacher.cache.max_gb=1e-06",
+        "teacher.cache=on: .*GB for 1 views of each image > teacher.cache.max_gb=1e-06",
     ),
     "cache of no views": (
         ["teacher.cache=on", "data/augment=mixup"],

@@ -20,6 +20,7 @@ Result = TypedDict(
     "Result",
     {
         "format": Annotated[int, "version of this table; files without it have format 1"],
+        # What a run is
         "status": Annotated[
             Status,
             "`completed`; `untested` or `pruned` (a trial of `kd.search`, without test figures); "
@@ -44,6 +45,7 @@ Result = TypedDict(
             int, "CPU threads of torch; their number changes the last bits of sums"
         ],
         "versions": Annotated[dict[str, str], "versions of Python and of the libraries"],
+        # The student
         "val/acc": Annotated[float, "student's validation accuracy after the selected epoch"],
         "best_epoch": Annotated[int, "selected epoch, counted from 1; of equal ones, the latest"],
         "test/acc": Annotated[float, "student's test accuracy, with the weights of that epoch"],
@@ -66,6 +68,7 @@ Result = TypedDict(
             "wall-clock seconds of training and validation, resumed runs included",
         ],
         "images_per_second": Annotated[float, "training images divided by `fit_seconds`"],
+        # The teacher, or the ensemble
         "teacher/test/acc": Annotated[float | None, "teacher's test accuracy"],
         "teacher/test/acc_per_class": Annotated[
             list[float] | None, "teacher's test accuracy by class, in the order of the labels"

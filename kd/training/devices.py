@@ -21,6 +21,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another run uses the folder.
     """
+    # Lightning starts the processes of further devices with the same command, and with a rank.
     if process_rank():
         yield
         return

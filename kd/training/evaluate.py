@@ -11,7 +11,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 from torch import Tensor
 
-from kd.build.parts import distiller_class
 from kd.callbacks.checkpoint import Checkpoints
 from kd.callbacks.fit_timer import FitTimer
 from kd.config.compose import plain
@@ -22,11 +21,12 @@ from kd.io.result_file import Result
 from kd.io.run_folder import RunFolder
 from kd.io.tensors import safetensors_bytes
 from kd.io.weights import read_file
-from kd.metrics import class_accuracies, confusion_matrix
+from kd.metrics import class_accuracies
 from kd.models.sizing import count_parameters
 from kd.training.acquired import AcquiredTeacher
 from kd.training.figures import draw_figures
 from kd.training.student_metadata import student_metadata
+from kd.training.teacher_result import teacher_result
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
         "fit_seconds": round(seconds, 3),
         "images_per_second": round(trainer.global_step * data.batch_size / seconds, 1),
     }
-    return cast(Result, result | _teacher_result(cfg, data, acquired, parameters))
+    return cast(Result, result | teacher_result(cfg, data, acquired, parameters))
 
 
 def _save_weights(
@@ -128,6 +128,7 @@ def _test(
         last = _figures(trainer, distiller, data)
         distiller.test_suffix = ""
     if selected.weights is not None:
+        # Not strict: a checkpoint has no teacher. It is of this run, so that all else is there.
         distiller.load_state_dict(selected.weights, strict=False)
     if not test:
         return {}
@@ -140,36 +141,8 @@ def _test(
 
 
 def _figures(trainer: Trainer, distiller: Distiller, data: DataModule) -> dict[str, Any]:
+    # One dict a test loader; every process has all figures, since torchmetrics synchronises them.
     (figures,) = trainer.test(distiller, datamodule=data, verbose=False)
     if trainer.received_sigterm:  # Lightning raises this in `fit`, but not in `test`
         raise SIGTERMException
     return dict(figures)
-
-
-def _teacher_result(
-    cfg: DictConfig, data: DataModule, acquired: AcquiredTeacher | None, parameters: int
-) -> dict[str, Any]:
-    keys = ("teacher/test/acc", "teacher/params", "teacher/source", "teacher/seconds")
-    others = ("teacher/test/acc_per_class", "teacher/outputs", "teacher/cache_seconds")
-    if acquired is None:
-        nothing = dict.fromkeys((*keys, "compression", *others))
-        # A teacher that the config names, but no objective reads, is `none`; modes that train
-        # their own teachers are `peers` or `itself`.
-        name = "none" if distiller_class(cfg).teacher_kind == "pretrained" else cfg.teacher.name
-        return {"teacher": name, **nothing, "teacher_forwards": 0}
-    theirs = count_parameters(acquired.teacher)
-    values = (acquired.test_acc, theirs, acquired.source, round(acquired.seconds, 3))
-    by_class = class_accuracies(confusion_matrix(acquired.test_logits, data.test_targets))
-    members: dict[str, Any] = {}
-    if acquired.members:
-        accuracies = list(acquired.members.values())
-        members = {"teacher/members": [*acquired.members], "teacher/members/test/acc": accuracies}
-    return {
-        **dict(zip(keys, values, strict=True)),
-        "teacher/test/acc_per_class": by_class,
-        **members,
-        "compression": round(theirs / parameters, 3),
-        "teacher/outputs": acquired.teacher.output_source,
-        "teacher/cache_seconds": round(acquired.teacher.seconds, 3),
-        "teacher_forwards": acquired.teacher.forwards,
-    }

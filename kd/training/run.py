@@ -69,6 +69,7 @@ def run(
         distiller = build_student(checked, data, acquired, given.student)
         status.begin()
         with error_hints(data.batch_size):
+            # weights_only: a checkpoint that a stranger sent is data, and no code of it is run.
             trainer.fit(distiller, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         parts = RunParts(data, trainer, distiller, acquired)
         status.complete(evaluate(cfg, folder, parts, test), test)

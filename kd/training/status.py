@@ -40,6 +40,7 @@ class RunStatus:
         self.cfg, self.folder, self.overrides = cfg, folder, overrides
         self._result: dict[str, Any] = {"format": FORMAT, "status": "failed"}
         self._result |= {role: plain(OmegaConf.select(cfg, f"{role}.name")) for role in _ROLES}
+        # Read before this run writes: a mistake that is found later must not cost a finished run.
         self._replaces_finished = (read_result(folder) or {}).get("status") == "completed"
         self._begun = False
 

@@ -62,6 +62,7 @@ def build_student(
         **_teachers(cfg, data, acquired),
     )
     labels = _labels(checked, data)
+    # A batch of zeros [2, C, H, W] gives the shapes of both nets' outputs.
     pairings = distiller.build_adapters(torch.zeros(2, *data.input_shape), labels)
     rank_zero_only(print_taps)(cfg.student.name, cfg.teacher.name, distiller, pairings)
     if cfg.compile is not None:

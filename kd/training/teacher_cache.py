@@ -77,7 +77,7 @@ class TeacherCache:
 
     def _sizes(self) -> dict[str, int]:
         """Numbers that each output has for one image, by name."""
-        images = torch.zeros(1, *self.data.input_shape)
+        images = torch.zeros(1, *self.data.input_shape)  # [1, C, H, W]
         outputs = self.teacher.taps.probe(images.to(self.teacher.device))
         return {k: v.numel() for k, v in {"logits": outputs.logits, **outputs.taps}.items()}
 
@@ -112,8 +112,8 @@ class TeacherCache:
             "weights": digest(x for item in taps.net.state_dict().items() for x in item),
             "images": self.data.images_fingerprint(split),
             "view": repr(self.data.view if split == "train" else Identity()),
-            "precision": precision,
-            "dtype": str(dtype),
+            "precision": precision,  # of the forward pass: autocast changes the outputs
+            "dtype": str(dtype),  # of the stored values
         }
         about = {
             "teacher": self.cfg.teacher.name,

@@ -69,6 +69,7 @@ def _weights(cfg: DictConfig) -> Iterator[str]:
             )
         return
     listed = list(weights) if isinstance(weights, ListConfig) else []
+    # Divided by their sum later, so that only a sum of 0 is excluded.
     numbers = all(is_number(weight) and weight >= 0 for weight in listed)
     if len(listed) != count or not numbers or sum(listed) <= 0:
         yield (

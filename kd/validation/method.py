@@ -35,7 +35,7 @@ def weight_problems(cfg: DictConfig) -> Iterator[str]:
     shares = {stage.name: stage.share for stage in stages}
     if not all(is_number(share) and share > 0 for share in shares.values()):
         yield f"method.stages: every share must be a number > 0, got {shares}"
-    elif abs(sum(shares.values()) - 1) > 1e-6:
+    elif abs(sum(shares.values()) - 1) > 1e-6:  # 1/3 + 2/3 as written in YAML
         yield f"method.stages: the shares must sum to 1, got {shares}"
 
 
@@ -115,6 +115,7 @@ def _schedule_problems(cfg: DictConfig, schedules: Mapping[str, Schedule]) -> It
         if name not in knobs:
             yield f"{place}: no such term or knob; {nearest(name, [*method.objectives, *knobs])}"
         elif name == "temperature":
+            # Sampled at every percent of the run: a schedule is known by its values only.
             if min(schedule(step / 100) for step in range(101)) <= 0:
                 yield f"{place}: a temperature must stay > 0; give it an end or a begin above 0"
         elif not any(_has_effect(cfg, stage, name) for stage in stage_configs(cfg)):

@@ -59,6 +59,7 @@ def _parameters(target: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     functions = [target]
     if inspect.isclass(target):
+        # From the class to its bases, of which each may define a constructor or inherit it.
         functions = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)]
     for function in functions:
         parameters = inspect.signature(function).parameters.values()
@@ -74,6 +75,7 @@ def _is_a(value: Any, annotation: Any) -> bool:
     kinds = _kinds(annotation)
     if not {*kinds} <= {int, float, bool, str, NoneType}:
         return True
+    # `type`, not `isinstance`: True is an int in Python. A whole number is a float in YAML as well.
     return type(value) in kinds or (type(value) is int and float in kinds)
 
 

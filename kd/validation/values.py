@@ -14,7 +14,9 @@ from kd.teachers.cached import DTYPES
 from kd.validation.ensemble import settings_problems
 from kd.validation.numbers import is_integer, is_number
 
+# `auto` caches if there is room, `on` insists, `refresh` computes the outputs again.
 MODES = ("auto", "on", "off", "refresh")
+# Modes of https://docs.pytorch.org/docs/stable/generated/torch.compile.html
 COMPILE = ("default", "reduce-overhead", "max-autotune")
 
 
@@ -31,6 +33,8 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
 
 
 def _names(cfg: DictConfig) -> Iterator[str]:
+    # Names become parts of folder names, of a table's rows and of overrides, where = and , have a
+    # meaning of their own.
     for role in ("method", "teacher", "student", "data", "mode"):
         name = OmegaConf.select(cfg, f"{role}.name")
         if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
@@ -43,12 +47,14 @@ def _names(cfg: DictConfig) -> Iterator[str]:
 
 def _trainings(cfg: DictConfig) -> Iterator[str]:
     for place, part in {"": cfg, "teacher.training.": cfg.teacher.training}.items():
+        # NumPy's generator, which Lightning seeds as well, takes 32 bits.
         if not is_integer(part.seed) or not 0 <= part.seed < 2**32:
             yield f"{place}seed={part.seed}: must be a whole number ≥ 0 and below 2**32"
         epochs = part.trainer.get("max_epochs")
         if not is_integer(epochs) or epochs < 1:
             yield f"{place}trainer.max_epochs={epochs}: must be a whole number ≥ 1"
         for split in ("train", "val", "test"):
+            # Lightning skips the split then, and the run would end without a figure.
             if part.trainer.get(f"limit_{split}_batches") == 0:
                 yield f"{place}trainer.limit_{split}_batches=0: a run uses all three splits"
     size = cfg.teacher.training.batch_size
@@ -59,6 +65,7 @@ def _trainings(cfg: DictConfig) -> Iterator[str]:
 def _options(cfg: DictConfig) -> Iterator[str]:
     if cfg.compile not in (None, *COMPILE):
         yield f"compile={cfg.compile}: there is no such mode; {nearest(cfg.compile, COMPILE)}"
+    # The best epoch is selected, so that validation belongs to the end of an epoch.
     if cfg.trainer.get("val_check_interval", 1.0) not in (None, 1.0):
         yield (
             f"trainer.val_check_interval={cfg.trainer.val_check_interval}: validation runs after "

@@ -1,4 +1,4 @@
-"""Several processes compute what one does."""
+"""Training on several processes equals training on one, or is refused."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from lightning import Callback
 
 
 class NoteLosses(Callback):
-    """Write down every step's loss and terms when the training ends, one file a process."""
+    """Write the loss and terms of every step to one file a process when training ends."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -21,7 +21,7 @@ class NoteLosses(Callback):
         np.savetxt(f"{self.folder}/losses_{trainer.global_rank}.txt", self.rows)
 
 
-LESSONS = {
+RUNS = {
     "peers": ["mode=online", "method.temperature=1"],
     "kd": ["method=kd", "teacher=mlp1200", "teacher.net.width=0.05"],
     "nkd": ["method=nkd", "teacher=mlp1200", "teacher.net.width=0.05"],
@@ -29,16 +29,16 @@ LESSONS = {
 }
 
 
-@pytest.mark.parametrize("name", LESSONS)
-def test_two_processes_learn_what_one_does(name, train, tmp_path):
-    """Nets without batch norm: the mean over the processes is the loss of the whole batch."""
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_train_like_one(name, train, tmp_path):
+    """Without batch norm, the mean over processes is the loss of the whole batch."""
     losses = []
     for devices in (1, 2):
         folder = tmp_path / str(devices)
         folder.mkdir()
         note = f"+callbacks.note={{_target_: test_devices.NoteLosses, folder: '{folder}'}}"
         answer = train(
-            *("student=mlp800", "student.net.width=0.05", *LESSONS[name]),
+            *("student=mlp800", "student.net.width=0.05", *RUNS[name]),
             *("trainer.limit_train_batches=20", f"trainer.devices={devices}", note),
             *(f"hydra.run.dir={folder}/run", "logger=none"),
             fresh=devices > 1,
@@ -56,7 +56,7 @@ def test_two_processes_learn_what_one_does(name, train, tmp_path):
 
 @pytest.mark.parametrize("several", ["trainer.devices=2", "+trainer.strategy=ddp"])
 def test_a_sweep_of_several_devices_a_job_is_refused(several, train, tmp_path):
-    """Lightning would start the other process with the command of the whole sweep."""
+    """Lightning would start the second process with the command of the whole sweep."""
     answer = train("-m", "seed=0,1", several, f"hydra.sweep.dir={tmp_path}")
     assert answer.returncode == 1
     assert "a job of a sweep runs on one device" in answer.stderr

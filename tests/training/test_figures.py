@@ -1,18 +1,14 @@
-"""Figures of a finished run: files, TensorBoard images, accuracies by class, refusals."""
+"""Figures of student and teacher: files, TensorBoard images, accuracies by class, refusals."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from support import accuracy, configured, present
+from support import configured, present
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kd.errors import UserError
-from kd.io.run_folder import RunFolder
 from kd.metrics import class_accuracies, confusion_matrix
 from kd.training.run import run
 from kd.validation.check import check_config
@@ -28,7 +24,7 @@ def test_accuracies_by_class():
     assert class_accuracies(confusion_matrix(LOGITS[:1], targets[:1])) is None
 
 
-def test_a_run_draws_what_its_teacher_knows(output, tmp_path):
+def test_a_run_draws_its_figures(output, tmp_path):
     options = "figures=[3,17,200]", "logger=tensorboard", "trainer.max_epochs=1"
     result = run(configured(tmp_path, output, *options), tmp_path)
     files = {path.name for path in (tmp_path / "figures").iterdir()}
@@ -55,7 +51,7 @@ def test_chosen_images_are_of_different_classes(output, tmp_path):
     ("value", "message"),
     [("[]", "indices of test images"), ("yes", "indices of test images"), ("[1.5]", "indices of")],
 )
-def test_what_cannot_be_meant_is_refused(value, message, output, tmp_path):
+def test_wrong_values_are_refused(value, message, output, tmp_path):
     with pytest.raises(UserError, match=message):
         check_config(configured(tmp_path, output, f"figures={value}"))
 
@@ -67,25 +63,6 @@ def test_an_image_that_is_not_there_is_refused_before_the_training(output, tmp_p
             configured(tmp_path, output, "figures=[1,9999]", f"paths.teachers={teachers}"), tmp_path
         )
     assert not teachers.exists()
-
-
-def test_the_last_epoch_is_tested_beside_the_chosen(output, tmp_path):
-    """The student is ruined in the last epoch, so that the two differ."""
-    ruin = "+callbacks.ruin={_target_: test_run.RuinAt, step: 25}"
-    options = ruin, "keep_epochs=true", "method=ce"
-    result = run(configured(tmp_path, output, *options), tmp_path)
-    chosen, last = result["best_epoch"], result["epochs"]
-    assert chosen < last
-    kept = [accuracy(load_file(RunFolder(tmp_path).epoch(epoch))) for epoch in (chosen, last)]
-    assert [result["test/acc"], result["test/acc_last"]] == pytest.approx(kept)
-    assert kept[0] != kept[1]
-    assert accuracy(load_file(tmp_path / "student.safetensors")) == pytest.approx(kept[0])
-
-
-def test_of_peers_too(output, tmp_path):
-    options = "mode=online", "trainer.max_epochs=1"
-    result: Mapping[str, Any] = run(configured(tmp_path, output, *options, teacher=()), tmp_path)
-    assert result["peer1/test/acc_last"] == result["peer1/test/acc"]
 
 
 def test_figures_without_a_teacher_are_none(output, tmp_path, caplog):

@@ -1,4 +1,4 @@
-"""A teacher's name in the registry says all that its weights depend on, and nothing else."""
+"""A teacher's key in the registry holds all that its weights depend on, and nothing else."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -34,11 +34,11 @@ def key(*overrides: str, fingerprint: str = "data") -> str:
         "teacher.training.trainer.precision=bf16-mixed",
     ],
 )
-def test_another_teacher_has_another_name(override):
+def test_settings_of_the_teacher_change_its_key(override):
     assert key(override) != key()
 
 
-def test_other_data_make_another_teacher():
+def test_other_data_change_the_key():
     assert key(fingerprint="other") != key()
 
 
@@ -59,11 +59,11 @@ def test_other_data_make_another_teacher():
         "paths.output=elsewhere",
     ],
 )
-def test_what_only_the_student_sees_leaves_the_teacher_alone(override):
+def test_settings_of_the_student_leave_the_key_unchanged(override):
     assert key(override) == key()
 
 
-def test_the_teachers_run_is_its_own(tmp_path):
+def test_the_teacher_is_trained_with_its_own_settings(tmp_path):
     cfg = composed("seed=5", "trainer.max_epochs=3", "optimizer.lr=9", "data.batch_size=7")
     run = teacher_run(cfg, tmp_path)
     assert (run.seed, run.data.seed) == (0, 0)

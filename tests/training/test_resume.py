@@ -1,0 +1,132 @@
+"""A resumed run ends with the numbers of one that was not interrupted."""
+
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from lightning import Callback
+from safetensors.torch import load_file
+from support import composed, configured
+
+from kd.config.identity import config_hash
+from kd.errors import UserError
+from kd.io.run_folder import RunFolder
+from kd.training.resume import find_checkpoint
+from kd.training.run import run
+
+
+class Watch(Callback):
+    """Record the random state at the start, then progress and learning rate after every step."""
+
+    seen: ClassVar[list] = []
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.seen.clear()  # the teacher's training has a Watch as well
+        self.seen.append(torch.get_rng_state())
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.seen.append((pl_module.progress, rate))
+
+
+# 10 steps an epoch: in the middle of one, at its end, and right after its start.
+@pytest.mark.parametrize(
+    ("method", "step"),
+    [
+        *(("fitnet", 5), ("fitnet", 8), ("fitnet", 14), ("fitnet", 21), ("kd", 5), ("kd", 10)),
+        ("mgd", 5),  # random masks
+        ("ft", 14),  # freezes adapters in its second stage
+        ("ce student=mlp800", 14),  # dropout
+    ],
+)
+def test_resuming_changes_nothing(method, step, output, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    options = f"method={method}".split()
+    expected = run(configured(whole, output, *options), whole)
+    stop = f"+callbacks.stop={{_target_: support.InterruptAt, step: {step}}}"
+    with pytest.raises(SystemExit, match="130"):
+        run(configured(broken, output, *options, stop), broken)
+    watch = "+callbacks.watch={_target_: test_resume.Watch}"
+    resumed = run(configured(broken, output, *options, f"resume={broken}", watch), broken)
+    assert len(Watch.seen) - 1 == 30 - step  # resumed, not started over
+
+    for key in ("val/acc", "best_epoch", "test/acc", "test/nll", "epochs"):
+        assert resumed[key] == expected[key], key
+    theirs = load_file(whole / "student.safetensors")
+    for key, value in load_file(broken / "student.safetensors").items():
+        assert value.equal(theirs[key]), key
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two run folders, the first with checkpoints of the last and the best epoch."""
+    ours, other = RunFolder(tmp_path / "ours"), RunFolder(tmp_path / "other")
+    ours.checkpoints.mkdir(parents=True)
+    return ours, other
+
+
+def save_checkpoint(folder: RunFolder, identity: str, best: float | None = 0.5) -> None:
+    """Write the entries of a run's checkpoint that resuming reads."""
+    entries: dict[str, Any] = dict.fromkeys(
+        ("state_dict", "pytorch-lightning_version", "plan", "stages"), 0
+    )
+    entries["callbacks"] = {"Checkpoints": {"best_score": best}}
+    entries |= {"config_hash": identity, "optimizer": "torch.optim.sgd.SGD"}
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    torch.save(entries, folder.last)
+    if best is not None:
+        torch.save({"best": best}, folder.best)
+
+
+def test_a_run_without_checkpoints_starts_from_the_beginning(folders):
+    assert find_checkpoint(composed(), folders[0].root) is None
+
+
+def test_an_interrupted_run_finds_its_own_checkpoint(folders):
+    ours, _ = folders
+    cfg = composed()
+    save_checkpoint(ours, config_hash(cfg))
+    assert find_checkpoint(cfg, ours.root) == ours.last
+
+
+def test_another_run_is_continued_with_its_best_epoch(folders):
+    ours, other = folders
+    save_checkpoint(other, "another")
+    for named in (other.root, other.last):
+        ours.best.unlink(missing_ok=True)
+        assert find_checkpoint(composed(f"resume={named}"), ours.root) == other.last
+        assert ours.best.read_bytes() == other.best.read_bytes()
+
+
+def test_a_checkpoint_without_a_best_epoch_needs_no_second_file(folders):
+    ours, other = folders
+    save_checkpoint(other, "another", best=None)
+    assert find_checkpoint(composed(f"resume={other.root}"), ours.root) == other.last
+    assert not ours.best.exists()
+
+
+def test_a_checkpoint_that_cannot_be_continued_is_refused(folders):
+    ours, other = folders
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        find_checkpoint(composed(f"resume={other.root}"), ours.root)
+    save_checkpoint(other, "another")
+    adam = composed(f"resume={other.root}", "optimizer=adam")
+    with pytest.raises(UserError, match=r"state of torch.optim.sgd.SGD, which .*Adam cannot"):
+        find_checkpoint(adam, ours.root)
+    other.best.unlink()
+    with pytest.raises(UserError, match=r"best.ckpt, the checkpoint of the best epoch, is missing"):
+        find_checkpoint(composed(f"resume={other.root}"), ours.root)
+    torch.save({"state_dict": 0}, other.last)
+    with pytest.raises(UserError, match="not a checkpoint of a run"):
+        find_checkpoint(composed(f"resume={other.root}"), ours.root)
+
+
+def test_a_checkpoint_of_another_configuration_is_not_overwritten(folders):
+    ours, other = folders
+    save_checkpoint(ours, "another")
+    with pytest.raises(UserError, match="belongs to a run with another configuration"):
+        find_checkpoint(composed(), ours.root)
+    save_checkpoint(other, "a third")
+    with pytest.raises(UserError, match="belongs to a run with another configuration"):
+        find_checkpoint(composed(f"resume={other.root}"), ours.root)
+    assert find_checkpoint(composed(f"resume={ours.root}"), ours.root) == ours.last
