@@ -157,7 +157,7 @@ def test_another_sampler_keeps_its_order_and_the_samples_are_known():
     assert not hasattr(data.train_dataloader(), "state_dict")  # Lightning would save it
 
 
-def test_samplers_are_told_the_epoch():
+def test_samplers_receive_the_epoch():
     class Counting(torch.utils.data.Sampler):
         epoch = 0
 
@@ -260,13 +260,13 @@ def test_data_that_cannot_be_recognised_have_no_fingerprint():
 
 
 @pytest.mark.parametrize("data", [None, "digits", Pictures, (1, 2), Pictures.__class__])
-def test_what_is_no_data(data):
+def test_other_types_are_refused_as_data(data):
     with pytest.raises(UserError, match=r"must be a LightningDataModule or \(train, val, test\)"):
         adapt(data)
 
 
 @pytest.mark.parametrize("settings", [{"train": 1}, {"module": Plain(), "test": 1}, {}])
-def test_all_splits_or_a_module(settings):
+def test_either_all_splits_or_a_module_is_given(settings):
     with pytest.raises(ValueError, match=r"needed|all three"):
         ExternalData(**settings)
 
@@ -310,6 +310,6 @@ def test_a_module_with_two_validation_sets():
         (7, "got int"),
     ],
 )
-def test_what_is_no_split(train, message):
+def test_other_types_are_refused_as_a_split(train, message):
     with pytest.raises(UserError, match=message):
         three(train)

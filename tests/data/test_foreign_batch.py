@@ -59,6 +59,6 @@ def test_training_targets_may_be_probabilities():
         ((IMAGES, LABELS - 1), "train labels from -1 to 1"),
     ],
 )
-def test_what_is_refused(content, message):
+def test_other_batches_are_refused(content, message):
     with pytest.raises(UserError, match=message):
         convert(content)

@@ -109,7 +109,7 @@ def test_draw_is_a_pure_function_of_seed_epoch_and_index() -> None:
     assert 0 <= int(first.min()) <= int(first.max()) < 162
 
 
-def test_draws_stay_what_they_are() -> None:
+def test_draws_equal_recorded_values() -> None:
     """A cache on disk holds views by number: other draws would only make it useless, but silently
     other training runs too."""
     index = torch.tensor([0, 1, 2, 59_999, 2**31])
@@ -143,7 +143,7 @@ def test_epochs_seeds_and_neighbours_are_independent(size: int) -> None:
     assert max(worst.values()) < 4, worst
 
 
-def test_every_view_of_an_image_comes_in_time() -> None:
+def test_every_view_of_an_image_is_drawn_eventually() -> None:
     drawn = torch.stack([CropFlip().draw(0, epoch, torch.arange(64)) for epoch in range(2000)])
     assert all(len(column.unique()) == 162 for column in drawn.T)
 
@@ -187,13 +187,13 @@ def test_arguments_are_checked(build: object, message: str) -> None:
         build()  # type: ignore[operator]
 
 
-def test_a_space_is_named_with_its_settings() -> None:
+def test_repr_names_all_settings() -> None:
     assert repr(CropFlip(padding=2)) == "CropFlip(padding=2)"
     assert CropFlip(2) == CropFlip(2) != CropFlip(3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 162])
-def test_limited_views_differ_are_all_shown_and_come_again(count: int) -> None:
+def test_limited_views_are_distinct_and_cycle(count: int) -> None:
     space, index = Limited(CropFlip(), count), torch.arange(500)
     shown = torch.stack([space.draw(3, epoch, index) for epoch in range(2 * count)])
     assert torch.equal(shown[:count], shown[count:])
@@ -222,7 +222,7 @@ def test_limited_views_are_uniform_and_of_the_seed() -> None:
     assert abs(excess(steps[[1, 2, 4, 5, 7, 8]])) < 5
 
 
-def test_a_number_of_views_is_expected() -> None:
+def test_expected_number_of_views_seen() -> None:
     index = torch.arange(20_000)
     for space, epochs in ((Shift(), 5), (CropFlip(), 60)):
         drawn = torch.stack([space.draw(0, epoch, index) for epoch in range(epochs)]).T

@@ -72,7 +72,7 @@ def test_resuming_within_an_epoch_changes_nothing(method, output, tmp_path):
         assert value.equal(theirs[key]), key
 
 
-def test_modes_with_a_memory_work_on_map_style_data(output, tmp_path):
+def test_modes_with_a_memory_run_on_map_style_data(output, tmp_path):
     cfg = config(tmp_path, output, "mode=pskd", "teacher=itself", "trainer.max_epochs=1")
     assert run(cfg, tmp_path, given())["status"] == "completed"
 
@@ -112,7 +112,7 @@ def streamed():
         (("method=ce",), "has no length, which schedules need; set trainer.limit_train_batches"),
     ],
 )
-def test_what_a_stream_cannot_do_is_refused_before_training(overrides, message, output, tmp_path):
+def test_features_a_stream_lacks_are_refused_before_training(overrides, message, output, tmp_path):
     with pytest.raises(UserError, match=message):
         run(config(tmp_path, output, *overrides), tmp_path, streamed())
 
