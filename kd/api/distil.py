@@ -152,8 +152,11 @@ def _given_data(cfg: DictConfig, data: LightningDataModule | Splits) -> DataModu
     module = adapt(data, seed=cfg.seed)
     module.prepare_data()
     module.setup()
+    # Recorded as a reference, as on the command line: a report then takes runs that differ in the
+    # run's seed alone for one row.
+    seed = "${seed}" if module.seed == cfg.seed else module.seed
     with open_dict(cfg):
-        cfg.data = {"name": module.name, "batch_size": module.batch_size, "seed": module.seed}
+        cfg.data = {"name": module.name, "batch_size": module.batch_size, "seed": seed}
     return module
 
 

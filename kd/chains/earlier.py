@@ -30,6 +30,7 @@ def check_earlier(stages: Sequence[ChainStage], folder: Path) -> None:
     for stage in stages:
         if stage.folder in found:
             saved = _load(RunFolder(stage.folder).config)
+            # The part that the numbers depend on: a chain may resume with other loggers or paths.
             old, new = (dict(flatten(hashed_part(cfg))) for cfg in (saved, stage.cfg))
             if old != new:
                 changes = _changes(old, new)

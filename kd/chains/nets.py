@@ -29,6 +29,7 @@ def net_stages(cfg: DictConfig, overrides: Sequence[str], folder: Path) -> Itera
             # order of images as in a single run with this seed.
             stage.cfg.seed = cfg.seed + len(students) - number
             if before is not None:
+                # Name, net and taps as configured for the student, width included.
                 teacher = {k: plain(before.cfg.student[k]) for k in ("name", "net", "taps")}
                 stage.cfg.teacher.update(teacher, checkpoint=str(before.folder), epoch=None)
         before = stage

@@ -27,6 +27,7 @@ def plan(overrides: Sequence[str], folder: Path) -> list[ChainStage]:
     """
     cfg = compose("chain", overrides=list(overrides))
     _check_chain(cfg)
+    # All stages before the first runs: a mistake in the last one would otherwise cost hours.
     make_stages = net_stages if cfg.stages is not None else route_stages
     stages = list(make_stages(cfg, overrides, folder))
     methods = []

@@ -41,7 +41,7 @@ def run_chain(overrides: Sequence[str], folder: Path) -> ChainResult:
         check_earlier(stages, folder)
         try:
             _run_unfinished(stages)
-        finally:
+        finally:  # also after an error, which the summary records
             result = chain_result(stages)
             write_json(folder / CHAIN, result)
     return result
@@ -78,6 +78,7 @@ def _train(stage: ChainStage, basis: bytes, may_resume: bool) -> None:
     else:
         log.info("%s: starting", stage)
         clear(stage.folder)
+        # Before the run: one that is killed can then resume, if its basis is still the same.
         write_atomic(stage.folder / _BASIS, basis)
     try:
         run(stage.cfg, stage.folder)

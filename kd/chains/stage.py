@@ -31,6 +31,7 @@ def compose_stage(overrides: Sequence[str], number: int, folder: Path) -> ChainS
     """Compose the config that `kd.train` would have with these overrides."""
     cfg = compose("chain", overrides=list(overrides))
     with open_dict(cfg):
+        # Not settings of a run: with them, config_hash would differ from that of a single run.
         del cfg["stages"], cfg["route"]
         cfg.paths.run = str(folder)
     return ChainStage(number, cfg, folder)

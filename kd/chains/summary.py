@@ -35,6 +35,7 @@ def chain_result(stages: Sequence[ChainStage]) -> ChainResult:
     ]
     finished = [run for run in runs if run["status"] == "completed"]
     complete = len(finished) == len(runs)
+    # The chain's teacher is the first net, its student the last.
     first, last = stages[0].cfg, stages[-1].cfg
     result: ChainResult = {"status": "completed" if complete else "failed"}
     result |= {role: last[role].name for role in ("method", "student", "data", "mode")}
@@ -44,5 +45,6 @@ def chain_result(stages: Sequence[ChainStage]) -> ChainResult:
     else:
         failed = next(run for run in runs if run["status"] != "completed")
         result["error"] = f"stage {failed['stage']}: {failed.get('error', failed['status'])}"
+    # round: sums of seconds recorded with three decimals gain floating-point noise.
     result |= {key: round(sum(run[key] for run in finished), 3) for key in _SUMS}
     return result | {"runs": runs}

@@ -26,6 +26,7 @@ def choose_baseline(rows: Sequence[Row], requested: str | None = None) -> Row:
         raise UserError(f"baseline={requested} matches several rows, add settings: {several}")
     if matching:
         return matching[0]
+    # Several ce rows differ in other settings; the one with most seeds pairs with most runs.
     plain = [row for row in rows if row.settings["method"] == NO_DISTILLATION]
     return max(plain, key=lambda row: len(row.runs)) if plain else rows[0]
 
@@ -54,6 +55,7 @@ def _has(settings: Settings, word: str) -> bool:
     key, equals, value = word.partition("=")
     if not equals:
         return bool(settings["method"] == word)
+    # `temperature=4` matches method.temperature: 4.0, as labels show it.
     found = [v for k, v in settings.items() if k == key or k.endswith(f".{key}")]
     return any(value in (str(v), shown(v)) or _as_number(v) == _as_number(value) for v in found)
 

@@ -97,7 +97,7 @@ def between(interval: Sequence[float] | None, form: str) -> str:
 def number(value: float, form: str) -> str:
     """Format a number with a typographic minus, which is as wide as the plus, and without −0.00."""
     text = format(value, form)
-    if float(text) == 0:
+    if float(text) == 0:  # after rounding
         text = format(0.0, form)
     return text.replace("-", "−")
 
@@ -111,6 +111,7 @@ def _difference(row: Row) -> str:
 
 
 def _p(row: Row) -> str:
+    # A journal's convention: three decimals, and a bound below that.
     if row.comparison is None or row.comparison.p_holm is None:
         return EMPTY
     return "< 0.001" if row.comparison.p_holm < 0.001 else f"{row.comparison.p_holm:.3f}"

@@ -27,7 +27,7 @@ def csv_text(board: Leaderboard) -> str:
 
 
 def _record(row: Row, group: Group) -> dict[str, object]:
-    interval = row.interval() or (None, None)
+    interval = row.interval() or (None, None)  # None becomes an empty cell
     own = {
         "n": len(row.runs),
         "seeds": " ".join(map(str, sorted(row.runs))),

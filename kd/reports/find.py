@@ -42,6 +42,7 @@ def find_runs(folders: list[Path]) -> Found:
     if not found.runs and not found.excluded:
         listed = ", ".join(map(str, folders))
         raise UserError(f"no run below {listed}: a run folder contains {RESULT} or .hydra")
+    # By age: of repeated runs the latest counts, and the oldest row is the default baseline.
     found.runs.sort(key=lambda run: (run.written, run.folder))
     return found
 
@@ -61,4 +62,5 @@ def _run_folders(root: Path, found: Found) -> Iterator[tuple[Path, bool]]:
             yield Path(path), RESULT in files
         if "teachers" in folders:
             found.teachers += len(list(Path(path, "teachers").glob(f"[!.]*/{RESULT}")))
+        # os.walk descends into what is left in the list; hidden folders hold no runs.
         folders[:] = sorted(f for f in folders if f not in _SKIPPED and f[0] != ".")

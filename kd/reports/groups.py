@@ -37,6 +37,7 @@ def by_student(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
+        # The whole net, not its name alone: `student.net.width=0.5` is another student.
         net = sorted((k, v) for k, v in row.settings.items() if k.startswith("student."))
         groups[row.settings["data"], row.settings["student"], *net].append(row)
     keys = list(groups)

@@ -19,6 +19,7 @@ def labels(rows: Sequence[Settings]) -> list[str]:
         >>> labels([base | {"method": "kd", "method.temperature": t} for t in (2.0, 4.0)])
         ['kd, temperature=2', 'kd, temperature=4']
     """
+    # A run without a teacher (`none`) is no reason to name the teacher of all others.
     named = [role for role in ROLES[1:] if len({r[role] for r in rows} - {"none"}) > 1]
     knobs = _differing(rows)
     short = _short_names(set().union(*knobs))
@@ -41,6 +42,7 @@ def _differing(rows: Sequence[Settings]) -> list[list[str]]:
         for key, value in settings.items():
             if key not in ROLES:
                 values[_scope(settings, key), key][value] += 1
+    # A key that some rows lack differs as well: its count falls short of the number of rows.
     constant = {pair for pair, seen in values.items() if max(seen.values()) == sizes[pair[0]]}
     return [
         [k for k in settings if k not in ROLES and (_scope(settings, k), k) not in constant]

@@ -45,10 +45,11 @@ def build_leaderboard(found: Found, baseline: str | None, samples: int, seed: in
         UserError: no row, or several of a group, match the baseline.
     """
     rows, replaced = make_rows(found.runs)
+    # Titles are unique in the report (CSV, Pareto figure); labels, shorter, in a group's table.
     for row, title in zip(rows, labels([row.settings for row in rows]), strict=True):
         row.title = title
     groups = [_group(title, own, baseline) for title, own in by_student(rows)]
-    check_baseline(rows, baseline)
+    check_baseline(rows, baseline)  # once the titles, which the message lists, are known
     _compare(groups, samples, seed)
     return Leaderboard(groups, [*found.excluded, *replaced], found.teachers)
 
@@ -67,6 +68,7 @@ def _compare(groups: Sequence[Group], samples: int, seed: int) -> None:
         for row in group.rows:
             row.gap = _gap(row, group)
             common = sorted(row.runs.keys() & group.baseline.runs.keys())
+            # Without a common seed nothing is tested, and nothing counts for the correction.
             if row is not group.baseline and common:
                 baseline = group.baseline.runs
                 pairs = [(row.runs[s].result, baseline[s].result) for s in common]
@@ -83,4 +85,5 @@ def _gap(row: Row, group: Group) -> float | None:
     if row is plain or plain.settings["method"] != NO_DISTILLATION or teacher is None or not common:
         return None
     ours, theirs = (fmean(r.runs[s].result["test/acc"] for s in common) for r in (row, plain))
+    # A teacher no better than ce leaves no gap: the ratio would change its sign or explode.
     return (ours - theirs) / (teacher - theirs) if teacher > theirs else None

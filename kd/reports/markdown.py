@@ -40,6 +40,7 @@ def _table(group: Group, results: Sequence[Column], costs: Sequence[Column]) -> 
 
 
 def _picture(drawing: Drawing) -> str:
+    # GitHub's Markdown shows the source that fits the reader's colour scheme.
     path = f"figures/{drawing.name}"
     dark = f'<source media="(prefers-color-scheme: dark)" srcset="{path}-dark.png">'
     image = f'<img src="{path}.png" width="560" alt="{_escape(drawing.title)}">'

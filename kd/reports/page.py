@@ -28,7 +28,7 @@ def page(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a mistyped name in the template is an error, not a blank
         trim_blocks=True,
     )
     return environment.get_template("page.html").render(

@@ -74,7 +74,8 @@ def make_rows(runs: Iterable[Run]) -> tuple[list[Row], list[Excluded]]:
     """
     rows: dict[frozenset[tuple[str, object]], Row] = {}
     replaced = []
-    for run in runs:
+    for run in runs:  # oldest first
+        # Hydra's order of keys depends on the command line, so settings are compared as a set.
         row = rows.setdefault(frozenset(run.settings.items()), Row(run.settings, {}))
         earlier = row.runs.get(run.seed)
         if earlier is not None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from kd.io.checksums import is_intact
+from kd.io.result_file import upgraded
 from kd.io.run_folder import RunFolder
 from kd.reports.settings import LOADER, ROLES, Settings, read_settings
 
@@ -23,7 +24,7 @@ class Run:
 
     Attributes:
         folder: the run folder.
-        result: content of its result.json.
+        result: content of its result.json, see `kd.io.result_file.Result`.
         settings: flat settings with the names of its roles, without the seed.
         overrides: its command line; empty if not recorded.
         written: time at which the result was written, in seconds since 1970.
@@ -59,9 +60,10 @@ def read_run(folder: Path) -> Run | Excluded:
     """Read a run with a result.json; a problem with it is returned, not raised."""
     path = RunFolder(folder).result
     try:
-        result = json.loads(path.read_text())
-        if problem := _problem(result):
+        content = json.loads(path.read_text())
+        if problem := _problem(content):
             return Excluded("broken", folder, problem)
+        result = dict(upgraded(content))
         if result["status"] in _TRIALS:
             return Excluded("left out", folder, "trial of a search, without test accuracy")
         if result["status"] == "failed":
@@ -72,7 +74,10 @@ def read_run(folder: Path) -> Run | Excluded:
 
 
 def _problem(result: Any) -> str | None:
-    """Describe why a result is not usable; None if it is."""
+    """Describe why a result is not usable; None if it is.
+
+    Old and edited files are read as well, so nothing about their content is assumed.
+    """
     if not isinstance(result, dict) or result.get("status") not in _STATUSES:
         return f"{RESULT} has no status"
     if not is_intact(result):
@@ -83,8 +88,10 @@ def _problem(result: Any) -> str | None:
     if missing:
         return f"{RESULT} has no {', '.join(missing)}"
     accuracy, seed = result["test/acc"], result["seed"]
+    # Also false for NaN. Percentages from other tools would otherwise win every comparison.
     if not isinstance(accuracy, int | float) or not 0 <= accuracy <= 1:
         return f"test/acc={accuracy!r} is not a fraction in [0, 1]"
+    # type(), since True is an int
     return None if type(seed) is int else f"seed={seed!r} is not a whole number"
 
 

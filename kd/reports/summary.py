@@ -25,7 +25,7 @@ def summary(board: Leaderboard) -> list[tuple[str, str]]:
         teacher = f"; teacher test accuracy: {', '.join(accuracies)}" if accuracies else ""
         lines.append((group.title, f"seeds {seeds}; baseline {group.baseline.label}{teacher}"))
     lines.append(("git commit", ", ".join(sorted(commits)) + _warning(commits)))
-    return [(term, text) for term, text in lines if text]
+    return [(term, text) for term, text in lines if text]  # no common overrides, unknown commit
 
 
 def _count(number: int, thing: str) -> str:

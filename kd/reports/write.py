@@ -62,6 +62,7 @@ def _atomic_folder(output: Path) -> Iterator[Path]:
         new, old = Path(scratch) / "new", Path(scratch) / "old"
         new.mkdir()
         yield new
+        # Two renames: POSIX replaces only an empty folder. `old` is deleted with `scratch`.
         if output.exists():
             output.rename(old)
         new.rename(output)

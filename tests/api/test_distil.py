@@ -8,6 +8,7 @@ import torch
 from foreign import Pictures, Plain
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 from support import built, configured
 from torch.utils.data import DataLoader
 
@@ -60,6 +61,8 @@ def test_own_nets_on_own_loaders(tmp_path):
     assert result["test/acc"] == pytest.approx(right / len(test.dataset))
     assert result["teacher/source"] == "given"
     assert result["teacher/outputs"] == "live"
+    config = OmegaConf.load(tmp_path / ".hydra" / "config.yaml")
+    assert OmegaConf.to_container(config)["data"]["seed"] == "${seed}"  # one row in a report
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 

@@ -25,6 +25,7 @@ def specs(board: Leaderboard) -> Iterator[FigureSpec]:
         series = _series(group)
         if not series:
             continue
+        # Classes in descending order of the range between the nets, to choose from.
         order = np.argsort(np.ptp(list(series.values()), axis=0), kind="stable")[::-1]
         chosen = sorted(order[:_MAX_CLASSES].tolist())
         caption = "Test accuracy of each class in percent, mean over seeds."
@@ -61,6 +62,7 @@ def _mean(row: Row, key: str) -> NDArray[np.float64] | None:
 
 def _draw(series: Series, chosen: list[int], theme: Theme) -> Figure:
     figure, ax = axes(theme, 1.0 + 0.2 * len(chosen))
+    # Taken from the end, so that the rows keep their colours without a teacher.
     marks = [("s", theme.muted), ("D", RED), ("o", BLUE)][-len(series) :]
     values = np.array(list(series.values()))[:, chosen]  # [series, classes]
     ax.hlines(range(len(chosen)), values.min(0), values.max(0), color=theme.rule, linewidth=2)

@@ -48,6 +48,7 @@ def _draw_row(ax: Axes, y: int, row: Row, theme: Theme) -> None:
     paired = row.comparison
     assert paired is not None
     colour = {BETTER: BLUE, WORSE: RED}.get(paired.verdict or "", theme.muted)
+    # Filled or hollow as well as coloured: significance does not depend on colour alone.
     fill = colour if paired.verdict in (BETTER, WORSE) else theme.paper
     if paired.interval is not None:
         ax.plot([100 * end for end in paired.interval], [y, y], color=colour, linewidth=1.6)

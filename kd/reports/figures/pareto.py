@@ -88,6 +88,7 @@ def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
     sign = -1 if more_is_better else 1
     found: list[Point] = []
     for point in sorted(points, key=lambda p: (sign * p.cost, -p.accuracy)):
+        # From cheap to expensive, a point must beat all cheaper ones.
         if not found or point.accuracy > found[-1].accuracy:
             found.append(point)
     return found

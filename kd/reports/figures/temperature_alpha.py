@@ -60,11 +60,13 @@ def _draw(cells: Cells, theme: Theme) -> Figure:
     low, high = np.nanmin(values), np.nanmax(values)
     for row, column in zip(*np.where(~np.isnan(values)), strict=True):
         value = values[row, column]
+        # White text from the middle of the scale on: HEAT has too little contrast with black there.
         dark = value - low > 0.5 * (high - low)
         place = (column + 0.5, row + 0.5)
         colour, weight = ("#ffffff" if dark else "#101820"), "bold" if value == high else "normal"
         ax.annotate(f"{value:.2f}", place, ha="center", va="center", color=colour, weight=weight)
         if value == high:
+            # Inset by a few percent, so that the frame does not touch the neighbours'.
             corner = (column + 0.03, row + 0.04)
             frame = Rectangle(corner, 0.94, 0.92, fill=False, edgecolor=theme.ink, linewidth=1.6)
             ax.add_patch(frame)
