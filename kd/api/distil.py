@@ -96,9 +96,9 @@ def distil(
         >>> import kd
         >>> result = kd.distil("lightnn", "deepnn", "digits", max_epochs=30)  # doctest: +SKIP
         >>> result["test/acc"], result.student  # doctest: +SKIP
-        >>> kd.distil(method="kdd")
+        >>> kd.distil(student=3)
         Traceback (most recent call last):
-        kd.errors.UserError: method=kdd: there is no such option; did you mean 'kd'?
+        kd.errors.UserError: student must be a module or the name of a model, got int
     """
     for role, net in {"student": student, "teacher": teacher}.items():
         if not isinstance(net, str | nn.Module | None) or (role, net) == ("student", None):

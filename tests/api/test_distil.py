@@ -83,6 +83,7 @@ def test_features_are_read_at_named_taps(tmp_path):
         student_taps=taps, teacher_taps=taps,
     )  # fmt: skip
     assert result["status"] == "completed"
+    student, teacher = nets()
     with pytest.raises(kd.UserError, match="stage"):
         kd.distil(student, teacher, loaders(), "cwd", **FAST, folder=tmp_path / "none")
 
