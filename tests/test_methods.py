@@ -20,6 +20,7 @@ def test_every_method_is_in_the_table():
     assert found["kd"].family == "response"
     for name in SHIPPED - {"ce", "feature"}:
         assert re.search(r"(19|20)\d\d: .{10}", found[name].paper), name
+        assert found[name].link.startswith("https://"), name
 
 
 def test_the_readme_has_the_table_that_the_command_prints():
@@ -39,7 +40,7 @@ def test_methods_of_another_folder_are_in_the_table(tmp_path):
         "name: mine\nstrength: 3\nweights: {hard: 1.0}\n"
     )
     (mine,) = [row for row in rows([tmp_path]) if row.name == "mine"]
-    assert mine == ("mine", "–", "labels", "–", "strength=3")
+    assert mine == ("mine", "–", "", "labels", "–", "strength=3")
 
 
 def test_a_target_that_is_not_allowed_is_named(tmp_path):
