@@ -11,8 +11,8 @@ CONTENT = {"test/acc": 0.9, "classes": ("a", "b"), "by_epoch": {1: None}}
 
 def test_what_is_written_is_read_as_json_has_it(tmp_path):
     write_json(tmp_path / "x.json", CONTENT)
-    found = read_json(tmp_path / "x.json")
-    found.pop("checksum")
+    found = read_json(tmp_path / "x.json") or {}
+    del found["checksum"]
     assert found == json.loads(json.dumps(CONTENT))
 
 
@@ -28,8 +28,8 @@ def test_a_change_is_noticed(change):
 
 def test_writing_again_replaces_the_checksum(tmp_path):
     write_json(tmp_path / "x.json", CONTENT)
-    write_json(tmp_path / "x.json", read_json(tmp_path / "x.json") | {"test/acc": 0.5})
-    assert read_json(tmp_path / "x.json")["test/acc"] == 0.5
+    write_json(tmp_path / "x.json", (read_json(tmp_path / "x.json") or {}) | {"test/acc": 0.5})
+    assert (read_json(tmp_path / "x.json") or {})["test/acc"] == 0.5
 
 
 def test_content_without_a_checksum_is_accepted(tmp_path):
