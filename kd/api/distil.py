@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,21 @@ class Distilled(Mapping[str, Any]):
 
     Attributes:
         folder: the run folder.
-        student: the trained student, with the weights that validation selected, in eval mode.
     """
 
-    def __init__(self, result: Mapping[str, Any], folder: Path, student: Student) -> None:
-        self._result, self.folder, self.student = dict(result), folder, student
+    def __init__(self, result: Mapping[str, Any], folder: Path, net: nn.Module | None) -> None:
+        self._result, self.folder, self._net = dict(result), folder, net
+
+    @cached_property
+    def student(self) -> Student:
+        """The student in eval mode, with the weights that validation selected.
+
+        It is loaded from the run folder when it is first read.
+
+        Raises:
+            UserError: the method changes the student (SimKD), so that `kd.load` needs a net.
+        """
+        return load(RunFolder(self.folder).weights, net=self._net)
 
     def __getitem__(self, key: str) -> Any:
         return self._result[key]
@@ -127,7 +138,7 @@ def distil(
     )
     path = Path(cfg.paths.run)
     result = run(cfg, path, given)
-    return Distilled(result, path, load(RunFolder(path).weights, net=given.student))
+    return Distilled(result, path, given.student)
 
 
 def _option(group: str, value: object) -> list[str]:

@@ -114,3 +114,13 @@ def test_the_callers_hydra_is_left_as_it_was(tmp_path):
 def test_mistakes_have_one_message(arguments, message, tmp_path):
     with pytest.raises(kd.UserError, match=message):
         kd.distil(**{"folder": tmp_path / "run", **FAST, **arguments})
+
+
+def test_a_student_that_its_method_changes_costs_no_result(output, tmp_path):
+    result = kd.distil(
+        *("resnet8", "resnet8", "digits", "simkd"), **FAST, folder=tmp_path,
+        overrides=[f"paths.output={output}", "teacher.training.trainer.max_epochs=1"],
+    )  # fmt: skip
+    assert result["status"] == "completed"
+    with pytest.raises(kd.UserError, match="method=simkd predicts with parts of its own"):
+        _ = result.student
