@@ -8,9 +8,9 @@ between; h_t is the teacher's frozen head.
 Paper: Chen, Mei, Zhang, Wang, Feng & Chen, "Knowledge Distillation with the Reused Teacher
 Classifier", CVPR 2022, https://arxiv.org/abs/2203.14001.
 
-The student's own head receives no gradient and its logits are meaningless; `inference_logits` is
-what the deployed net returns, and P and h_t are part of the deployed net. As in the paper, the map of the
-higher resolution is averaged down to the other's. P ends in a ReLU, so the teacher's map must, too.
+The student's own head receives no gradient and its logits are meaningless; the deployed net
+returns `inference_logits`, and P and h_t are part of it. As in the paper, the map of the higher
+resolution is averaged down to the other's. P ends in a ReLU, so the teacher's map must, too.
 
 Reduction: ⟨·⟩ is the mean over the batch, channels and positions.
 """
