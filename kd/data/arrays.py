@@ -1,4 +1,4 @@
-"""A data set as tensors, loaded, moved and hashed once."""
+"""A whole data set as tensors, shared by all variants of a data module."""
 
 import hashlib
 import logging
@@ -16,7 +16,14 @@ log = logging.getLogger(__name__)
 class Arrays(NamedTuple):
     """A whole data set: images uint8 [N, C, S, S], targets int64 [N] in range(len(class_names)).
 
-    `val_*` only where the data set brings a validation set of its own.
+    Attributes:
+        train_images: uint8 [N, C, S, S], the training pool.
+        train_targets: int64 [N].
+        test_images: uint8 [M, C, S, S].
+        test_targets: int64 [M].
+        class_names: names of the K classes in the order of their labels.
+        val_images, val_targets: the data set's own validation set; None: it has none, and a part of
+            the training pool is held out.
     """
 
     train_images: Tensor
@@ -31,7 +38,7 @@ class Arrays(NamedTuple):
         return [value for value in self if isinstance(value, Tensor)]
 
     def problems(self) -> list[str]:
-        """What makes these arrays unfit for training, one sentence each."""
+        """Reasons why training on these arrays is impossible, one sentence each."""
         found = []
         height, width = self.train_images.shape[2:]
         if height != width:
@@ -49,7 +56,7 @@ class Arrays(NamedTuple):
 
 
 class Pool:
-    """Holds the arrays of one data set for all variants of its data module."""
+    """The arrays of one data set and their digests; loaded, moved and hashed at most once."""
 
     def __init__(self) -> None:
         self.arrays: Arrays | None = None
@@ -64,7 +71,7 @@ class Pool:
         return self.arrays
 
     def move(self, device: torch.device) -> None:
-        """Put all tensors on the device, unless that would leave less room than it takes."""
+        """Move all tensors to the device, unless they take more than half of its free memory."""
         arrays = self.arrays
         if arrays is None or arrays.train_images.device == device:
             return
@@ -78,7 +85,7 @@ class Pool:
         self.arrays = Arrays(**fields)
 
     def digest(self, fields: tuple[str, ...]) -> str:
-        """Content hash of some of the arrays, computed once for each field."""
+        """Hash of the content of some fields; each field is hashed once."""
         assert self.arrays is not None
         for field in fields:
             if field not in self._digests:
@@ -87,7 +94,16 @@ class Pool:
 
 
 def digest(parts: Iterable[object]) -> str:
-    """32 hex digits over tensors (bytes, shape, type) and anything else (its repr)."""
+    """Hash (BLAKE2b, 32 hexadecimal digits) of tensors and other values.
+
+    Of a tensor, its type, shape and bytes count; of any other value, its repr.
+
+    Example:
+        >>> digest([torch.zeros(2), "a"]) == digest([torch.zeros(2), "a"])
+        True
+        >>> digest([torch.zeros(2)]) == digest([torch.zeros(2).double()])
+        False
+    """
     state = hashlib.blake2b(digest_size=16)
     for part in parts:
         if isinstance(part, Tensor):

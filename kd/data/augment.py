@@ -1,6 +1,7 @@
-"""Augmentations that no finite set of views holds: torchvision's, on whole batches.
+"""Random augmentations of whole batches, from torchvision.
 
-What they show never comes again, so a teacher has to look at it live.
+They have no finite set of views, so teacher outputs cannot be cached: the teacher runs on every
+batch.
 """
 
 from abc import ABC, abstractmethod
@@ -15,18 +16,19 @@ class Augmentation(ABC):
     """A random change of a batch, drawn from torch's global random state.
 
     Attributes:
-        mixes: images are mixed, and labels become class probabilities [B, K].
+        mixes: whether images are mixed, so that labels become class probabilities [B, K].
+        num_classes: K, set by the data module.
     """
 
     mixes: ClassVar[bool] = False
-    num_classes: int = 0  # K, set by the data module
+    num_classes: int = 0
 
     @abstractmethod
     def __call__(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Change images uint8 [B, C, H, W] and labels [B] -> images, uint8 or float, and labels."""
 
     def seeded(self, seed: int, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The same as a pure function of the seed, leaving the global random state alone."""
+        """Change a batch as a pure function of the seed; the global random state is restored."""
         with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
             torch.manual_seed(seed)
             return self(images, target)
@@ -34,10 +36,12 @@ class Augmentation(ABC):
 
 @dataclass
 class MixUp(Augmentation):
-    """Each image blended with another, and so its label (Zhang et al. 2018).
+    """mixup: convex combinations of pairs of images and of their labels.
+
+    Zhang, Cisse, Dauphin & Lopez-Paz, ICLR 2018, https://arxiv.org/abs/1710.09412.
 
     Args:
-        alpha: the share is drawn from Beta(alpha, alpha), one for a batch.
+        alpha: the mixing coefficient of a batch is drawn from Beta(alpha, alpha).
     """
 
     alpha: float = 1.0
@@ -54,10 +58,12 @@ class MixUp(Augmentation):
 
 @dataclass
 class CutMix(Augmentation):
-    """A rectangle of each image taken from another, and its label by area (Yun et al. 2019).
+    """CutMix: a rectangle of each image is replaced by that of another, and labels mix by area.
+
+    Yun et al., ICCV 2019, https://arxiv.org/abs/1905.04899.
 
     Args:
-        alpha: the area's share is drawn from Beta(alpha, alpha), one for a batch.
+        alpha: the relative area that is kept, one for a batch, is drawn from Beta(alpha, alpha).
     """
 
     alpha: float = 1.0
@@ -74,12 +80,14 @@ class CutMix(Augmentation):
 
 @dataclass
 class RandAugment(Augmentation):
-    """Random operations of a fixed strength (Cubuk et al. 2020).
+    """RandAugment: random operations of a fixed strength.
+
+    Cubuk, Zoph, Shlens & Le, 2020, https://arxiv.org/abs/1909.13719.
 
     Args:
-        num_ops: operations in a row.
+        num_ops: number of operations applied in sequence.
         magnitude: their strength, 0 … 30.
-        group: so many images share one draw; 1 draws for each, and is the slowest.
+        group: number of images that share one draw; 1 draws for every image and is the slowest.
     """
 
     num_ops: int = 2

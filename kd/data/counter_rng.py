@@ -1,8 +1,7 @@
-"""Random numbers that are pure functions of integers: the same on every device and machine.
+"""Random numbers as pure functions of integers, equal on every device and machine.
 
-Views, sample order and splits are drawn from (data seed, epoch, index) through these
-functions and never from a global generator, so neither the order of batches nor the model seed can
-change them.
+Views, sample order and splits are drawn from (data seed, epoch, index) by these functions, never
+from a global generator, and so depend neither on the order of batches nor on the model's seed.
 """
 
 from typing import TypeVar

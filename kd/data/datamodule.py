@@ -1,4 +1,4 @@
-"""The Lightning data module that every image data set derives from."""
+"""Base class of the data modules that hold their images in memory."""
 
 import copy
 from abc import abstractmethod
@@ -19,24 +19,25 @@ from kd.types import Batch
 
 
 class ImageDataModule(DataModule):
-    """Images in memory as uint8; a subclass says where they come from (`fetch`, `load`).
+    """Images in memory as uint8; a subclass implements `load`, and `fetch` for downloads.
 
-    `prepare_data()` downloads or decodes, `setup()` loads, splits and, with a trainer attached,
-    moves to its device; both may be called by hand before training and any number of times. The
-    test set is the data set's own and never enters training or validation.
+    `prepare_data()` downloads or decodes; `setup()` loads and splits, and with a trainer attached
+    moves the tensors to its device. Both may be called without a trainer, and repeatedly. The test
+    set is the data set's own and is never used in training or validation.
 
     Args:
         name: for messages and result tables.
         batch_size: training images a step, over all devices together.
         eval_batch_size: validation and test images a step, on each device.
-        val_fraction: share of the training images, in (0, 1), held out class by class for
-            validation; not used where the data set brings a validation set.
-        seed: draws the order and the views; the model's seed plays no part in them.
-        split_seed: draws the validation split, so that runs of other seeds are still scored alike.
-        view: the training views; None: `Identity()`. Evaluation shows images as they are.
-        views: show each image in so many views of the space, drawn by `seed`; None: in all.
-        channels_last: hand out images in that memory layout.
-        augment: a further change of whole training batches; None: there is none.
+        val_fraction: fraction of each class, in (0, 1), held out of the training images for
+            validation; unused if the data set has a validation set of its own.
+        seed: seed of the order and the views; the model's seed does not change them.
+        split_seed: seed of the validation split, apart from `seed`, so that runs with different
+            seeds are validated on the same images.
+        view: space of the training views; None: `Identity()`. Evaluation images are unchanged.
+        views: number of views of each image that are used, drawn by `seed`; None: all.
+        channels_last: memory layout of the batches.
+        augment: random change of whole training batches; None: there is none.
         mean, std: normalisation per channel on the 0..1 scale; None: that of the training split.
     """
 
@@ -82,10 +83,18 @@ class ImageDataModule(DataModule):
 
     @abstractmethod
     def load(self) -> Arrays:
-        """Read the data set from where `fetch` left it. UserError if it is missing or damaged."""
+        """Read the data set after `fetch`.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
 
     def fetch(self) -> None:
-        """Download or decode, once a machine. UserError if that fails."""
+        """Download or decode the data set, once on each machine.
+
+        Raises:
+            UserError: that fails.
+        """
 
     def variant(self, **settings: Any) -> Self:
         """The same data and split with another `batch_size`, `seed`, `views` or `augment`.
@@ -155,7 +164,7 @@ class ImageDataModule(DataModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Leave alone what is there already, as it is where the data fit the device."""
+        """Move a batch, unless it is on the device, as it is if all data fit there."""
         if batch.input.device == device:
             return batch
         return batch.to(device, non_blocking=True)
@@ -248,9 +257,9 @@ class ImageDataModule(DataModule):
         )
 
     def _finished_batches(self) -> int:
-        """Batches of this epoch whose step is done: where Lightning itself goes on after a resume.
+        """Number of batches of this epoch whose step is done; a resumed run continues after them.
 
-        A loader only knows what it handed out, which is one more when a step is interrupted.
+        The loader itself counts the batches it has yielded, one more if a step is interrupted.
         """
         assert self.trainer is not None
         return finished_batches(self.trainer)

@@ -1,4 +1,4 @@
-"""Decodes many JPEG and PNG files into one uint8 tensor."""
+"""Decoding of JPEG and PNG files into one uint8 tensor."""
 
 import logging
 import os
@@ -10,15 +10,20 @@ import torch
 from torch import Tensor
 
 log = logging.getLogger(__name__)
-CHUNK = 64  # files a task: handing over single 32x32 images costs as much as decoding them
+CHUNK = 64  # files a task: scheduling a single 32x32 image costs as much as decoding it
 
 
 def decode(path: Path, size: int, grayscale: bool) -> bytes:
-    """One image as bytes [C, size, size].
+    """Decode one image to bytes [C, size, size].
 
-    Scaled so that the shorter side fits (bilinear with antialiasing), cut out of the middle. Large
-    JPEGs are decoded at the smallest scale that still has twice the pixels needed. Transparency is
-    dropped, 16-bit grey becomes 8-bit, EXIF orientation is ignored as torchvision does.
+    The shorter side is scaled to `size` (bilinear with antialiasing), and the centre is cropped.
+    Large JPEGs are decoded at the smallest scale that has twice the pixels needed. Transparency is
+    dropped, 16-bit grey becomes 8-bit, and EXIF orientation is ignored, as in torchvision.
+
+    Args:
+        path: the file.
+        size: height and width of the result in pixels.
+        grayscale: one channel instead of three.
     """
     from PIL import Image, ImageOps
 
@@ -39,9 +44,17 @@ def decode(path: Path, size: int, grayscale: bool) -> bytes:
 def decode_all(
     paths: Sequence[Path], size: int, grayscale: bool, workers: int | None
 ) -> tuple[Tensor, dict[int, str]]:
-    """Decode in threads -> images uint8 [N, C, size, size], and why those that failed did.
+    """Decode many images in threads.
 
-    A failed image stays black at its place. workers None: one for each core.
+    Args:
+        paths: N files.
+        size: height and width of the results in pixels.
+        grayscale: one channel instead of three.
+        workers: number of threads; None: one for each core.
+
+    Returns:
+        Images uint8 [N, C, size, size], where failed ones are black, and the reason of each failure
+        by position.
     """
     images = torch.zeros(len(paths), 1 if grayscale else 3, size, size, dtype=torch.uint8)
     # Bytes, not tensor operations: between small ones torch's own threads spin and take the cores.

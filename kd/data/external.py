@@ -1,7 +1,7 @@
-"""Data of the user's own: a LightningDataModule, DataLoaders or data sets.
+"""Data module around a user's LightningDataModule, DataLoaders or data sets.
 
-The teacher runs on every batch there: nothing tells which random transforms an input has been
-through, so outputs of an earlier epoch cannot be reused.
+The teacher runs on every batch: the data set may transform its images at random, so teacher outputs
+of an earlier epoch cannot be reused.
 """
 
 import copy
@@ -102,7 +102,7 @@ class ExternalData(DataModule):
         self._class_names = None if class_names is None else [*class_names]
         self._normalisation = check_normalisation(mean, std)
         self._sources: dict[str, Source] = {}  # of all variants
-        self._facts: dict[str, Any] = {}  # found out once, for all variants
+        self._facts: dict[str, Any] = {}  # determined once, for all variants
         self._hooks = ModuleHooks(module)
 
     def variant(self, **settings: Any) -> Self:
@@ -195,7 +195,7 @@ class ExternalData(DataModule):
         if isinstance(source, MapSource):
             size = source.batch_size or self.eval_batch_size
             sampler = EpochSampler(source.rows, size, shuffle=False, drop_last=False)
-            # Of one seed: validation and test images do not depend on the run.
+            # A fixed seed: validation and test images do not depend on the run.
             return MapLoader(source, sampler, 0, self._conversion(split), in_order=True)
         return ForeignLoader(source, self._conversion(split), in_order=True)
 

@@ -14,7 +14,7 @@ from kd.data.loader import EpochSampler
 from kd.errors import UserError
 from kd.types import Batch
 
-SAMPLES = 5  # what a stream of random numbers is for; kd.data.loader and others use 1 … 4
+SAMPLES = 5  # purpose of a random stream; kd.data.loader and others use 1 … 4
 
 # (input, target) as the user's code yields it, epoch and number of the batch -> images and labels
 Convert = Callable[[Any, int, int], tuple[Tensor, Tensor]]
@@ -71,16 +71,16 @@ class MapLoader:
 
     Args:
         source: the data set and how its samples are collated and read.
-        sampler: which rows come when.
+        sampler: order of the rows.
         seed: of random transforms.
         convert: makes images and labels from what `collate` returns.
         in_order: `Batch.index` is the position in the order of `source.rows`, as a test set's is;
             else that in the data set.
-        finished: how many batches of this epoch the caller has finished, if it can say: workers
-            read ahead of it.
+        finished: returns the number of batches of this epoch whose step is done; None: the number
+            yielded is used. Workers have read more.
     """
 
-    batch_sampler = None  # Lightning reads it wherever it finds a `sampler`
+    batch_sampler = None  # Lightning reads it from every loader that has a `sampler`
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class ForeignLoader:
 
 
 class _Epoch:
-    """The epoch that Lightning announces, handed on to the loader's own samplers."""
+    """The epoch, which Lightning sets, for a loader's own samplers as well."""
 
     def __init__(self, loader: Any) -> None:
         self.epoch = 0

@@ -12,7 +12,7 @@ from kd.data.normalise import Normalise
 from kd.data.splits import Normalisation
 from kd.errors import UserError
 
-HOOKS = 6  # what a stream of random numbers is for; others are in kd.data.external_loader
+HOOKS = 6  # purpose of a random stream; kd.data.external_loader and others use 1 … 5
 _TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 

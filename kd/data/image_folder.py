@@ -1,4 +1,4 @@
-"""Any folder of images, decoded once."""
+"""Data module of a folder of images, which are decoded once."""
 
 import hashlib
 import logging
@@ -16,24 +16,24 @@ from kd.io import tensors as tensor_file
 from kd.io.tensors import Stored
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # raise it when decoding changes, and every cache is made again
-MAX_DAMAGED = 0.01
+FORMAT = 1  # to be raised when decoding changes: caches of another format are replaced
+MAX_DAMAGED = 0.01  # fraction of the files; more are a mistake in the folder, not single bad files
 
 
 class ImageFolder(ImageDataModule):
     """root/{train,test}[/val]/<class>/*.{jpg,jpeg,png}, kept in memory at one size.
 
-    Class names are the sorted folder names of train/. The decoded images lie in one cache file,
-    which is made again when a file is added, removed or changed. Damaged images are left out, with
-    a warning that names them; more than 1 % of them is a UserError.
+    Class names are the sorted folder names of train/. The decoded images are stored in one cache
+    file, which is replaced when a file is added, removed or changed. Damaged images are left out
+    with a warning that names them; more than 1 % of damaged images is a `UserError`.
 
     Args:
         root: the folder.
-        image_size: pixels a side; the shorter side is scaled to it and the middle kept.
-        grayscale: one channel rather than three.
-        workers: decoding threads; None: one for each core.
-        cache_dir: where the cache lies if root cannot be written (else in root/.kd_cache).
-        **common: as `ImageDataModule`; val_fraction is not used where val/ exists.
+        image_size: height and width; the shorter side is scaled to it, the centre cropped.
+        grayscale: one channel instead of three.
+        workers: number of decoding threads; None: one for each core.
+        cache_dir: folder of the cache if root/.kd_cache cannot be written.
+        **common: as `ImageDataModule`; val_fraction is unused if val/ exists.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ImageFolder(ImageDataModule):
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be ≥ 1 or null, got {workers!r}")
         self.root = Path(root).expanduser().absolute()
-        # `image_size` itself is the data module's property: what the loaded images have.
+        # Not `image_size`, which is a property of the base class: the size of the loaded images.
         self.side, self.grayscale, self.workers = image_size, grayscale, workers
         self.cache_dir = Path(cache_dir).expanduser()
 
@@ -75,7 +75,7 @@ class ImageFolder(ImageDataModule):
         return Arrays(class_names=listing.class_names, **fields)  # type: ignore[arg-type]
 
     def cache_files(self) -> list[Path]:
-        """Where the cache may lie, the best place first."""
+        """Possible paths of the cache, the preferred one first."""
         name = f"{self.side}-{'gray' if self.grayscale else 'rgb'}.safetensors"
         root = hashlib.blake2b(str(self.root).encode(), digest_size=6).hexdigest()
         return [self.root / ".kd_cache" / name, self.cache_dir / f"{self.root.name}-{root}-{name}"]
@@ -86,7 +86,7 @@ class ImageFolder(ImageDataModule):
             if stored := tensor_file.read(path, key):
                 return stored
         with tensor_file.first_writable(self.cache_files()) as place:
-            # Another process may have made it while this one waited for the lock.
+            # Another process may have written it while this one waited for the lock.
             if place and (stored := tensor_file.read(place, key)):
                 return stored
             stored = self._decode(listing)

@@ -1,7 +1,7 @@
-"""A loader over tensors in memory that resumes exactly.
+"""Loader over tensors in memory, with a state that resumes exactly within an epoch.
 
-A batch is gathered, shown in its views and normalised in a few vectorised operations on the device
-where the data lies: no files, no worker processes.
+A batch is gathered, transformed to its views and normalised in a few vectorised operations on the
+device of the data, without files or worker processes.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from kd.data.views import ViewSpace
 from kd.errors import UserError
 from kd.types import Batch
 
-# What a stream of random numbers is for; data.splits uses another.
+# Purposes of random streams, one of the integers that seed them; kd.data.splits uses 2.
 ORDER = 1
 AUGMENTATION = 3
 
@@ -29,8 +29,8 @@ class EpochSampler:
         rows: positions of the samples in the training pool [N], int64, on the data's device.
         batch_size: rows of one global batch, over all ranks.
         seed: the data seed.
-        shuffle: a new permutation each epoch; else always the order of `rows`.
-        drop_last: leave out an incomplete last batch; a set smaller than a batch gives that one.
+        shuffle: a new permutation each epoch; False: always the order of `rows`.
+        drop_last: skip an incomplete last batch, unless it is the only one.
         rank, world_size: this process takes rows [rank::world_size] of each global batch.
     """
 
@@ -54,7 +54,7 @@ class EpochSampler:
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self._first = 0  # where the epoch resumes
-        self._handed = 0  # batches given out in this epoch
+        self._handed = 0  # batches yielded in this epoch
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.rows), self.batch_size)
@@ -74,7 +74,7 @@ class EpochSampler:
         return self.rows.index_select(0, shuffled.to(self.rows.device))
 
     def slices(self) -> Iterator[slice]:
-        """Where each batch of this rank lies in `order`, without those done before a resume."""
+        """Slices of `order` of this rank's batches, without those done before a resume."""
         for number in range(self._first, len(self)):
             self._handed = number + 1
             start = number * self.batch_size
@@ -88,15 +88,19 @@ class EpochSampler:
             yield order[rows]
 
     def state_dict(self) -> dict[str, int]:
-        """Plain integers; the last three tell whether the state fits the sampler it is given to."""
+        """Position in the epoch, and the settings that another sampler must share to load it."""
         return {"epoch": self.epoch, "batch": self._handed} | self._identity()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the state's batch, in its epoch. UserError if it is of another sampler."""
+        """Continue after the state's batch in its epoch.
+
+        Raises:
+            UserError: the state belongs to a sampler with another seed, batch size or data set.
+        """
         for key, value in self._identity().items():
             if state[key] != value:
                 raise UserError(
-                    f"cannot resume in mid-epoch: the checkpoint was written with data {key}="
+                    f"cannot resume within the epoch: the checkpoint was written with data {key}="
                     f"{state[key]}, this run has {value}; resume with the same data settings"
                 )
         self.epoch, self._first, self._handed = state["epoch"], state["batch"], state["batch"]
@@ -125,18 +129,18 @@ class TensorLoader:
 
     Args:
         images: uint8 [N, C, H, W]. targets: int64 [N].
-        sampler: which rows come when.
-        view_space: how each row is shown; views are drawn from (seed, epoch, index).
+        sampler: order of the rows.
+        view_space: views, drawn from (seed, epoch, index).
         seed: the data seed.
         mean, std: per channel [C], on the 0..1 scale.
         augmentation: random change of a whole batch after the views; None: there is none.
         channels_last: the memory layout of the batches.
-        finished: how many batches of this epoch the caller has finished, if it can say. A loader
-            only knows how many it handed out, and the last of these is lost to a resume when the
-            step on it is interrupted.
+        finished: returns the number of batches of this epoch whose step is done; None: the number
+            yielded is used. They differ by one when a step is interrupted, and a resumed run would
+            skip that batch.
     """
 
-    batch_sampler = None  # Lightning asks for it wherever it finds a `sampler`
+    batch_sampler = None  # Lightning reads it from every loader that has a `sampler`
 
     def __init__(
         self,
@@ -181,7 +185,7 @@ class TensorLoader:
             yield batch._replace(input=self.normalise(batch.input))
 
     def show(self, index: Tensor, view: Tensor) -> Batch:
-        """Samples `index` [B] in their views [B], still as uint8."""
+        """Samples `index` [B] in their views [B], as uint8."""
         # index_select copies whole rows: 12 us for 128 images of 3 kB where images[index] takes 230
         images = self.view_space.apply(self.images.index_select(0, index), view)
         target = self.targets.index_select(0, index)

@@ -1,28 +1,27 @@
-"""Another sample of the same class for every sample."""
+"""Random partners of samples within their class."""
 
 import torch
 from torch import Tensor
 
 from kd.data.counter_rng import hashed
 
-PARTNER = 4  # what the random numbers are for; kd.data.loader and kd.data.splits use others
+PARTNER = 4  # purpose of a random stream; kd.data.loader and kd.data.splits use 1 … 3
 
 
 class SameClass:
     """Draws each sample's partner from the other samples of its class, uniformly.
 
     Args:
-        rows: the samples to draw from, positions in the pool [M], int64; one that is asked for must
-            be among them.
+        rows: the samples to draw from, positions in the pool [M], int64; only these have partners.
         targets: labels of the pool [N], int64, on the same device.
     """
 
     def __init__(self, rows: Tensor, targets: Tensor) -> None:
-        rows = rows.sort().values  # their order is the epoch's, and must not matter
+        rows = rows.sort().values  # so that partners do not depend on the order of the epoch
         self._by_class = rows[targets[rows].argsort(stable=True)]
         self._targets = targets
         self._count = torch.bincount(targets[rows])  # of each class [K]
-        self._first = self._count.cumsum(0) - self._count  # where each begins in _by_class [K]
+        self._first = self._count.cumsum(0) - self._count  # of each class in _by_class [K]
         self._place = torch.zeros_like(targets)  # of each sample in _by_class [N]
         self._place[self._by_class] = torch.arange(len(rows), device=rows.device)
 

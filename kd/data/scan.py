@@ -1,4 +1,4 @@
-"""Lists an image folder and finds every mistake in its layout before anything is decoded."""
+"""Listing of an image folder, with all mistakes of its layout at once."""
 
 import os
 from pathlib import Path
@@ -29,12 +29,16 @@ class Listing(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Changes with every added, removed, renamed, moved or rewritten file."""
+        """Hash that changes if a file is added, removed, renamed, moved or rewritten."""
         return digest([self.class_names, self.files])
 
 
 def scan(root: Path) -> Listing:
-    """List root/{train,test}[/val]/<class>/*. UserError naming every folder that is not right."""
+    """List root/{train,test}[/val]/<class>/*.
+
+    Raises:
+        UserError: names every missing, empty or unknown folder.
+    """
     if not root.is_dir():
         raise UserError(f"data.root={root} is not a folder")
     present = [split for split in SPLITS if (root / split).is_dir()]

@@ -1,4 +1,4 @@
-"""How the training pool is split and normalised."""
+"""Validation split and normalisation of a training pool."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from kd.data.counter_rng import stream
 from kd.errors import UserError
 
-SPLIT = 2  # what the stream of random numbers is for; data.loader uses another
+SPLIT = 2  # purpose of a random stream; kd.data.loader uses 1 and 3
 Normalisation = tuple[list[float], list[float]]
 
 
@@ -24,9 +24,17 @@ class Split(NamedTuple):
 def make_split(
     images: Tensor, targets: Tensor, fraction: float, seed: int, given: Normalisation | None
 ) -> Split:
-    """Split a pool uint8 [N, C, H, W], int64 [N]; fraction 0: all of it for training.
+    """Split a training pool and determine its normalisation.
 
-    given: (mean, std) per channel on the 0..1 scale; None: those of the training part.
+    Args:
+        images: uint8 [N, C, H, W].
+        targets: labels int64 [N].
+        fraction: of each class, held out for validation; 0: all images are for training.
+        seed: of the split.
+        given: (mean, std) per channel on the 0..1 scale; None: those of the training part.
+
+    Raises:
+        UserError: no image is held out, or `given` has another number of channels.
     """
     train, val = stratified_split(targets.cpu(), fraction, seed)
     if fraction and not len(val):
@@ -46,7 +54,11 @@ def make_split(
 
 
 def check_normalisation(mean: list[float] | None, std: list[float] | None) -> Normalisation | None:
-    """Both or neither, of one length, std positive: ValueError if not."""
+    """Return (mean, std), or None if both are None.
+
+    Raises:
+        ValueError: only one is given, the lengths differ, or a std is not positive.
+    """
     if mean is None and std is None:
         return None
     if mean is None or std is None or len(mean) != len(std):
@@ -61,10 +73,23 @@ def check_normalisation(mean: list[float] | None, std: list[float] | None) -> No
 
 
 def stratified_split(targets: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Hold out a share of each class: targets [N] -> sorted positions (kept, held out), int64.
+    """Hold out a fraction of each class.
 
-    Of a class with n samples, n·fraction rounded (half up) are held out, at most n - 1. A function
-    of the arguments alone.
+    Of a class with n samples, n · fraction rounded (half up) are held out, at most n − 1. The
+    result is a pure function of the arguments.
+
+    Args:
+        targets: labels [N], int64.
+        fraction: in [0, 1).
+        seed: of the draw.
+
+    Returns:
+        Sorted positions (kept, held out), int64.
+
+    Example:
+        >>> kept, held = stratified_split(torch.tensor([0, 0, 0, 0, 1, 1]), 0.5, seed=0)
+        >>> len(kept), len(held)
+        (3, 3)
     """
     generator = torch.Generator().manual_seed(stream(seed, SPLIT))
     shuffled = torch.randperm(len(targets), generator=generator)
@@ -80,8 +105,8 @@ def stratified_split(targets: Tensor, fraction: float, seed: int) -> tuple[Tenso
 def channel_statistics(images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per channel of images[rows] on the 0..1 scale, float64 [C].
 
-    From exact histograms of the 256 levels. A constant channel gets the std of one level, so that
-    it is normalised to zeros and not to NaN.
+    They are computed from exact histograms of the 256 levels. The std of a constant channel is set
+    to one level (1/255), so that it is normalised to zeros and not to NaN.
     """
     histogram = torch.zeros(images.shape[1], 256, dtype=torch.float64, device=images.device)
     for part in rows.split(8192):

@@ -1,7 +1,7 @@
 """Augmentations as finite spaces of views.
 
-A view is one deterministic version of one image. Because it is drawn per (data seed, epoch, index)
-out of finitely many, a teacher's answer to (image, view) can be kept and found again in every
+A view is one deterministic version of an image. Views are drawn from (data seed, epoch, index) out
+of finitely many, so that the teacher's outputs for (image, view) can be cached and reused in every
 epoch, run and sweep job.
 """
 
@@ -15,14 +15,13 @@ from torch.nn import functional as F
 
 from kd.data.counter_rng import hashed
 
-_NO_EPOCHS = (2**32, 2**32 + 1)  # keys of draws that hold for all epochs
+_NO_EPOCHS = (2**32, 2**32 + 1)  # in place of an epoch, for draws that hold for all epochs
 
 
 class ViewSpace(ABC):
     """Finitely many deterministic versions of an image, numbered 0 … size - 1.
 
-    Subclasses are frozen dataclasses: `repr` names the space with all its settings, so it can be
-    part of a cache key.
+    Subclasses are frozen dataclasses, so that `repr` names all settings; it is part of cache keys.
     """
 
     @property
@@ -32,9 +31,15 @@ class ViewSpace(ABC):
 
     @abstractmethod
     def apply(self, images: Tensor, view: Tensor) -> Tensor:
-        """Show each image in its view: images uint8 [B, C, H, W], view int64 [B] -> the same shape.
+        """Transform each image to its view.
 
-        The result may be strided, and `Identity` returns `images` itself: copy before writing.
+        Args:
+            images: uint8 [B, C, H, W].
+            view: int64 [B], in range(size).
+
+        Returns:
+            uint8 [B, C, H, W]. It may be strided, and `Identity` returns `images` itself: copy it
+            before writing.
         """
 
     def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
@@ -45,7 +50,7 @@ class ViewSpace(ABC):
         return (hashed(index, seed, epoch) * self.size) >> 32
 
     def seen(self, epochs: int) -> float:
-        """How many different views of one image so many epochs show, on average."""
+        """Expected number of different views of an image in this many epochs."""
         return self.size * (1 - (1 - 1 / self.size) ** epochs)
 
 
@@ -63,7 +68,7 @@ class Identity(ViewSpace):
 
 @dataclass(frozen=True)
 class Shift(ViewSpace):
-    """Moved by up to `pixels` in both directions, zeros moved in: (2·pixels + 1)² views.
+    """Translation by up to `pixels` in both directions, filled with zeros: (2·pixels + 1)² views.
 
     View `v` is the window at row v // (2·pixels + 1), column v % (2·pixels + 1) of the image padded
     by `pixels`; for pixels=1 the image itself is view 4.
@@ -85,10 +90,10 @@ class Shift(ViewSpace):
 
 @dataclass(frozen=True)
 class CropFlip(ViewSpace):
-    """Mirrored or not, then zero-padded and cropped to its size: (2·padding + 1)²·2 views.
+    """Horizontal flip or none, then a crop of the zero-padded image: (2·padding + 1)²·2 views.
 
-    View `v` is crop v // 2, numbered as in `Shift`, of the image mirrored left to right where v is
-    odd. With padding=4 on 32x32 this is the usual CIFAR augmentation: 162 views.
+    View `v` is crop v // 2, numbered as in `Shift`, of the image, flipped if v is odd.
+    With padding=4 on 32x32 this is the usual CIFAR augmentation: 162 views.
     """
 
     padding: int = 4
@@ -111,7 +116,7 @@ class CropFlip(ViewSpace):
 
 @dataclass(frozen=True)
 class Limited(ViewSpace):
-    """`count` different views of each image, drawn once for a seed and shown in turn.
+    """`count` different views of each image, drawn once for a seed and used in turn.
 
     They are the first `count` of a progression b, b + a, b + 2a … modulo the size, with b and a
     (coprime to the size) drawn for every image: all different, each of them uniform. They keep the

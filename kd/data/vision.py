@@ -25,7 +25,7 @@ _MNIST_FILES = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-TIMEOUT_S = 20  # urllib has none of its own: a network that swallows packets would hang the run
+TIMEOUT_S = 20  # urllib has none by default: a network that drops packets would hang the run
 
 
 class TorchvisionData(ImageDataModule):
@@ -33,7 +33,7 @@ class TorchvisionData(ImageDataModule):
 
     Args:
         root: folder of all torchvision data sets.
-        download: get what is missing; files that are there and intact are never asked for.
+        download: download missing files; intact files are never requested.
         **common: as `ImageDataModule`.
     """
 
@@ -43,11 +43,11 @@ class TorchvisionData(ImageDataModule):
 
     @abstractmethod
     def dataset(self) -> Any:
-        """torchvision's class; torchvision takes 3 s to import, so it is imported here."""
+        """torchvision's class, imported in the function: importing torchvision takes 3 s."""
 
     @abstractmethod
     def problems(self) -> dict[Path, str]:
-        """Files that are missing or damaged, and which of the two."""
+        """Missing and damaged files, with the problem of each."""
 
     @abstractmethod
     def sources(self) -> list[str]:
@@ -77,7 +77,7 @@ class TorchvisionData(ImageDataModule):
         return list(split.classes)
 
     def _download(self) -> str:
-        """Try, and return why it failed ("" if it did not)."""
+        """Download, and return the reason of a failure; "" if there was none."""
         log.info("downloading %s into %s", self.name, self.root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -85,8 +85,8 @@ class TorchvisionData(ImageDataModule):
             with FileLock(self.root / ".download.lock"), _quiet_network():
                 self.dataset()(self.root, download=True)
         except Exception as error:
-            # Beside URLError and RuntimeError: a damaged file that torchvision trusts because it
-            # exists raises whatever its reader stumbles over. The files themselves are judged next.
+            # Not only URLError and RuntimeError: torchvision reads a damaged file if it exists, and
+            # its reader may raise anything. `problems` checks the files next.
             return f"{type(error).__name__}: {error}"
         return ""
 
@@ -117,7 +117,7 @@ class MNIST(TorchvisionData):
         return {path: problem for path in paths if (problem := _idx_problem(path))}
 
     def load(self) -> Arrays:
-        # Not refused: some put another set of such images in the place of these files.
+        # A warning only: users replace these files by other data sets of the same format.
         from torchvision.datasets.utils import check_integrity
 
         folder = self.root / "MNIST" / "raw"
@@ -125,7 +125,7 @@ class MNIST(TorchvisionData):
         if others:
             log.warning(
                 "data %r: in %s, %s differ from the published files: damaged, or another data set; "
-                "its figures are not to be compared with others' on MNIST",
+                "do not compare the results with published ones on MNIST",
                 *(self.name, folder, ", ".join(others)),
             )
         return super().load()
@@ -175,7 +175,7 @@ class CIFAR100(CIFAR10):
 
 
 def _idx_problem(path: Path) -> str:
-    """Why an unpacked MNIST file cannot be read, "" if it can.
+    """Reason why an unpacked MNIST file cannot be read; "" if it can.
 
     An idx file: 0, 0, 8 (unsigned bytes), number of dimensions; each size in 4 bytes, big endian;
     the values.
@@ -197,7 +197,7 @@ def _idx_problem(path: Path) -> str:
 
 @contextlib.contextmanager
 def _quiet_network() -> Iterator[None]:
-    """No progress bar on stderr, and a time-out."""
+    """Set a time-out, and suppress the progress bar on stderr."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:

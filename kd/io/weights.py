@@ -1,4 +1,4 @@
-"""Reading somebody's weights into a net: what fits is loaded, what does not is listed."""
+"""Loading of weights from checkpoints of various formats; misfits are listed."""
 
 import json
 import pickle
@@ -16,11 +16,12 @@ from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.io.tensors import is_intact
 
+# Keys under which training scripts store a state dict in a checkpoint
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-
+# Prefixes that DataParallel, torch.compile, Lightning modules and others put before a net's keys
 _PREFIXES = ("module.", "_orig_mod.", "student.", "model.", "net.", "network.", "backbone.")
 
-_LISTED = 8
+_LISTED = 8  # names in a message; the others are counted
 
 
 def load_weights(net: nn.Module, path: Path) -> None:
@@ -66,7 +67,11 @@ def _check_exists(path: Path) -> None:
 
 
 def read_file(file: Path) -> Any:
-    """Read tensors and plain values, never code. UserError where there is anything else."""
+    """Read tensors and plain values; no code of the file is run.
+
+    Raises:
+        UserError: the file is damaged, or holds other objects.
+    """
     try:
         if file.suffix == ".safetensors":
             tensors = load_file(file)
@@ -82,7 +87,7 @@ def read_file(file: Path) -> Any:
     except pickle.UnpicklingError:
         raise UserError(
             f"checkpoint {file} is not a plain file of tensors: it is damaged, or loading it could "
-            f"run foreign code, so it was not loaded. If it is whole, save the net's state_dict() "
+            f"run foreign code, so it was not loaded. If it is intact, save the net's state_dict() "
             f"alone"
         ) from None
     except MemoryError:
@@ -137,7 +142,7 @@ def _misfits(net: nn.Module, weights: Mapping[str, Tensor]) -> str:
 
 
 def _hints(net: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Say in the data's terms what a shape mismatch at the net's two ends means."""
+    """Explain shape mismatches of the first and last layer by channels and classes."""
     layers = [
         (name, module)
         for name, module in net.named_modules()
@@ -149,15 +154,15 @@ def _hints(net: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     hints = []
     theirs, ours = weights[f"{first}.weight"].shape, stem.weight.shape
     if len(theirs) == len(ours) and theirs[1] != ours[1]:
-        hints.append(f"  it was made for {theirs[1]} input channels or features, not {ours[1]}")
+        hints.append(f"  it is for {theirs[1]} input channels or features, not {ours[1]}")
     theirs, ours = weights[f"{last}.weight"].shape, head.weight.shape
     if len(theirs) == len(ours) and theirs[0] != ours[0]:
-        hints.append(f"  it was made for {theirs[0]} classes; these data have {ours[0]}")
+        hints.append(f"  it is for {theirs[0]} classes; these data have {ours[0]}")
     return hints
 
 
 def _trained_as(path: Path) -> str:
-    """Name the net that a run folder holds, if it says so."""
+    """Name the net and the data of a run folder, if it has a result."""
     try:
         result = json.loads(RunFolder(path).result.read_text())
         return f"; the folder holds a student={result['student']} trained on {result['data']}"
