@@ -124,8 +124,8 @@ def test_bad_file_raises_one_error_and_changes_nothing(kind, message, tmp_path):
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (make_net(classes=100), "made for 10 classes; these data have 100"),
-        (make_net(channels=3), "made for 1 input channels or features, not 3"),
+        (make_net(classes=100), "it is for 10 classes; these data have 100"),
+        (make_net(channels=3), "it is for 1 input channels or features, not 3"),
         (nn.Sequential(make_net(), nn.Linear(10, 10)), "missing in the file.*unknown to the net"),
     ],
 )
