@@ -56,7 +56,18 @@ def _run_unfinished(stages: Sequence[ChainStage]) -> None:
             log.info("%s: already finished", stage)
         else:
             _train(stage, basis, may_resume=current)
-        basis = hashlib.sha256(RunFolder(stage.folder).weights.read_bytes()).hexdigest().encode()
+        basis = weights_hash(RunFolder(stage.folder).weights)
+
+
+def weights_hash(file: Path) -> bytes:
+    """Hash the tensors of a safetensors file, without its header.
+
+    safetensors writes the metadata in the header in random order, so equal weights may lie in
+    different files. Names and shapes, also in the header, follow from the config.
+    """
+    content = file.read_bytes()
+    size = int.from_bytes(content[:8], "little")  # of the header, which these 8 bytes precede
+    return hashlib.sha256(content[8 + size :]).hexdigest().encode()
 
 
 def _basis(stage: ChainStage) -> bytes | None:

@@ -7,10 +7,12 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from chain_runs import SMALL, equal_weights, start_chain
 from lightning import Callback
 from safetensors.torch import load_file
 
+from kd.chains.run import weights_hash
 from kd.errors import UserError
 from kd.io.tensors import safetensors_bytes
 
@@ -115,6 +117,20 @@ def test_a_stage_that_comes_back_unchanged_affects_no_other(again, chain):
     assert again(chain) == ["1_mlp800"]
     shutil.rmtree(chain / "1_mlp800")
     assert again(chain) == ["1_mlp800"]
+
+
+def test_the_hash_of_weights_ignores_metadata(tmp_path):
+    weight, other = (torch.full((2, 3), value) for value in (1.0, 2.0))
+    contents = {
+        "plain": safetensors_bytes({"weight": weight}),
+        "described": safetensors_bytes({"weight": weight}, {"kd": "{}"}),
+        "other": safetensors_bytes({"weight": other}),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    plain, described, other_hash = (weights_hash(tmp_path / name) for name in contents)
+    assert plain == described
+    assert plain != other_hash
 
 
 def test_a_stage_with_an_unreadable_basis_is_trained_again(again, chain):
