@@ -61,8 +61,8 @@ def test_own_nets_on_own_loaders(tmp_path):
     assert result["test/acc"] == pytest.approx(right / len(test.dataset))
     assert result["teacher/source"] == "given"
     assert result["teacher/outputs"] == "live"
-    config = OmegaConf.load(tmp_path / ".hydra" / "config.yaml")
-    assert OmegaConf.to_container(config)["data"]["seed"] == "${seed}"  # one row in a report
+    config: Any = OmegaConf.to_container(OmegaConf.load(tmp_path / ".hydra" / "config.yaml"))
+    assert config["data"]["seed"] == "${seed}"  # one row in a report
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
