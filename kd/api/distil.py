@@ -160,7 +160,8 @@ def _describe(
 
 
 def _given_data(cfg: DictConfig, data: LightningDataModule | Splits) -> DataModule:
-    module = adapt(data, seed=cfg.seed)
+    # A data module of `kd` keeps its own batch size and seed; null: that of the loader.
+    module = adapt(data, seed=cfg.seed, batch_size=cfg.data.batch_size)
     module.prepare_data()
     module.setup()
     # Recorded as a reference, as on the command line: a report then takes runs that differ in the

@@ -13,6 +13,8 @@ from support import built, configured
 from torch.utils.data import DataLoader
 
 import kd
+from kd.api.distil import _given_data
+from kd.api.settings import compose_config
 from kd.config.compose import CONF_DIR
 from kd.objectives.ce import CrossEntropy
 from kd.objectives.kd import SoftTargets
@@ -50,6 +52,13 @@ def test_names_give_the_run_of_the_command_line(output, tmp_path):
         assert result[key] == command[key], key
     recorded = json.loads((result.folder / "result.json").read_text())
     assert {key: recorded[key] for key in result} == dict(result)
+
+
+@pytest.mark.parametrize(("settings", "expected"), [({}, 64), ({"batch_size": 32}, 32)])
+def test_the_batch_size_is_that_of_the_loader_or_the_keyword(settings, expected):
+    cfg = compose_config(["data=external", "data._target_=given"], settings)
+    assert _given_data(cfg, loaders()).batch_size == expected
+    assert cfg.data.batch_size == expected
 
 
 def test_own_nets_on_own_loaders(tmp_path):
