@@ -6,7 +6,7 @@
     >>> kd.losses.kd(student, teacher, temperature=4.0)
     tensor(1.7751)
 
-`import kd` imports nothing else, so that the commands answer `--help` before torch is loaded: each
+`import kd` imports nothing else, so that the commands print `--help` before torch is loaded: each
 public name is imported when it is first read (PEP 562).
 """
 

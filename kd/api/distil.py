@@ -87,7 +87,7 @@ def distil(
             take them, or uint8; targets are class numbers [B].
         method: a name, or objectives by name, each with its weight:
             `{"hard": (CrossEntropy(), 0.5), "soft": (SoftTargets(temperature=4), 0.5)}`.
-        mode: who teaches: `offline`, `online`, `pskd`, …
+        mode: source of the teacher outputs: `offline`, `online`, `pskd`, …
         optimizer: `sgd`, `adam` or `adamw`; None: that of the data's recipe.
         folder: the run folder; None: a new one below `outputs/runs`.
         student_taps: canonical name -> module path of a student that is a module:

@@ -29,7 +29,7 @@ def load(path: str | Path, net: nn.Module | None = None) -> Student:
         The student, which takes uint8 images or normalised floating point images [B, C, H, W].
 
     Raises:
-        UserError: there is no such file, it is damaged, it does not say how to build the net and
+        UserError: there is no such file, it is damaged, it does not name the net's constructor and
             `net` is not given, or the weights do not fit.
 
     Example:

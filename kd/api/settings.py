@@ -1,4 +1,4 @@
-"""The config of a library call: keywords turned into what a command line would give."""
+"""Config of a library call, composed from keywords as from a command line."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _STRUCTURE = ("name", "objectives", "weights", "stages", "schedules")
 
 
 def compose_config(options: Sequence[str], settings: Mapping[str, Any]) -> DictConfig:
-    """Compose the config of `kd.train`, without a trace in the caller's own Hydra.
+    """Compose the config of `kd.train`, leaving the caller's own Hydra unchanged.
 
     Args:
         options: overrides as on the command line, such as `teacher=resnet20`.

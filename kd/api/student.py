@@ -26,8 +26,8 @@ class Student(nn.Module):
         class_names: names of the K classes in the order of the logits; empty if unknown.
         task: "image_classification"; None if unknown.
         taps: canonical name -> module path in this module, for `kd.Taps(student, student.taps, …)`.
-        metadata: everything that the file says: architecture, input size, mean and std, method,
-            version, commit. None if it says nothing.
+        metadata: the description in the file: architecture, input size, mean and std, method,
+            version, commit. None: the file has none.
 
     Example:
         >>> import kd

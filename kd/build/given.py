@@ -11,7 +11,7 @@ from kd.data.base import DataModule
 
 @dataclass(frozen=True)
 class GivenParts:
-    """Objects that a caller of `kd.training.run.run` brings along; None: built from the config.
+    """Objects that a caller of `kd.training.run.run` provides; None: built from the config.
 
     The config still holds what describes a part: its name (for messages, tables and file names),
     the taps of a net, and everything that trains. For a given net, `student.net` or `teacher.net`

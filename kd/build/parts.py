@@ -83,7 +83,7 @@ def build_distiller(
         cfg: the run's config.
         method: its objectives and their weights.
         scheduler: factor of the learning rate.
-        **parts: the other arguments of the mode's class: student, num_classes, and who teaches.
+        **parts: the other arguments of the mode's class: student, num_classes, and the teachers.
 
     Raises:
         UserError: the class refuses its arguments.

@@ -1,4 +1,4 @@
-"""Stops a run whose loss is no longer finite."""
+"""Callback that stops a run whose loss is no longer finite."""
 
 from math import isfinite
 from typing import Any

@@ -1,4 +1,4 @@
-"""Saves the student's weights after every epoch."""
+"""Callback that saves the student's weights after every epoch."""
 
 from pathlib import Path
 from typing import cast

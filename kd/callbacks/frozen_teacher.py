@@ -1,4 +1,4 @@
-"""Verifies that the teacher stays frozen."""
+"""Callback that verifies that the teacher stays frozen."""
 
 import zlib
 from collections.abc import Sequence

@@ -54,7 +54,7 @@ def separate_seeds(stages: Sequence[ChainStage]) -> None:
     """Give the first teacher another seed if a stage's student would start from its weights.
 
     Two generations with equal initial weights would be one net trained twice; Furlanello et al.
-    initialise each generation anew.
+    initialise each generation at random.
     """
     teacher = stages[0].cfg.teacher
     equal = [stage for stage in stages if _same_initial_weights(stage, teacher)]

@@ -76,7 +76,7 @@ def finished_batches(trainer: Any) -> int:
 def process_rank() -> int:
     """Return this process's rank among those of a run on several devices; 0 for a single process.
 
-    `Trainer.global_rank` says the same, but the folder is locked before there is a Trainer.
+    `Trainer.global_rank` is the same number, but the folder is locked before there is a Trainer.
     """
     from lightning.pytorch.utilities import rank_zero_only
 

@@ -70,7 +70,7 @@ def register_resumed(arguments: Sequence[str]) -> str | None:
     """Make the config that `resume=FOLDER` refers to a primary config, if there is such a folder.
 
     Hydra then applies the other overrides to it as to any config, one a job in a sweep. The run
-    writes to FOLDER unless `hydra.run.dir` says otherwise.
+    writes to FOLDER unless `hydra.run.dir` is overridden.
 
     Args:
         arguments: the command line.

@@ -14,7 +14,7 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def one_minus(*terms: float) -> float:
-    """Return the share left for the hard labels: `${one_minus:${method.alpha}}`.
+    """Return the weight of the hard labels: `${one_minus:${method.alpha}}`.
 
     Rounded to 12 digits, so that 1 − 0.9 is 0.1 and not 0.09999999999999998.
     """

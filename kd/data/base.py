@@ -95,7 +95,7 @@ class DataModule(LightningDataModule, ABC):
     @property
     @abstractmethod
     def train_targets(self) -> Tensor | None:
-        """Labels of the training pool by index [N], int64; None if `limits.index` says why."""
+        """Labels of the training pool by index [N], int64; None if `limits.index` is not empty."""
 
     @property
     @abstractmethod

@@ -40,7 +40,7 @@ class ExternalData(DataModule):
 
     A map-style data set is read in `kd`'s own order, a function of (seed, epoch), by the number of
     workers that the user's DataLoader has. Random transforms are seeded by (seed, epoch, batch).
-    Training then resumes exactly within an epoch, and methods that remember samples by their index
+    Training then resumes exactly within an epoch, and methods that store values by sample index
     work. A DataLoader with another sampler than torch's plain ones keeps its order, and is not
     resumed within an epoch; an IterableDataset has no index either.
 
@@ -202,7 +202,7 @@ class ExternalData(DataModule):
     def _conversion(self, split: str, check: bool = True) -> Conversion:
         num_classes = self.num_classes if check else None
         seed = self.seed if split == "train" else 0
-        # Nothing says how to bring uint8 images to the scale of such floats.
+        # The scale of such floats, to which uint8 images would have to be brought, is unknown.
         floats = bool(self._facts) and self._normalisation is None
         made = self._normalisation, self._hooks
         return Conversion(self.name, split, seed, num_classes, *made, floats_only=floats)

@@ -26,7 +26,7 @@ class ModuleHooks:
 
     Attributes:
         used: whether the module overrides any of these hooks.
-        trainer: the trainer that the module sees.
+        trainer: set as the `trainer` of the module.
     """
 
     def __init__(self, module: LightningDataModule | None) -> None:

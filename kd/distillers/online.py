@@ -10,8 +10,8 @@ Differences from the paper:
 - The paper updates the nets in turn and recomputes the predictions of all others after each
   update, M forward passes a net and batch. Here all nets run once on a batch and are updated
   together, as in most implementations.
-- p_j is detached, as in the paper. Implementations that keep its gradient also train every net to
-  be imitated.
+- p_j is detached, as in the paper. Implementations that keep its gradient also update net j by
+  this term.
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypedDict, cast, get_args, get_type_
 from kd.io.checksums import read_json, write_json
 from kd.io.run_folder import RunFolder
 
-# Raised when a key is renamed or changes its meaning; `upgraded` then learns the old form.
+# Raised when a key is renamed or changes its meaning; `upgraded` then converts the old form.
 #   1: no `format` key; `teacher/outputs` is called `teacher/answers`.
 FORMAT = 2
 

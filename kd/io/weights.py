@@ -50,7 +50,7 @@ def kept_epoch(folder: Path, epoch: int) -> Path:
     """The file of a run's weights after `epoch`.
 
     Raises:
-        UserError: the run kept none, or not these; says what there is.
+        UserError: the run saved no such weights; the message lists those that exist.
     """
     _check_exists(folder)
     file = RunFolder(folder).epoch(epoch)

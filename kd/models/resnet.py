@@ -109,7 +109,7 @@ def residual_stages(
     for number, (c, n) in enumerate(zip(channels, blocks, strict=True), 1):
         stage = nn.Sequential()
         for index in range(n):
-            # stage1 keeps the stem's resolution: a small image has none to spare.
+            # stage1 keeps the stem's resolution: a small image allows no further reduction.
             stage.append(block(in_channels, c, stride=2 if number > 1 and index == 0 else 1))
             in_channels = c * block.expansion
         stages[f"stage{number}"] = stage

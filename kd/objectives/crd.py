@@ -1,4 +1,4 @@
-"""Contrastive representation distillation: tells an image's embeddings from other images'.
+"""Contrastive representation distillation: contrasts an image's embeddings with others'.
 
     L = −(1/B) Σ_i [2 log h(t_i, s_i) + K·⟨log(1 − h(t_n, s_i))⟩_n + K·⟨log(1 − h(t_i, s_n))⟩_n]
 

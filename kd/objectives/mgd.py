@@ -2,7 +2,7 @@
 
     L = ⟨(g(M ⊙ a(F_s)) − F_t)²⟩,    g = conv3×3 – ReLU – conv3×3,    a = 1×1 convolution
 
-M is 0 with probability λ and 1 otherwise, drawn anew in every step; ⟨·⟩ is the mean over the batch,
+M is 0 with probability λ and 1 otherwise, drawn in every step; ⟨·⟩ is the mean over the batch,
 channels and positions.
 
 Paper: Yang, Li, Shao, Shi, Yuan & Yuan, "Masked Generative Distillation", ECCV 2022,

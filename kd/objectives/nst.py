@@ -14,9 +14,9 @@ https://arxiv.org/abs/1707.01219, with its polynomial kernel (d = 2, c = 0).
 
 Implementations differ in three points. The paper's objective is CE + (λ/2)·MMD²; the authors' code
 (https://github.com/TuSimple/neuron-selectivity-transfer) and RepDistiller multiply MMD² by the full
-weight, 50 in both. The authors' code drops ⟨k(t, t′)⟩, which has no gradient; it is kept here, so
-that 0 means equal distributions. RepDistiller averages the larger map down to the smaller one, here
-the student's map is brought to the teacher's size. RepDistiller also materialises all products
+weight, 50 in both. The authors' code drops ⟨k(t, t′)⟩, which has no gradient; it is included here,
+so that 0 means equal distributions. RepDistiller averages the larger map down to the smaller one;
+here the student's map is brought to the teacher's size. RepDistiller also materialises all products
 [B, C, C, H·W]; one batched matrix product gives the same numbers.
 
 Reduction: mean over pairs of channels and over the batch, sum over taps.

@@ -29,7 +29,7 @@ LIGHT = Theme(ink="#1d2126", muted="#626a73", rule="#d9dde1", paper="#fefefe")
 DARK = Theme(ink="#e4e7ea", muted="#9aa3ac", rule="#353b42", paper="#14171a")
 
 # Okabe & Ito's palette for all types of colour vision (https://jfly.uni-koeln.de/color/), darkened
-# to a contrast of at least 3:1 on white and on DARK.paper, as WCAG 2.1 asks of graphics.
+# to a contrast of at least 3:1 on white and on DARK.paper, as WCAG 2.1 requires of graphics.
 BLUE, RED, GREEN, PURPLE, OCHRE = "#1b7abf", "#cf5a00", "#00906a", "#b8578f", "#a07a00"
 SERIES = (BLUE, RED, GREEN, PURPLE, OCHRE)
 # One dash pattern a series: lines stay distinct in greyscale print.
@@ -71,7 +71,7 @@ def rc_params(theme: Theme) -> Any:
     """
     return {
         "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
-        "svg.hashsalt": "kd",  # the same element ids, hence the same file, every time
+        "svg.hashsalt": "kd",  # fixed element ids, so that equal figures are equal files
         "font.family": "sans-serif",
         "text.parse_math": False,  # a class may be named "$"
         "font.size": 9,

@@ -118,7 +118,7 @@ def _overrides(folder: Path) -> tuple[str, ...]:
 def unfinished_run(folder: Path) -> Excluded:
     """Describe a run without a result.
 
-    It is still running or was killed: the time since it last wrote a file tells which.
+    It is still running or was killed: the time since it last wrote a file indicates which.
     """
     minutes = (time.time() - max(map(_mtime, folder.rglob("*")), default=0)) / 60
     age = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"

@@ -1,4 +1,4 @@
-"""A teacher that is ready to teach."""
+"""The trained teacher of a run, with the origin of its weights and its test figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Messages below a warning advertise Lightning's platform or repeat what the config says. Lightning
+# Messages below a warning advertise Lightning's platform or repeat the config. Lightning
 # sets the level of its loggers when it is imported, so Hydra's logging config has no effect on it.
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 

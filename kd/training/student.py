@@ -36,7 +36,7 @@ def build_student(
     acquired: AcquiredTeacher | None,
     given: nn.Module | None = None,
 ) -> Distiller:
-    """Build the mode's LightningModule with the student, whoever teaches it, and the adapters.
+    """Build the mode's LightningModule with the student, its teachers, and the adapters.
 
     The global generators are seeded before the student's weights are drawn, and once more after
     the adapters': so the student starts from the same weights with every method, and the random
@@ -94,7 +94,7 @@ def _labels(checked: CheckedConfig, data: DataModule) -> torch.Tensor:
 def _teachers(
     cfg: DictConfig, data: DataModule, acquired: AcquiredTeacher | None
 ) -> dict[str, Any]:
-    """Arguments of the mode's class that say who teaches; none where the student teaches itself."""
+    """Teacher arguments of the mode's class; none for self-distillation."""
     kind = distiller_class(cfg).teacher_kind
     if kind == "peers":
         return {"peers": build_peers(cfg, data)}

@@ -29,7 +29,7 @@ _PROBE_TOLERANCE = 1e-2
 
 
 class TeacherCache:
-    """Wraps one teacher in caches of its outputs, as `cfg.teacher.cache` says.
+    """Wraps one teacher in caches of its outputs, as `cfg.teacher.cache` configures.
 
     Test images have a cache of their own, which all students of the teacher share.
 

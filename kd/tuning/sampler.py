@@ -12,7 +12,7 @@ from kd.tuning.space import Distribution
 
 
 class SeededByTrial(BaseSampler):
-    """Tree-structured Parzen estimators, seeded anew for every trial.
+    """Tree-structured Parzen estimators with a seed for every trial.
 
     Random numbers depend on the seed and the trial's number alone. With one generator for the
     whole search, a resumed search and every further worker would draw the same numbers again.

@@ -26,7 +26,7 @@ def run_trial(trial: optuna.Trial, cfg: DictConfig, folder: Path) -> float:
     sampler avoids their settings.
 
     Raises:
-        optuna.TrialPruned: the trial is hopeless, or failed.
+        optuna.TrialPruned: the pruner ended the trial, or it failed.
     """
     cfg.paths.run = str(folder)
     clear(folder)  # of a trial in a deleted storage

@@ -1,4 +1,4 @@
-"""Own nets and own DataLoaders under `kd.distil`: MNIST where it is at hand, else digits.
+"""Own nets and own DataLoaders under `kd.distil`: MNIST if it is available, else digits.
 
     KD_DATA_DIR=FOLDER python scripts/examples/own_nets.py
 
@@ -29,7 +29,7 @@ torch.manual_seed(0)
 
 
 # %% [markdown]
-# Any two modules will do: the teacher is trained here, in a plain loop, before kd sees it.
+# Any two modules will do: the teacher is trained here, in a plain loop, without `kd`.
 
 
 # %%
