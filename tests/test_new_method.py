@@ -70,6 +70,7 @@ def test_inside_the_repository_it_runs(repository, tmp_path):
     assert present(read_result(tmp_path / "run"))["method"] == "logit_l1"
 
 
+@pytest.mark.slow
 def test_inside_the_repository_the_tests_pass_with_no_further_edit(repository):
     files = [f"tests/{name}" for name in TESTS]
     said = python(repository, "pytest", "-n", "0", "-k", CHOSEN, *files)

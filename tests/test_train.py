@@ -317,7 +317,7 @@ def test_a_file_that_is_no_checkpoint_of_a_run_is_named(train, first_run, tmp_pa
     place = f"hydra.run.dir={tmp_path / 'adam'}"
     answer = train(*SMALL, f"resume={folder}/checkpoints/last.ckpt", place, "optimizer=adam")
     assert answer.returncode == 1
-    assert "name the same optimizer" in answer.stderr
+    assert "choose the same optimizer" in answer.stderr
 
 
 def test_an_environment_variable_shows_the_traceback(train, tmp_path):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +35,24 @@ class Distilled(Mapping[str, Any]):
     """
 
     def __init__(self, result: Mapping[str, Any], folder: Path, net: nn.Module | None) -> None:
-        self._result, self.folder, self._net = dict(result), folder, net
+        self._result, self.folder = dict(result), folder
+        # Loaded at once: the caller may delete the folder, a temporary one for instance.
+        self._student: Student | UserError
+        try:
+            self._student = load(RunFolder(folder).weights, net=net)
+        except UserError as error:  # the figures of the finished run are returned all the same
+            self._student = error
 
-    @cached_property
+    @property
     def student(self) -> Student:
         """The student in eval mode, with the weights that validation selected.
-
-        It is loaded from the run folder when it is first read.
 
         Raises:
             UserError: the method changes the student (SimKD), so that `kd.load` needs a net.
         """
-        return load(RunFolder(self.folder).weights, net=self._net)
+        if isinstance(self._student, UserError):
+            raise self._student
+        return self._student
 
     def __getitem__(self, key: str) -> Any:
         return self._result[key]
