@@ -225,3 +225,17 @@ def softmax(logits):
 def divergence(p, q):
     """Mean over the batch of KL(p || q) of probabilities [B, K]."""
     return (p * (np.log(p) - np.log(q))).sum(1).mean()
+
+
+class Watch(Callback):
+    """Record the random state at the start, then progress and learning rate after every step."""
+
+    seen: ClassVar[list] = []
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.seen.clear()  # the teacher's training has a Watch as well
+        self.seen.append(torch.get_rng_state())
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.seen.append((pl_module.progress, rate))

@@ -1,32 +1,17 @@
 """A resumed run ends with the numbers of one that was not interrupted."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
-from lightning import Callback
 from safetensors.torch import load_file
-from support import composed, configured
+from support import Watch, composed, configured
 
 from kd.config.identity import config_hash
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.training.resume import find_checkpoint
 from kd.training.run import run
-
-
-class Watch(Callback):
-    """Record the random state at the start, then progress and learning rate after every step."""
-
-    seen: ClassVar[list] = []
-
-    def on_train_start(self, trainer, pl_module) -> None:
-        self.seen.clear()  # the teacher's training has a Watch as well
-        self.seen.append(torch.get_rng_state())
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.seen.append((pl_module.progress, rate))
 
 
 # 10 steps an epoch: in the middle of one, at its end, and right after its start.
@@ -46,7 +31,7 @@ def test_resuming_changes_nothing(method, step, output, tmp_path):
     stop = f"+callbacks.stop={{_target_: support.InterruptAt, step: {step}}}"
     with pytest.raises(SystemExit, match="130"):
         run(configured(broken, output, *options, stop), broken)
-    watch = "+callbacks.watch={_target_: test_resume.Watch}"
+    watch = "+callbacks.watch={_target_: support.Watch}"
     resumed = run(configured(broken, output, *options, f"resume={broken}", watch), broken)
     assert len(Watch.seen) - 1 == 30 - step  # resumed, not started over
 

@@ -3,25 +3,10 @@
 from typing import ClassVar
 
 import pytest
-import torch
 from lightning import Callback
-from support import Losses, configured
+from support import Losses, Watch, configured
 
 from kd.training.run import run
-
-
-class Watch(Callback):
-    """Record the random state at the start, then progress and learning rate after every step."""
-
-    seen: ClassVar[list] = []
-
-    def on_train_start(self, trainer, pl_module) -> None:
-        self.seen.clear()  # the teacher's training has a Watch as well
-        self.seen.append(torch.get_rng_state())
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.seen.append((pl_module.progress, rate))
 
 
 @pytest.mark.parametrize("method", ["fitnet", "ft", "ab", "fsp"])
@@ -66,7 +51,7 @@ def test_compiled_nets_learn_the_same(output, tmp_path):
 
 
 def test_progress_and_learning_rate_change_with_every_step(output, tmp_path):
-    watch = ("+callbacks.watch={_target_: test_run.Watch}", "scheduler=linear", "optimizer.lr=0.1")
+    watch = ("+callbacks.watch={_target_: support.Watch}", "scheduler=linear", "optimizer.lr=0.1")
     states = []
     for method in ("ce", "fitnet"):
         folder = tmp_path / method
