@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kd.errors import UserError
 from kd.io.atomic import write_atomic
+from kd.io.documents import read_json
 
 _KEY = "checksum"
 
@@ -24,11 +26,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomic(path, (json.dumps(with_checksum(content), indent=2) + "\n").encode())
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_intact(path: Path) -> dict[str, Any] | None:
     """Read an object; None for a file that is missing, is no JSON object, or is damaged."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = read_json(path)
+    except (OSError, UserError):
         return None
     return content if isinstance(content, dict) and is_intact(content) else None
 

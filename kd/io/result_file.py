@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, cast, get_args, get_type_hints
 
-from kd.io.checksums import read_json, write_json
+from kd.io.checksums import read_intact, write_json
 from kd.io.run_folder import RunFolder
 
 # Raised when a key is renamed or changes its meaning; `upgraded` then converts the old form.
@@ -157,7 +157,7 @@ def write_result(folder: Path, result: Result) -> None:
 
 def read_result(folder: Path) -> Result | None:
     """Read a run's result of any format; None for a run without one, or with a damaged one."""
-    content = read_json(RunFolder(folder).result)
+    content = read_intact(RunFolder(folder).result)
     return None if content is None else upgraded(content)
 
 
