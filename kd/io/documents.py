@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"[-+]?(0[bx][0-9a-fA-F_]+|[0-9_:.eE+-]+)")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _PlainLoader(_LOADER):  # type: ignore[misc]
+class _PlainLoader(_LOADER):
     """Leaves a date as text, as OmegaConf does; 2026-99-99 is no error then."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
