@@ -2,7 +2,6 @@
 
 import io
 import time
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from kd.callbacks.csv_logger import ResumableCSVLogger
 from kd.callbacks.stop_request import StopRequest
 from kd.data.base import DataModule
-from kd.io.atomic import UNFINISHED, link_atomic, write_atomic
+from kd.io.atomic import link_atomic, write_atomic
+from kd.io.own_files import remove_unfinished
 from kd.io.random_state import random_state, set_random_state
 from kd.io.run_folder import RunFolder
 
@@ -77,9 +77,8 @@ class Checkpoints(Checkpoint):
 
     def _remove_unfinished_files(self) -> None:
         """Delete what a killed process left."""
-        folders = self.files.checkpoints, self.files.root
-        for path in chain(*(folder.glob(UNFINISHED) for folder in folders)):
-            path.unlink(missing_ok=True)
+        for folder in (self.files.root, *self.files.folders()):
+            remove_unfinished(folder, self.files.is_own)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

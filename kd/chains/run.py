@@ -13,13 +13,13 @@ from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.checksums import write_json
 from kd.io.locks import clear, exclusive_folder
+from kd.io.regular_files import read_bytes
 from kd.io.run_folder import RunFolder
 from kd.training.run import run
 
 log = logging.getLogger(__name__)
 
-# In a stage's folder: hash of the weights of the stage before, from which this one started.
-_BASIS = "basis.txt"
+_MAX_BASIS = 1000  # bytes; it is a hash
 
 
 def run_chain(overrides: Sequence[str], folder: Path) -> ChainResult:
@@ -72,8 +72,8 @@ def weights_hash(file: Path) -> bytes:
 
 def _basis(stage: ChainStage) -> bytes | None:
     """The recorded hash of the weights that the stage started from."""
-    file = stage.folder / _BASIS
-    return file.read_bytes() if file.is_file() else None
+    file = RunFolder(stage.folder).basis
+    return read_bytes(file, _MAX_BASIS) if file.is_file() else None
 
 
 def _is_finished(stage: ChainStage) -> bool:
@@ -90,7 +90,7 @@ def _train(stage: ChainStage, basis: bytes, may_resume: bool) -> None:
         log.info("%s: starting", stage)
         clear(stage.folder)
         # Before the run: one that is killed can then resume, if its basis is still the same.
-        write_atomic(stage.folder / _BASIS, basis)
+        write_atomic(RunFolder(stage.folder).basis, basis)
     try:
         run(stage.cfg, stage.folder)
     except UserError as error:

@@ -5,8 +5,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-UNFINISHED = ".*.tmp"  # glob pattern of files being written, also by a process that was killed
-
 
 @contextlib.contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
@@ -35,7 +33,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # safetensors creates its files with mode 0600, which excludes the others of a group from
         # a shared cache; created here, the file gets the mode that the umask allows.
-        temporary.touch()
+        _create(temporary)
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)
@@ -82,6 +80,12 @@ def link_atomic(source: Path, path: Path) -> None:
 def _temporary(path: Path) -> Path:
     # Two processes may write the same file, so the name holds the process's number.
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _create(path: Path) -> None:
+    """Create an empty file; what lies there, also a link to somewhere else, is removed first."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
 
 
 def _flush(path: Path) -> None:

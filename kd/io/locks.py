@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kd.errors import UserError
+from kd.io.own_files import delete_run, is_link
 from kd.io.run_folder import RunFolder
+from kd.io.run_places import check_places
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,11 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
     On a file system without locks the folder is used without one.
 
     Raises:
-        UserError: another process holds the lock.
+        UserError: another process holds the lock, or the run would replace what is not a run's, see
+            `check_places`.
         OSError: the folder cannot be written.
     """
+    check_places(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock = _lock(RunFolder(folder).lock)
     try:
@@ -77,14 +80,15 @@ def clear(folder: Path) -> None:
     """Delete the content of a run's folder, except its lock.
 
     Raises:
-        UserError: another process uses the folder.
+        UserError: another process uses the folder; or it is a symbolic link, or holds something
+            that a run does not write, and nothing is deleted.
     """
+    if is_link(folder):
+        raise UserError(
+            f"{folder} is a symbolic link, where a run makes its folder; remove the link"
+        )
     with exclusive_folder(folder):
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path != RunFolder(folder).lock:
-                path.unlink()
+        delete_run(folder, keep_lock=True)
 
 
 def _lock(path: Path) -> FileLock:

@@ -1,7 +1,26 @@
 """Paths of the files in a run's folder."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+# Every file that a run writes, as a path within its folder. TensorBoard's event files end in host
+# and process.
+_FILES = re.compile(
+    r"""
+      \.hydra/(config|overrides|hydra)\.yaml
+    | checkpoints/(last|best)\.ckpt
+    | csv/(metrics\.csv|hparams\.yaml)
+    | epochs/epoch_\d{4,9}\.safetensors
+    | figures/(confusion|dark-knowledge)(-dark)?\.(png|svg)
+    | (student|ensemble|(peer|branch)\d{1,4})\.safetensors
+    | result\.json | hparams\.yaml | events\.out\.tfevents\.\d+\.[^/]+
+    | (kd-)?(train|chain|search)\.log | \.lock | basis\.txt
+    """,
+    re.VERBOSE,
+)
+_FOLDERS = (".hydra", "checkpoints", "csv", "epochs", "figures")
+_EPOCH = re.compile(r"epoch_(\d{4,9})\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -73,9 +92,8 @@ class RunFolder:
 
     def saved_epochs(self) -> list[int]:
         """The numbers of the epochs whose weights exist, in ascending order."""
-        return sorted(
-            int(path.stem.split("_")[1]) for path in self.epochs.glob("epoch_*.safetensors")
-        )
+        found = map(_EPOCH.fullmatch, (path.name for path in self.epochs.glob("epoch_*")))
+        return sorted(int(match[1]) for match in found if match)
 
     @property
     def metrics(self) -> Path:
@@ -88,6 +106,26 @@ class RunFolder:
         return self.root / "figures"
 
     @property
+    def basis(self) -> Path:
+        """In a stage of a chain: hash of the weights of the stage before, from which it started."""
+        return self.root / "basis.txt"
+
+    @property
     def lock(self) -> Path:
         """The lock of the process that writes to the folder."""
         return self.root / ".lock"
+
+    def is_own(self, path: Path) -> bool:
+        """Return whether a run writes a file, or makes a folder, of this path.
+
+        Example:
+            >>> folder = RunFolder(Path("a"))
+            >>> folder.is_own(Path("a/checkpoints/last.ckpt")), folder.is_own(Path("a/notes.txt"))
+            (True, False)
+        """
+        name = path.relative_to(self.root).as_posix()
+        return name in _FOLDERS or _FILES.fullmatch(name) is not None
+
+    def folders(self) -> list[Path]:
+        """The folders that a run makes in its own."""
+        return [self.root / name for name in _FOLDERS]

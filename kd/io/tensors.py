@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from torch import Tensor, uint8
 
-from kd.io.atomic import UNFINISHED, replacing
+from kd.io.atomic import replacing
 from kd.io.locks import locked
+from kd.io.own_files import remove_unfinished
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +87,7 @@ def write(path: Path, key: str, stored: Stored) -> None:
         "checksums": json.dumps(_checksums(stored.tensors)),
         "notes": json.dumps(stored.notes),
     }
-    for unfinished in path.parent.glob(UNFINISHED.replace("*", f"{path.name}.*", 1)):
-        unfinished.unlink(missing_ok=True)
+    remove_unfinished(path.parent, lambda target: target == path)
     # Not synchronised: the checksums detect a file that a power failure has damaged.
     with replacing(path, sync=False) as temporary:
         try:

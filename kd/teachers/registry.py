@@ -1,11 +1,12 @@
 """Registry of the teachers trained on this machine, so that each is trained once."""
 
-import shutil
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 from kd.errors import OutOfMemoryError, UserError
 from kd.io.locks import locked
+from kd.io.own_files import delete_run
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
 
@@ -38,6 +39,9 @@ class Registry:
         Args:
             name: of the entry.
             train: trains the teacher in the given folder.
+
+        Raises:
+            UserError: an incomplete or damaged entry holds something that a run does not write.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         waiting = f"waiting for the process that is training teacher {name}"
@@ -47,13 +51,14 @@ class Registry:
             work, folder = self.root / f".{name}.unfinished", self.root / name
             # An incomplete or damaged entry. `work` may be left by a process that died: the lock is
             # ours, so no other process is using it.
-            shutil.rmtree(folder, ignore_errors=True)
+            delete_run(folder)
             try:
                 train(work)
             except OutOfMemoryError:  # a UserError that other jobs on the device may have caused
                 raise
             except UserError:
-                shutil.rmtree(work, ignore_errors=True)
+                with contextlib.suppress(UserError, OSError):  # the first error is the cause
+                    delete_run(work)
                 raise
             work.rename(folder)
             return folder, True

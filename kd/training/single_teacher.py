@@ -1,7 +1,6 @@
 """A single net as the teacher: its weights are loaded, found in the registry, or trained now."""
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from kd.config.compose import plain
 from kd.data.base import DataModule
 from kd.data.loader import TensorLoader
 from kd.errors import UserError
+from kd.io.own_files import delete_run
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
 from kd.io.weights import kept_epoch, load_weights, read_file
@@ -129,7 +129,7 @@ def _resume(run: DictConfig, folder: Path) -> None:
             run.resume = str(folder)
     except UserError as error:
         log.warning("%s; the teacher is trained from the beginning", error)
-        shutil.rmtree(folder)
+        delete_run(folder)
 
 
 def _predict(teacher: Teacher, data: DataModule, device: torch.device) -> Tensor:

@@ -8,7 +8,7 @@ import sys
 import pytest
 from commands import ROOT
 
-from kd.io.atomic import UNFINISHED, link_atomic, replacing, write_atomic
+from kd.io.atomic import link_atomic, replacing, write_atomic
 
 
 @pytest.mark.parametrize("where", ["os.fsync", "pathlib.Path.replace"])
@@ -68,7 +68,7 @@ def test_the_file_gets_the_mode_that_the_umask_allows(tmp_path):
 def test_unfinished_files_match_their_pattern(tmp_path):
     with replacing(tmp_path / "state") as temporary:
         temporary.touch()
-        assert list(tmp_path.glob(UNFINISHED)) == [temporary]
+        assert list(tmp_path.glob(".*.tmp")) == [temporary]
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -52,11 +52,10 @@ def test_a_file_system_without_locks(number, tmp_path, monkeypatch):
 
 
 def test_a_locked_folder_is_not_cleared(tmp_path):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "file").touch()
-    (tmp_path / "link").symlink_to(tmp_path / "folder")
-    with exclusive_folder(tmp_path), pytest.raises(UserError, match="another process"):
-        clear(tmp_path)
-    assert (tmp_path / "folder" / "file").exists()
-    clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with exclusive_folder(tmp_path / "run"):
+        (tmp_path / "run" / "train.log").touch()
+        with pytest.raises(UserError, match="another process"):
+            clear(tmp_path / "run")
+    assert (tmp_path / "run" / "train.log").exists()
+    clear(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
