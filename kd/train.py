@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from kd.build.precision import choose_precision
 from kd.config.command import command
 from kd.config.headline import headline
 from kd.config.identity import config_hash
@@ -29,6 +30,7 @@ def main(cfg: DictConfig) -> float:
         log.info(line)
     _refuse_devices_in_a_sweep(cfg)
     folder = Path(cfg.paths.run)
+    choose_precision(cfg)
     if (done := finished(cfg, folder)) is not None:
         log.info("%s holds this run, finished: nothing to do", folder)
         if cfg.figures and not RunFolder(folder).figures.exists():

@@ -23,7 +23,6 @@ def make_loader(
     seed: int = 0,
     view: ViewSpace | None = None,
     augmentation: Augmentation | None = None,
-    channels_last: bool = False,
     **settings: object,
 ) -> TensorLoader:
     images, targets = pool()
@@ -40,7 +39,6 @@ def make_loader(
         mean=mean,
         std=std,
         augmentation=augmentation,
-        channels_last=channels_last,
     )
 
 

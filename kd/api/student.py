@@ -107,7 +107,7 @@ class Student(nn.Module):
 def _normalise(metadata: StudentMetadata | None) -> Normalise | None:
     if metadata is None or metadata["mean"] is None or metadata["std"] is None:
         return None
-    return Normalise(metadata["mean"], metadata["std"], metadata["channels_last"])
+    return Normalise(metadata["mean"], metadata["std"])
 
 
 def _strip_net(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:

@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -16,6 +15,7 @@ from kd.data.base import DataModule
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Peer
 from kd.errors import UserError
+from kd.models.memory_format import set_memory_format
 from kd.schedules import Schedule
 
 
@@ -41,8 +41,7 @@ def build_net(
         image_size=data.image_size,
         num_classes=data.num_classes,
     )
-    if cfg.channels_last:
-        net.to(memory_format=torch.channels_last)
+    set_memory_format(net, cfg.channels_last)
     return net
 
 

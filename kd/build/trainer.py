@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch.optim.optimizer import ParamsT
 
 from kd.build.instantiate import make
+from kd.build.precision import warn_of_slow_precision
 from kd.callbacks.checkpoint import AtomicCheckpointIO, Checkpoints
 from kd.callbacks.epoch_weights import SaveEpochWeights
 from kd.callbacks.fit_timer import FitTimer
@@ -60,6 +61,7 @@ def build_trainer(
     if cfg.keep_epochs:
         callbacks.append(SaveEpochWeights(folder))
     checkpoints = Checkpoints(folder, cfg.checkpoint.every_minutes, config_hash(cfg))
+    warn_of_slow_precision(cfg.trainer)
     strict = {"deterministic": True} if cfg.deterministic == "strict" else {}
     if strict:
         # cuBLAS reads it once, when it starts, and is not deterministic without it:

@@ -73,6 +73,24 @@ def finished_batches(trainer: Any) -> int:
     return int(trainer.fit_loop.epoch_loop.batch_progress.current.processed)
 
 
+def cpu_number_formats() -> frozenset[str]:
+    """Return which of `bfloat16` and `float16` the processor multiplies natively.
+
+    torch computes with the others as well, in software. `torch.cpu.get_capabilities` is public, and
+    newer than the oldest torch that is supported.
+    """
+    import torch
+
+    if not hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return frozenset({"bfloat16"} if found else ())
+    features = [name for name, present in torch.cpu.get_capabilities().items() if present is True]
+    marks = {"bfloat16": "bf16", "float16": "fp16"}  # as in avx512_bf16, amx_bf16, amx_fp16
+    return frozenset(
+        each for each, mark in marks.items() if any(mark in feature for feature in features)
+    )
+
+
 def process_rank() -> int:
     """Return this process's rank among those of a run on several devices; 0 for a single process.
 

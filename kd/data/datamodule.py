@@ -36,7 +36,6 @@ class ImageDataModule(DataModule):
             seeds are validated on the same images.
         view: space of the training views; None: `Identity()`. Evaluation images are unchanged.
         views: number of views of each image that are used, drawn by `seed`; None: all.
-        channels_last: memory layout of the batches.
         augment: random change of whole training batches; None: there is none.
         mean, std: normalisation per channel on the 0..1 scale; None: that of the training split.
     """
@@ -53,7 +52,6 @@ class ImageDataModule(DataModule):
         view: ViewSpace | None = None,
         views: int | None = None,
         augment: Augmentation | None = None,
-        channels_last: bool = False,
         mean: list[float] | None = None,
         std: list[float] | None = None,
     ) -> None:
@@ -75,7 +73,6 @@ class ImageDataModule(DataModule):
             raise ValueError(f"augment must be an Augmentation, got {augment!r}")
         self.view = view or Identity()
         self.views, self.augment = views, augment
-        self.channels_last = channels_last
         _ = self.view_space  # refuses a bad number of views
         self._given = check_normalisation(mean, std)
         self._pool = Pool()
@@ -252,7 +249,6 @@ class ImageDataModule(DataModule):
             mean=self.split.mean,
             std=self.split.std,
             augmentation=augment,
-            channels_last=self.channels_last,
             finished=self._finished_batches if self.trainer else None,
         )
 

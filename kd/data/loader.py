@@ -134,7 +134,6 @@ class TensorLoader:
         seed: the data seed.
         mean, std: per channel [C], on the 0..1 scale.
         augmentation: random change of a whole batch after the views; None: there is none.
-        channels_last: the memory layout of the batches.
         finished: returns the number of batches of this epoch whose step is done; None: the number
             yielded is used. They differ by one when a step is interrupted, and a resumed run would
             skip that batch.
@@ -153,12 +152,11 @@ class TensorLoader:
         mean: Tensor,
         std: Tensor,
         augmentation: Augmentation | None = None,
-        channels_last: bool = False,
         finished: Callable[[], int] | None = None,
     ) -> None:
         self.images, self.targets, self.sampler = images, targets, sampler
         self.view_space, self.seed, self.augmentation = view_space, seed, augmentation
-        self.normalise = Normalise(mean, std, channels_last).to(images.device)
+        self.normalise = Normalise(mean, std).to(images.device)
         self._finished = finished
 
     @property

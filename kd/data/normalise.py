@@ -15,7 +15,6 @@ class Normalise(nn.Module):
     Args:
         mean: mean of each channel on the 0..1 scale [C].
         std: standard deviation of each channel [C].
-        channels_last: return images in this memory layout.
 
     Example:
         >>> normalise = Normalise(mean=[0.5], std=[0.25])
@@ -30,10 +29,8 @@ class Normalise(nn.Module):
         self,
         mean: Sequence[float] | Tensor,
         std: Sequence[float] | Tensor,
-        channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.channels_last = channels_last
         # In float64, and rounded once: 255 · mean in float32 would round twice.
         mean, std = (torch.as_tensor(value, dtype=torch.float64) for value in (mean, std))
         for name, value in {"shift": 255 * mean, "scale": 1 / (255 * std)}.items():
@@ -41,9 +38,7 @@ class Normalise(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, C, H, W] on the 0..255 scale -> float32 [B, C, H, W]."""
-        # Not an attribute: torch.save cannot pickle a memory format.
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        floats = images.to(torch.float32, memory_format=layout)
+        floats = images.to(torch.float32, memory_format=torch.contiguous_format)
         # `to` returns its argument where there is nothing to convert, and that one is the caller's.
         shifted = floats.sub(self.shift) if floats is images else floats.sub_(self.shift)
         return shifted.mul_(self.scale)

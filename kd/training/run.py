@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from kd.build.data import build_data
 from kd.build.given import GivenParts
+from kd.build.precision import choose_precision
 from kd.build.trainer import build_trainer
 from kd.config.compose import plain
 from kd.config.identity import settings
@@ -55,6 +56,7 @@ def run(
             process uses.
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
+    choose_precision(cfg)  # before the config is hashed and recorded
     with quiet_lightning(), locked_folder(folder), RunStatus(cfg, folder, overrides) as status:
         checked = check_config(cfg, given)
         checkpoint = find_checkpoint(cfg, folder)

@@ -11,6 +11,7 @@ from kd.distillers.base import Distiller
 from kd.distillers.deployed import ChangedStudent
 from kd.io.provenance import git_commit
 from kd.io.student_metadata import FORMAT, Architecture, StudentMetadata, encode
+from kd.models.memory_format import is_channels_last
 
 # Arguments that download published weights: a loaded student has its own.
 _WITHOUT_DOWNLOAD: dict[str, Any] = {"pretrained": False, "weights": None}
@@ -37,7 +38,7 @@ def student_metadata(cfg: DictConfig, distiller: Distiller, data: DataModule) ->
         "channels": channels,
         "mean": None if mean is None else list(mean),
         "std": None if std is None else list(std),
-        "channels_last": bool(cfg.channels_last),
+        "channels_last": is_channels_last(distiller.deployed()),
         "task": "image_classification",
         "method": cfg.method.name,
         "kd_version": kd.__version__,

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from kd.config.compose import plain
 from kd.config.members import is_ensemble
 from kd.errors import nearest
+from kd.models.memory_format import MEMORY_FORMATS
 from kd.objectives.base import MAX_TEMPERATURE
 from kd.teachers.cached import DTYPES
 from kd.validation.ensemble import settings_problems
@@ -76,9 +77,10 @@ def _options(cfg: DictConfig) -> Iterator[str]:
     every: Any = cfg.checkpoint.get("every_minutes") if OmegaConf.is_dict(cfg.checkpoint) else None
     if not is_number(every) or every <= 0:
         yield f"checkpoint.every_minutes={every}: must be a number > 0"
-    for key in ("channels_last", "keep_epochs"):
-        if not isinstance(cfg[key], bool):
-            yield f"{key}={cfg[key]}: must be true or false"
+    if cfg.channels_last not in MEMORY_FORMATS:
+        yield f"channels_last={cfg.channels_last}: must be auto, true or false"
+    if not isinstance(cfg.keep_epochs, bool):
+        yield f"keep_epochs={cfg.keep_epochs}: must be true or false"
     if not (isinstance(cfg.figures, bool) or _are_numbers(cfg.figures)):
         yield f"figures={cfg.figures}: must be true, false, or indices of test images, as [3,17]"
     for key in ("resume", "teacher.checkpoint", "student.checkpoint"):

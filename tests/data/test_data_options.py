@@ -27,7 +27,7 @@ def test_the_numbers_in_the_yaml_are_those_of_the_training_images(name, rows):
 
 def from_config(name: str, *overrides: str):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(f"data/{name}", overrides=["+seed=0", "+channels_last=false", *overrides])
+        config = compose(f"data/{name}", overrides=["+seed=0", *overrides])
     return instantiate(config.data, _convert_="all")
 
 

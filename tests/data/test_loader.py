@@ -118,13 +118,6 @@ def test_views_can_be_recomputed_from_the_batch():
         assert float((batch.input.double() - expected).abs().max()) < 1e-6
 
 
-def test_channels_last_changes_the_layout_alone():
-    usual, other = next(iter(make_loader())), next(iter(make_loader(channels_last=True)))
-    assert torch.equal(usual.input, other.input)
-    assert other.input.is_contiguous(memory_format=torch.channels_last)
-    assert usual.input.is_contiguous()
-
-
 def test_batches_are_the_callers_own():
     loader = make_loader(view=Identity())
     before = loader.images.clone()
