@@ -24,7 +24,7 @@ def embed(linear, rows):
 
 
 def one_side(anchors, others, bank, negatives, constant, temperature, count):
-    """Mean over anchors of −log h(positive) − K·mean of log(1 − h(negative))."""
+    """Mean over anchors of −log h(positive) − K·mean of log(1 − h(negative)); others: positives."""
 
     def critic(x, y):
         power = np.exp(np.dot(x, y) / temperature)
@@ -52,6 +52,7 @@ class TestContrastive(Contract):
         for bank in (objective.student_bank, objective.teacher_bank):
             bank.copy_(F.normalize(torch.randn(bank.shape), dim=1))
             bank[-LATE:] = 0
+            bank[batch.index[0]] = 0
         self.index = batch.index.numpy()
         return objective, student, teacher, batch
 
@@ -66,13 +67,14 @@ class TestContrastive(Contract):
     def reference(self, student, teacher, target, objective):
         ours = embed(objective.student_embedding, student.taps[objective.tap])
         theirs = embed(objective.teacher_embedding, teacher.taps[objective.tap])
-        banks = []
-        for bank, rows in ((objective.student_bank, ours), (objective.teacher_bank, theirs)):
-            table = bank.double().numpy().copy()
-            for place, row in zip(self.index, rows, strict=True):
-                mixed = objective.momentum * table[place] + (1 - objective.momentum) * row
-                table[place] = mixed / np.linalg.norm(mixed)
-            banks.append(table)
+        banks = [bank.double().numpy() for bank in (objective.student_bank, objective.teacher_bank)]
+        partners = [
+            [
+                bank[place] if objective.positives == "bank" and np.any(bank[place]) else row
+                for place, row in zip(self.index, rows, strict=True)
+            ]
+            for bank, rows in zip(banks, (ours, theirs), strict=True)
+        ]
         torch.manual_seed(1)
         count = self.pool // 3
         drawn = torch.randint(self.pool, (count,)).tolist()
@@ -84,7 +86,8 @@ class TestContrastive(Contract):
             negatives = [[n for n in known if n != place] for place in self.index]
         tau = objective.temperature
         total = 0.0
-        for anchors, others, bank in ((ours, theirs, banks[1]), (theirs, ours, banks[0])):
+        sides = ((ours, partners[1], banks[1]), (theirs, partners[0], banks[0]))
+        for anchors, others, bank in sides:
             powers = [
                 np.exp(np.dot(anchor, bank[n]) / tau)
                 for anchor, chosen in zip(anchors, negatives, strict=True)
@@ -98,6 +101,11 @@ class TestContrastive(Contract):
 class TestPaper(TestContrastive):
     def make(self):
         return Contrastive(dim=4, variant="paper")
+
+
+class TestPositivesOfTheBatch(TestContrastive):
+    def make(self):
+        return Contrastive(dim=4, positives="batch")
 
 
 class TestOtherImages(TestContrastive):
@@ -145,6 +153,15 @@ def test_the_bank_takes_in_the_batch_and_nothing_else():
     )
 
 
+def test_the_bank_takes_in_the_batch_after_it_is_scored():
+    objective, student, teacher, batch = ready(negatives=400)
+    objective(student, teacher, batch)
+    for bank in (objective.student_bank, objective.teacher_bank):
+        bank[batch.index] = -bank[batch.index]
+    opposed = objective(student, teacher, batch)
+    assert opposed > objective(student, teacher, batch)
+
+
 def test_the_bank_stays_in_eval_mode():
     objective, student, teacher, batch = ready()
     objective.eval()
@@ -154,7 +171,9 @@ def test_the_bank_stays_in_eval_mode():
 
 
 def test_the_constant_is_averaged_over_ten_batches_and_then_fixed():
-    objective, student, teacher, batch = ready()
+    objective, student, teacher, batch = ready(negatives=400)
+    objective(student, teacher, batch)
+    assert objective.estimates == 0, "the bank was empty"
     seen = []
     for _ in range(12):
         objective(student, teacher, batch)
@@ -199,6 +218,7 @@ def test_a_batch_of_one_class_learns_from_its_positives():
     ("arguments", "message"),
     [
         ({"variant": "code"}, r"variant must be one of .*, got 'code'"),
+        ({"positives": "own"}, r"positives must be one of .*, got 'own'"),
         ({"negatives": 0}, "negatives must be ≥ 1 or null, got 0"),
         ({"dim": 0}, "dim must be ≥ 1, got 0"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1\.0"),
