@@ -10,6 +10,7 @@ instead of the first 1×1.
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.models.layers import conv_bn, conv_bn_relu, pooled_classifier
@@ -21,11 +22,13 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, shortcut: str = "projection"
+    ) -> None:
         super().__init__()
         self.body = conv_bn_relu(in_channels, channels, stride=stride)
         self.body.extend(conv_bn(channels, channels))
-        self.shortcut = _shortcut(in_channels, channels, stride)
+        self.shortcut = _shortcut(in_channels, channels, stride, shortcut)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,13 +40,15 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, shortcut: str = "projection"
+    ) -> None:
         super().__init__()
         out_channels = channels * self.expansion
         self.body = conv_bn_relu(in_channels, channels, kernel=1)
         self.body.extend(conv_bn_relu(channels, channels, stride=stride))
         self.body.extend(conv_bn(channels, out_channels, kernel=1))
-        self.shortcut = _shortcut(in_channels, out_channels, stride)
+        self.shortcut = _shortcut(in_channels, out_channels, stride, shortcut)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,6 +101,7 @@ def residual_stages(
     in_channels: int,
     channels: Sequence[int],
     blocks: Sequence[int],
+    shortcut: str = "projection",
 ) -> dict[str, nn.Sequential]:
     """Build stage1, stage2, …; the first block of each but the first has stride 2.
 
@@ -104,20 +110,43 @@ def residual_stages(
         in_channels: of the stem.
         channels: of each stage.
         blocks: number of blocks in each stage.
+        shortcut: `projection` or `pad`, where the shape changes.
     """
     stages = {}
     for number, (c, n) in enumerate(zip(channels, blocks, strict=True), 1):
         stage = nn.Sequential()
         for index in range(n):
             # stage1 keeps the stem's resolution: a small image allows no further reduction.
-            stage.append(block(in_channels, c, stride=2 if number > 1 and index == 0 else 1))
+            stride = 2 if number > 1 and index == 0 else 1
+            stage.append(block(in_channels, c, stride, shortcut))
             in_channels = c * block.expansion
         stages[f"stage{number}"] = stage
     return stages
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Return the identity, or a 1×1 projection if the shape changes (the paper's option B)."""
+class PaddedShortcut(nn.Module):
+    """Every second pixel, and zeros for the new channels (the paper's option A).
+
+    Args:
+        in_channels: C.
+        out_channels: C'; half of the new channels come before the old ones, as in the public
+            CIFAR ResNets (https://github.com/akamaster/pytorch_resnet_cifar10).
+        stride: of the block.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        before = (out_channels - in_channels) // 2
+        self.stride, self.padding = stride, (before, out_channels - in_channels - before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.padding))
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int, kind: str) -> nn.Module:
+    """Return the identity, or, if the shape changes, a 1×1 projection (option B) or padding."""
     if in_channels == out_channels and stride == 1:
         return nn.Identity()
+    if kind == "pad":
+        return PaddedShortcut(in_channels, out_channels, stride)
     return conv_bn(in_channels, out_channels, kernel=1, stride=stride)
