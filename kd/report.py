@@ -46,12 +46,13 @@ def _print(board: Any, output: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from kd.io.printable import printable
     from kd.reports.columns import result_columns, verdict
 
     console = Console()
     shown = [column for column in result_columns(board) if column.in_terminal]
     for group in board.groups:
-        table = Table(title=escape(group.title))
+        table = Table(title=escape(printable(group.title)))
         # 80 columns have room for labels of 12 characters a line.
         table.add_column("row", overflow="fold", min_width=12)
         for column in shown:
@@ -59,10 +60,11 @@ def _print(board: Any, output: Path) -> None:
         table.add_column("verdict", overflow="fold")
         for row in group.rows:
             cells = [column.text(row) for column in shown]
-            table.add_row(escape(row.label), *cells, verdict(row, group))
+            table.add_row(escape(printable(row.label)), *cells, verdict(row, group))
         console.print(table)
     for item in board.excluded:
-        console.print(f"{item.state}: {item.folder}: {item.why}", markup=False, highlight=False)
+        line = printable(f"{item.state}: {item.folder}: {item.why}")
+        console.print(line, markup=False, highlight=False)
     console.print(f"written: {output / 'report.html'}", markup=False, highlight=False)
 
 

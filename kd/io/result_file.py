@@ -1,9 +1,21 @@
 """Keys, types and meanings of a run's result.json, and its reading and writing."""
 
+import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, cast, get_args, get_type_hints
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypedDict,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from kd.io.checksums import read_intact, write_json
 from kd.io.run_folder import RunFolder
@@ -136,6 +148,42 @@ def declaration(key: str) -> tuple[Any, str] | None:
     patterns = {name: name.replace("PEER", "*").replace("EXIT", "*") for name in MODE_KEYS}
     found = [name for name, pattern in patterns.items() if fnmatchcase(key, pattern)]
     return keys[found[0]] if found else None
+
+
+def mistyped(content: Mapping[str, Any]) -> str | None:
+    """Describe the first value of another type than its key is declared with; None if all fit.
+
+    A number is finite, but for a likelihood, which an overconfident student makes infinite.
+
+    Example:
+        >>> mistyped({"val/acc": "high"})
+        "val/acc='high' is not of type float"
+    """
+    for key, value in content.items():
+        declared = declaration(key)
+        finite = not key.endswith(("/nll", "/nll_last"))
+        if declared is not None and not _fits(value, declared[0], finite):
+            name = getattr(declared[0], "__name__", None) or str(declared[0])
+            return f"{key}={value!r:.60} is not of type {name}"
+    return None
+
+
+def _fits(value: Any, kind: Any, finite: bool) -> bool:
+    parts = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return any(_fits(value, part, finite) for part in parts)
+    if get_origin(kind) is Literal:
+        return value in parts
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(each, parts[0], finite) for each in value)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(
+            _fits(each, parts[1], finite) for each in value.values()
+        )
+    if kind is float:  # JSON writes 1.0 of other tools as 1
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and (math.isfinite(value) or not finite)
+    return type(value) is kind
 
 
 def markdown_table() -> str:

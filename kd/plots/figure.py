@@ -1,6 +1,7 @@
 """A figure's description, and its rendering to SVG, PNG and pixel arrays."""
 
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from kd.plots.style import DARK, LIGHT, Theme, rc_params
 
+_MAX_NAME = 150  # characters of a file's name
 Draw = Callable[[Theme], Figure]
 
 
@@ -40,7 +42,10 @@ def file_name(*words: object) -> str:
         >>> file_name("curves", "digits, resnet8")
         'curves-digits-resnet8'
     """
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", " ".join(map(str, words))).strip("-.").lower()
+    name = re.sub(r"[^A-Za-z0-9_.]+", "-", " ".join(map(str, words))).strip("-.").lower()
+    if len(name) > _MAX_NAME:  # a file system takes 255 bytes
+        name = f"{name[:_MAX_NAME]}-{zlib.crc32(name.encode()):08x}"
+    return name
 
 
 def save(draw: Draw, folder: Path, name: str) -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from kd.errors import UserError, nearest
@@ -11,6 +12,8 @@ from kd.reports.runs import RESULT, Excluded, Run, read_run, unfinished_run
 
 # Not searched: these hold no runs, except `teachers`, whose runs are counted but not compared.
 _SKIPPED = {"checkpoints", "csv", "cache", "teachers", "report"}
+
+MAX_RUNS, MAX_FOLDERS = 20_000, 200_000  # in a report
 
 
 @dataclass
@@ -33,7 +36,9 @@ def find_runs(folders: list[Path]) -> Found:
     found = Found()
     for folder in dict.fromkeys(folders):
         _check_exists(folder)
-        for path, has_result in _run_folders(folder, found):
+        for path, has_result in islice(_run_folders(folder, found), MAX_RUNS + 1):
+            if len(found.runs) + len(found.excluded) == MAX_RUNS:
+                raise UserError(f"more than {MAX_RUNS} runs below {folder}: name a folder below it")
             read = read_run(path) if has_result else unfinished_run(path)
             if isinstance(read, Run):
                 found.runs.append(read)
@@ -57,9 +62,13 @@ def _check_exists(folder: Path) -> None:
 
 def _run_folders(root: Path, found: Found) -> Iterator[tuple[Path, bool]]:
     """Yield run folders and whether they have a result; count the teachers on the way."""
-    for path, folders, files in os.walk(root):
-        if RESULT in files or RunFolder(Path(path)).config.parent.is_dir():
-            yield Path(path), RESULT in files
+    for number, (path, folders, files) in enumerate(os.walk(root)):  # follows no links
+        if number == MAX_FOLDERS:
+            raise UserError(f"more than {MAX_FOLDERS} folders below {root}: name one below it")
+        # Also something of another kind in its place, which os.walk lists as a folder.
+        has_result = RESULT in files or RESULT in folders
+        if has_result or RunFolder(Path(path)).config.parent.is_dir():
+            yield Path(path), has_result
         if "teachers" in folders:
             found.teachers += len(list(Path(path, "teachers").glob(f"[!.]*/{RESULT}")))
         # os.walk descends into what is left in the list; hidden folders hold no runs.

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kd.reports.labels import shown
+from kd.io.printable import printable
+from kd.reports.labels import MAX_LABEL, shown
 from kd.reports.rows import Row
 
 
@@ -38,10 +39,11 @@ def by_student(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         # The whole net, not its name alone: `student.net.width=0.5` is another student.
-        net = sorted((k, v) for k, v in row.settings.items() if k.startswith("student."))
+        net = sorted(((k, v) for k, v in row.settings.items() if k.startswith("student.")), key=str)
         groups[row.settings["data"], row.settings["student"], *net].append(row)
     keys = list(groups)
-    return [(", ".join([f"{k[0]}, {k[1]}", *_variant(k, keys)]), own) for k, own in groups.items()]
+    titles = [", ".join([f"{k[0]}, {k[1]}", *_variant(k, keys)]) for k in keys]
+    return [(printable(t, MAX_LABEL), own) for t, own in zip(titles, groups.values(), strict=True)]
 
 
 def _variant(key: tuple[Any, ...], keys: Sequence[tuple[Any, ...]]) -> list[str]:

@@ -5,7 +5,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from kd.io.printable import printable
 from kd.reports.settings import ROLES, Settings
+
+MAX_LABEL = 400  # characters; a stranger's setting can have any length
 
 
 def labels(rows: Sequence[Settings]) -> list[str]:
@@ -29,7 +32,7 @@ def labels(rows: Sequence[Settings]) -> list[str]:
         words = [str(settings["method"])]
         words += [f"{k}={settings[k]}" for k in named if settings[k] != "none"]
         words += [f"{short[key]}={text[key](settings[key])}" for key in own if key in settings]
-        found.append(", ".join(words))
+        found.append(printable(", ".join(words), MAX_LABEL))
     return found
 
 

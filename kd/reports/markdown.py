@@ -1,7 +1,10 @@
 """The report as Markdown."""
 
+import re
 from collections.abc import Iterable, Sequence
+from html import escape
 
+from kd.io.printable import printable
 from kd.reports.about import About, title, versions
 from kd.reports.columns import Column, cost_columns, result_columns, verdict
 from kd.reports.drawing import Drawing
@@ -43,15 +46,27 @@ def _picture(drawing: Drawing) -> str:
     # GitHub's Markdown shows the source that fits the reader's colour scheme.
     path = f"figures/{drawing.name}"
     dark = f'<source media="(prefers-color-scheme: dark)" srcset="{path}-dark.png">'
-    image = f'<img src="{path}.png" width="560" alt="{_escape(drawing.title)}">'
-    return f"### {_escape(drawing.title)}\n\n<picture>{dark}{image}</picture>\n\n{drawing.caption}"
+    image = f'<img src="{path}.png" width="560" alt="{escape(printable(drawing.title))}">'
+    title, caption = _escape(drawing.title), _escape(drawing.caption)
+    return f"### {title}\n\n<picture>{dark}{image}</picture>\n\n{caption}"
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"- **{_escape(term)}** {_escape(text)}" for term, text in pairs)
 
 
-def _escape(text: str) -> str:
-    """Escape text that would end a table cell or open an HTML tag."""
-    one_line = " ".join(text.split())
-    return one_line.replace("|", "\\|").replace("<", "&lt;").replace('"', "&quot;")
+def _escape(text: object) -> str:
+    """Return text as Markdown that shows it: no link, image, HTML, or end of a table cell.
+
+    Every punctuation mark that CommonMark gives a meaning may be escaped by a backslash
+    (https://spec.commonmark.org/0.31.2/#backslash-escapes). GitHub also links bare addresses.
+
+    Example:
+        >>> print(_escape("[x](javascript:alert) ![y](//z) <b>"))
+        \\[x\\](javascript&#58;alert) \\!\\[y\\](//z) &lt;b>
+    """
+    one_line = printable(" ".join(str(text).split()))
+    escaped = re.sub(r"([\\`*\[\]|!~$]|(?<!\w)_|_(?!\w))", r"\\\1", one_line.replace("&", "&amp;"))
+    escaped = escaped.replace("<", "&lt;").replace('"', "&quot;")
+    escaped = re.sub(r"(?i)\b(\w+):(?=//|\S)", r"\1&#58;", escaped)
+    return re.sub(r"(?i)\b(www)\.|@", lambda m: "www&#46;" if m[1] else "&#64;", escaped)

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from kd.io.printable import printable
 from kd.reports.about import About, title, versions
 from kd.reports.columns import ACCURACY, Column, cost_columns, result_columns, verdict
 from kd.reports.drawing import Drawing
@@ -20,19 +21,29 @@ _FOLDER = Path(__file__).resolve().parent
 _CSS_CLASSES = {BETTER: "better", WORSE: "worse", SAME: "same", "baseline": "base"}
 
 
-def page(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> str:
+def page(
+    board: Leaderboard, about: About, drawings: Sequence[Drawing], files: Sequence[str] = ()
+) -> str:
     """Return the whole report as HTML that loads no other file and needs no network.
 
     Names of runs come from folders of strangers; autoescaping makes them text, never markup.
+
+    Args:
+        board: the runs, compared.
+        about: how the report was made.
+        drawings: the figures, which are embedded.
+        files: names of the report's files, recorded in the page; a later report replaces these.
     """
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,  # a mistyped name in the template is an error, not a blank
         trim_blocks=True,
+        finalize=_shown,
     )
     return environment.get_template("page.html").render(
         title=title(about),
+        files=files,
         summary=summary(board),
         sorted_by=ACCURACY,
         groups=[_table(group, result_columns(board), cost_columns()) for group in board.groups],
@@ -44,6 +55,11 @@ def page(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> str:
         about=about,
         versions=versions(board),
     )
+
+
+def _shown(value: Any) -> Any:
+    """Make invisible and bidirectional characters visible; what is escaped already is ours."""
+    return value if isinstance(value, Markup | int | float) else printable(value)
 
 
 def _table(group: Group, results: list[Column], costs: list[Column]) -> dict[str, Any]:

@@ -1,17 +1,19 @@
 """Reading and checking of a single run folder."""
 
-import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from kd.errors import UserError
 from kd.io.checksums import is_intact
-from kd.io.result_file import upgraded
+from kd.io.documents import MAX_YAML, read_json, read_yaml
+from kd.io.printable import printable
+from kd.io.regular_files import read_text
+from kd.io.result_file import mistyped, upgraded
 from kd.io.run_folder import RunFolder
-from kd.reports.settings import LOADER, ROLES, Settings, read_settings
+from kd.reports.settings import ROLES, Settings, read_settings
 
 RESULT = RunFolder(Path()).result.name
 _TRIALS = ("untested", "pruned")  # statuses of a search's trials
@@ -60,17 +62,17 @@ def read_run(folder: Path) -> Run | Excluded:
     """Read a run with a result.json; a problem with it is returned, not raised."""
     path = RunFolder(folder).result
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         if problem := _problem(content):
-            return Excluded("broken", folder, problem)
+            return Excluded("broken", folder, printable(problem))
         result = dict(upgraded(content))
         if result["status"] in _TRIALS:
             return Excluded("left out", folder, "trial of a search, without test accuracy")
         if result["status"] == "failed":
-            return Excluded("failed", folder, str(result.get("error", "no error recorded")))
+            return Excluded("failed", folder, printable(result.get("error", "no error recorded")))
         return Run(folder, result, _settings(folder, result), _overrides(folder), _mtime(path))
     except (OSError, ValueError) as error:
-        return Excluded("broken", folder, f"{path.name} cannot be read: {error}")
+        return Excluded("broken", folder, printable(error))
 
 
 def _problem(result: Any) -> str | None:
@@ -88,31 +90,31 @@ def _problem(result: Any) -> str | None:
     if missing:
         return f"{RESULT} has no {', '.join(missing)}"
     accuracy, seed = result["test/acc"], result["seed"]
+    if key := next((key for key in ROLES if not isinstance(result[key], str)), None):
+        return f"{key}={result[key]!r:.60} is not a name"
     # Also false for NaN. Percentages from other tools would otherwise win every comparison.
     if not isinstance(accuracy, int | float) or not 0 <= accuracy <= 1:
         return f"test/acc={accuracy!r} is not a fraction in [0, 1]"
-    # type(), since True is an int
-    return None if type(seed) is int else f"seed={seed!r} is not a whole number"
+    if type(seed) is not int:  # True is an int
+        return f"seed={seed!r} is not a whole number"
+    return mistyped(upgraded(result))
 
 
 def _settings(folder: Path, result: dict[str, Any]) -> Settings:
     """The run's settings; only the names of its roles if it has no recorded config."""
     roles = {role: str(result[role]) for role in ROLES}
     path = RunFolder(folder).config
-    if not path.is_file():
+    if not os.path.lexists(path):
         return roles
-    return roles | read_settings(path.read_text(), roles["teacher"] == "none")
+    return roles | read_settings(read_text(path, MAX_YAML), roles["teacher"] == "none")
 
 
 def _overrides(folder: Path) -> tuple[str, ...]:
     path = RunFolder(folder).overrides
-    try:
-        found = yaml.load(path.read_text(), Loader=LOADER) if path.is_file() else []
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is not YAML: {error}") from error
+    found = read_yaml(path) if os.path.lexists(path) else []
     if not isinstance(found, list):
-        raise ValueError(f"{path.name} is not a list of overrides")
-    return tuple(map(str, found))
+        raise UserError(f"{path} is not a list of overrides")
+    return tuple(map(printable, found))
 
 
 def unfinished_run(folder: Path) -> Excluded:
@@ -120,7 +122,10 @@ def unfinished_run(folder: Path) -> Excluded:
 
     It is still running or was killed: the time since it last wrote a file indicates which.
     """
-    minutes = (time.time() - max(map(_mtime, folder.rglob("*")), default=0)) / 60
+    run = RunFolder(folder)
+    # Known files only: the folder may hold anything, and any number of it.
+    files = run.last, run.best, run.metrics, run.config, run.overrides, run.lock, run.root
+    minutes = (time.time() - max(map(_mtime, files))) / 60
     age = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
     try:
         overrides = " ".join(_overrides(folder))

@@ -5,10 +5,10 @@ import re
 from functools import cache
 from typing import Any
 
-import yaml
-
 from kd.config.flat import flatten
 from kd.config.identity import NO_PART_OF_NUMBERS
+from kd.errors import UserError
+from kd.io.documents import parse_yaml
 
 Settings = dict[str, Any]
 ROLES = ("method", "teacher", "student", "mode", "data")
@@ -20,8 +20,6 @@ _NAMES = {f"{role}.name" for role in ROLES}  # equal to the roles themselves
 # A top-level key starts a section of the file. Hydra writes list items below a top-level key
 # without indentation, so a line with "-" starts none.
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
-# libyaml's parser is about ten times as fast, which counts for hundreds of runs.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_settings(text: str, teacherless: bool) -> Settings:
@@ -34,7 +32,7 @@ def read_settings(text: str, teacherless: bool) -> Settings:
         teacherless: leave out the teacher's settings, of a run that had no teacher.
 
     Raises:
-        ValueError: the text is not a config.
+        UserError: the text is not a config of plain values.
     """
     found: Settings = {}
     for section in _SECTION.split(text):
@@ -50,12 +48,9 @@ def _is_ignored(key: str, groups: set[str]) -> bool:
 @cache
 def _flat_section(text: str) -> tuple[tuple[str, Any], ...]:
     """Parse one section; most are equal in all runs of a sweep, and the cache parses them once."""
-    try:
-        content = yaml.load(text, Loader=LOADER)
-    except yaml.YAMLError as error:
-        raise ValueError(f"not YAML: {error}") from error
+    content = parse_yaml(text)
     if not isinstance(content, dict | None):
-        raise ValueError(f"not a mapping of settings: {text[:40]!r}")
+        raise UserError(f"not a mapping of settings: {text[:40]!r}")
     return tuple((key, _hashable(value)) for key, value in flatten(content or {}) if value != {})
 
 

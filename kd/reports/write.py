@@ -1,6 +1,7 @@
-"""Writing of a report folder, atomically."""
+"""Writing of a report's files, which replace those of an earlier report and no others."""
 
 import logging
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kd.errors import UserError
+from kd.io.atomic import write_atomic
+from kd.io.own_files import is_link
+from kd.io.regular_files import open_regular
 from kd.reports.about import About
 from kd.reports.csv_file import csv_text
 from kd.reports.drawing import Drawing
@@ -18,26 +22,80 @@ from kd.reports.page import page
 log = logging.getLogger(__name__)
 
 PAGE = "report.html"
+# The page names the files of its report; of a page from a stranger, only such names count.
+_MARK = re.compile(
+    r'<meta name="generator" content="kd.report">\s*<meta name="files" content="(.*)">'
+)
+_NAME = re.compile(r"report\.(html|md|csv)|figures/[a-z0-9_][a-z0-9_.-]*\.(png|svg)")
+_HEAD = 1_000_000  # bytes of a page in which the mark is
 
 
 def write_report(board: Leaderboard, about: About, output: Path, figures: bool = True) -> None:
     """Write report.md, report.csv, report.html and the figures; replace an earlier report.
 
+    Everything is made before anything is replaced; the page is replaced first, since it alone says
+    which files are the report's. Other files in the folder are left alone.
+
     Raises:
-        UserError: `output` holds something other than a report.
+        UserError: `output` holds something other than a report, or is a symbolic link.
+        OSError: the files cannot be written.
     """
-    _check_replaceable(output)
-    with _atomic_folder(output) as folder:
+    earlier = _earlier_files(output)
+    with _scratch(output) as folder:
         drawings = _draw(board, folder / "figures") if figures else []
-        (folder / "report.md").write_text(markdown(board, about, drawings))
-        (folder / "report.csv").write_text(csv_text(board))
-        (folder / PAGE).write_text(page(board, about, drawings))
+        texts = {"report.md": markdown(board, about, drawings), "report.csv": csv_text(board)}
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+        names = [path.relative_to(folder).as_posix() for path in _files(folder)]
+        _check_free(output, names, earlier)
+        own = {PAGE, *names}
+        pages = [page(board, about, drawings, sorted(files)) for files in (own | earlier, own)]
+        # Until the earlier files are deleted they are still listed: this may be interrupted.
+        write_atomic(output / PAGE, pages[0].encode(errors="backslashreplace"))
+        for name in names:
+            write_atomic(output / name, (folder / name).read_bytes())
+    for name in earlier - own:
+        (output / name).unlink(missing_ok=True)
+    write_atomic(output / PAGE, pages[1].encode(errors="backslashreplace"))
 
 
-def _check_replaceable(output: Path) -> None:
-    used = output.is_file() or (output.is_dir() and any(output.iterdir()))
-    if used and not (output / PAGE).is_file():
+def _earlier_files(output: Path) -> set[str]:
+    """Return the files of the report that the folder holds; empty for a folder without content."""
+    if is_link(output) or is_link(output / "figures"):
+        raise UserError(f"output={output} is a symbolic link, or its figures are; name the folder")
+    if not output.is_dir():
+        if output.exists():
+            raise UserError(f"output={output} is a file; choose a folder")
+        return set()
+    if not any(output.iterdir()):
+        return set()
+    mark = _MARK.search(_head(output / PAGE))
+    if mark is None:
         raise UserError(f"output={output} exists and is not a report; choose an empty folder")
+    listed = {name for name in mark[1].split() if _NAME.fullmatch(name)}
+    return {name for name in listed if (output / name).is_file() and not is_link(output / name)}
+
+
+def _head(page: Path) -> str:
+    try:
+        with open_regular(page) as file:
+            return file.read(_HEAD).decode(errors="replace")
+    except (OSError, UserError):
+        return ""
+
+
+def _check_free(output: Path, names: list[str], earlier: set[str]) -> None:
+    """Refuse to replace a file that the earlier report did not name as its own."""
+    taken = [name for name in names if name not in earlier and (output / name).exists()]
+    if taken:
+        raise UserError(
+            f"output={output} holds {taken[0]}, which is not of the report in it; choose an empty "
+            "folder"
+        )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _draw(board: Leaderboard, folder: Path) -> list[Drawing]:
@@ -54,15 +112,8 @@ def _draw(board: Leaderboard, folder: Path) -> list[Drawing]:
 
 
 @contextmanager
-def _atomic_folder(output: Path) -> Iterator[Path]:
-    """Provide a new folder that takes the place of `output` at the end, or is deleted on errors."""
+def _scratch(output: Path) -> Iterator[Path]:
+    """Provide a temporary folder beside `output`, which shows early whether there is room."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    # Beside `output`, so that the renames stay on one file system.
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
-        new, old = Path(scratch) / "new", Path(scratch) / "old"
-        new.mkdir()
-        yield new
-        # Two renames: POSIX replaces only an empty folder. `old` is deleted with `scratch`.
-        if output.exists():
-            output.rename(old)
-        new.rename(output)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name[:50]}.", dir=output.parent) as folder:
+        yield Path(folder)

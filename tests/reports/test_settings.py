@@ -20,7 +20,7 @@ def test_settings_that_change_no_number_are_left_out():
     assert "teacher.training.seed" not in read_settings(text, teacherless=True)
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not YAML"), ("a", "not a mapping")])
+@pytest.mark.parametrize(("text", "message"), [("a: [", "no YAML"), ("a", "not a mapping")])
 def test_a_text_that_is_no_config_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
         read_settings(text, teacherless=False)

@@ -8,6 +8,7 @@ import pytest
 from run_folders import ABOUT, leaderboard, report_texts, write_run, write_sweep
 
 from kd.errors import UserError
+from kd.report import _print as print_board
 from kd.reports.write import write_report
 
 
@@ -85,3 +86,93 @@ def test_without_matplotlib_the_report_has_no_figures(tmp_path, monkeypatch, cap
     write_report(leaderboard(tmp_path / "runs"), ABOUT, tmp_path / "report")
     assert not (tmp_path / "report" / "figures").exists()
     assert "pip install -e '.[plots]'" in caplog.text
+
+
+EVIL = ("[x](javascript:alert(1))", "![i](https://example.org/a.png)", "<img src=x>", "a|b")
+ODD = "\x1b]0;title\x07\x1b[31m\u202ered\u200b\ud800\r"
+
+
+def evil_board(tmp_path):
+    for number, name in enumerate((*EVIL, ODD, "=cmd|' /C calc'!A0", "@SUM(1)", "-1+1", "\t=1")):
+        path = write_run(tmp_path / "runs" / f"r{number}", 0.9) / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"method": name}))
+    write_run(tmp_path / "runs" / "failed", status="failed", error=ODD + EVIL[0])
+    return leaderboard(tmp_path / "runs")
+
+
+def test_a_spreadsheet_runs_no_cell_as_a_formula(tmp_path):
+    text = report_texts(tmp_path / "report", evil_board(tmp_path))["csv"]
+    rows = list(csv.DictReader(text.splitlines()))
+    assert "'=cmd|' /C calc'!A0" in {row["method"] for row in rows}
+    for row in rows:
+        for key, cell in row.items():
+            formula = cell.lstrip().startswith(("=", "+", "-", "@", "\t", "\r"))
+            assert not formula or float(cell) < 0, (key, cell)
+
+
+def test_markdown_shows_names_and_links_nowhere(tmp_path):
+    text = report_texts(tmp_path / "report", evil_board(tmp_path))["md"]
+    assert not re.search(r"(?<!\\)\]\(|(?<!\\)!\[|<img src=x|javascript:|https?://example", text)
+    assert "a\\|b" in text
+
+
+def test_control_and_bidirectional_characters_are_made_visible(tmp_path, capfd):
+    board = evil_board(tmp_path)
+    text = report_texts(tmp_path / "report", board)
+    for form, content in text.items():
+        assert not set("\x1b\x07\u202e\u200b\r") & set(content), form
+        assert "x1b" in content, form
+    print_board(board, tmp_path)
+    printed = capfd.readouterr().out
+    assert not set("\x1b\x07\u202e\u200b") & set(printed)
+    assert "\\x1b[31m" in printed
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md", "report.csv", "figures/a.png"])
+def test_a_folder_of_documents_is_neither_emptied_nor_overwritten(name, tmp_path):
+    docs = tmp_path / "docs"
+    for file in ("thesis.txt", name):
+        (docs / file).parent.mkdir(parents=True, exist_ok=True)
+        (docs / file).write_text("<html>mine</html>")
+    write_sweep(tmp_path / "runs", kd=[0.95])
+    with pytest.raises(UserError, match="not a report"):
+        report_texts(docs, leaderboard(tmp_path / "runs"))
+    assert (docs / name).read_text() == (docs / "thesis.txt").read_text() == "<html>mine</html>"
+
+
+def test_notes_in_a_report_stay_and_its_old_figures_go(tmp_path):
+    write_sweep(tmp_path / "runs", kd=[0.95, 0.96], ce=[0.9, 0.91])
+    board, output = leaderboard(tmp_path / "runs"), tmp_path / "report"
+    write_report(board, ABOUT, output)
+    drawn = {path.name for path in (output / "figures").iterdir()}
+    assert drawn
+    (output / "notes.txt").write_text("mine")
+    (output / "figures" / "mine.png").write_text("mine")
+    write_report(board, ABOUT, output, figures=False)
+    assert {path.name for path in (output / "figures").iterdir()} == {"mine.png"}
+    assert (output / "notes.txt").read_text() == "mine"
+    write_report(board, ABOUT, output)
+    assert {path.name for path in (output / "figures").iterdir()} == drawn | {"mine.png"}
+
+
+def test_a_file_that_the_earlier_report_did_not_write_is_not_replaced(tmp_path):
+    write_sweep(tmp_path / "runs", kd=[0.95, 0.96], ce=[0.9, 0.91])
+    board, output = leaderboard(tmp_path / "runs"), tmp_path / "report"
+    write_report(board, ABOUT, output)
+    name = next((output / "figures").iterdir()).name
+    write_report(board, ABOUT, output, figures=False)
+    (output / "figures" / name).write_text("mine")
+    with pytest.raises(UserError, match=name):
+        write_report(board, ABOUT, output)
+    assert (output / "figures" / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["report", "report/figures"])
+def test_a_report_is_not_written_through_a_link(place, tmp_path):
+    write_sweep(tmp_path / "runs", kd=[0.95])
+    (tmp_path / "target").mkdir()
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).symlink_to(tmp_path / "target")
+    with pytest.raises(UserError, match="symbolic link"):
+        report_texts(tmp_path / "report", leaderboard(tmp_path / "runs"))
+    assert list((tmp_path / "target").iterdir()) == []

@@ -48,13 +48,16 @@ def _series(group: Group) -> Series:
         group.baseline.label: _mean(group.baseline, _KEY),
         best.label: _mean(best, _KEY),
     }
-    return {name: 100 * values for name, values in found.items() if values is not None}
+    known = {name: 100 * values for name, values in found.items() if values is not None}
+    return known if len({len(values) for values in known.values()}) == 1 else {}
 
 
 def _mean(row: Row, key: str) -> NDArray[np.float64] | None:
     """Average a list of class accuracies over runs [classes]; None if a run has none."""
     lists: list[Any] = [run.result.get(key) for run in row.runs.values()]
     if not all(isinstance(values, list) and values for values in lists):
+        return None
+    if len({len(values) for values in lists}) > 1:  # the runs had different classes
         return None
     mean: NDArray[np.float64] = np.mean(lists, axis=0)
     return mean

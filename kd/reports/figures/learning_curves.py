@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from kd.io.regular_files import read_text
 from kd.io.run_folder import RunFolder
 from kd.plots.figure import FigureSpec, file_name
 from kd.plots.style import DASHES, SERIES, Theme, axes, legend_below
@@ -15,6 +16,8 @@ from kd.reports.groups import Group
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
 
+_MAX_CSV = 200_000_000  # bytes: a million rows of ten columns
+_MAX_EPOCH = 10**6
 Curve = dict[int, list[float]]  # epoch → one accuracy a seed
 
 
@@ -49,12 +52,14 @@ def curve_of(row: Row) -> Curve:
 def read_curve(path: Path) -> dict[int, float]:
     """Read `val/acc` by epoch, counted from 1, from a metrics.csv; {} if it is unusable."""
     try:
-        with path.open(newline="") as file:
-            # Lightning writes training and validation metrics on lines of their own.
-            lines = [line for line in csv.DictReader(file) if line.get("val/acc")]
-        return {int(line["epoch"]) + 1: float(line["val/acc"]) for line in lines}
-    except (OSError, ValueError, KeyError):
+        text = read_text(path, _MAX_CSV)
+        # Lightning writes training and validation metrics on lines of their own.
+        lines = [line for line in csv.DictReader(text.splitlines()) if line.get("val/acc")]
+        curve = {int(line["epoch"]) + 1: float(line["val/acc"]) for line in lines}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return {}
+    valid = all(0 < epoch <= _MAX_EPOCH and 0 <= value <= 1 for epoch, value in curve.items())
+    return curve if valid else {}
 
 
 def _draw(curves: dict[str, Curve], theme: Theme) -> Figure:

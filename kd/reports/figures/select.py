@@ -1,8 +1,10 @@
 """Selection and drawing of a report's figures (needs the extra `plots`)."""
 
+import logging
 from pathlib import Path
 
-from kd.plots.figure import save
+from kd.io.printable import printable
+from kd.plots.figure import FigureSpec, save
 from kd.reports.drawing import Drawing
 from kd.reports.figures import (
     class_accuracies,
@@ -13,6 +15,7 @@ from kd.reports.figures import (
 )
 from kd.reports.leaderboard import Leaderboard
 
+log = logging.getLogger(__name__)
 MAX_PER_KIND = 6
 _KINDS = (differences, temperature_alpha, pareto, learning_curves, class_accuracies)
 
@@ -27,8 +30,16 @@ def draw_figures(board: Leaderboard, folder: Path) -> tuple[list[Drawing], int]:
     for kind in _KINDS:
         specs = list(kind.specs(board))
         left_out += len(specs[MAX_PER_KIND:])
-        drawn += [
-            Drawing(s.name, s.title, s.caption, save(s.draw, folder, s.name))
-            for s in specs[:MAX_PER_KIND]
-        ]
+        drawn += [one for s in specs[:MAX_PER_KIND] if (one := _drawn(s, folder)) is not None]
     return drawn, left_out
+
+
+def _drawn(spec: FigureSpec, folder: Path) -> Drawing | None:
+    """Draw one figure; None, and a warning, for values that matplotlib cannot draw."""
+    try:
+        return Drawing(spec.name, spec.title, spec.caption, save(spec.draw, folder, spec.name))
+    except (ValueError, ArithmeticError) as error:  # of numbers near the end of their range
+        log.warning("%s cannot be drawn: %s", printable(spec.title), printable(error))
+        for path in folder.glob(f"{spec.name}*"):
+            path.unlink()
+        return None
