@@ -11,6 +11,8 @@ from kd.compat import finished_batches
 from kd.data.arrays import Arrays, Pool, digest
 from kd.data.augment import Augmentation
 from kd.data.base import DataModule, Limits
+from kd.data.evaluation_sets import warn_of_missing_classes, warn_of_shared_images
+from kd.data.last_batch import drops_last
 from kd.data.loader import EpochSampler, TensorLoader, check_batch_size
 from kd.data.splits import Normalisation, Split, check_normalisation, make_split
 from kd.data.views import Identity, Limited, ViewSpace
@@ -113,8 +115,21 @@ class ImageDataModule(DataModule):
         if self._pool.arrays is None:
             self.fetch()
 
+    def image_name(self, split: str, row: int) -> str:
+        """Name of an image for messages: its row in the split."""
+        return f"{split}[{row}]"
+
+    def _load_pool(self) -> Arrays:
+        def load() -> Arrays:
+            arrays = self.load()
+            if not arrays.problems():
+                warn_of_shared_images(self.name, arrays, self.image_name)
+            return arrays
+
+        return self._pool.load(load, self.name)
+
     def setup(self, stage: str | None = None) -> None:
-        arrays = self._pool.load(self.load, self.name)
+        arrays = self._load_pool()
         if self._split is None:
             own = arrays.val_targets is not None
             if not own and not self.val_fraction:
@@ -122,11 +137,16 @@ class ImageDataModule(DataModule):
             fraction = 0.0 if own else self.val_fraction
             images, targets = arrays.train_images, arrays.train_targets
             self._split = make_split(images, targets, fraction, self.split_seed, self._given)
+            evaluated = (
+                targets[self._split.val] if arrays.val_targets is None else arrays.val_targets
+            )
+            by_split = {"val": evaluated, "test": arrays.test_targets}
+            warn_of_missing_classes(self.name, arrays.class_names, by_split)
         if self.trainer is not None:
             self._pool.move(self.trainer.strategy.root_device)
 
     def train_dataloader(self) -> TensorLoader:
-        """A fresh loader: this rank's share of each shuffled batch, without an incomplete last one.
+        """A fresh loader: this rank's share of each shuffled batch; see `kd.data.last_batch`.
 
         Raises:
             UserError: the devices cannot share a batch evenly.
@@ -139,6 +159,7 @@ class ImageDataModule(DataModule):
             self.batch_size,
             seed=self.seed,
             shuffle=not getattr(trainer, "overfit_batches", 0),
+            drop_last=drops_last(len(self.split.train), self.batch_size, world_size, self.name),
             rank=trainer.global_rank if trainer else 0,
             world_size=world_size,
         )

@@ -22,6 +22,7 @@ from kd.data.external_loader import ForeignLoader, MapLoader, Request, Samples
 from kd.data.external_source import MapSource, Source, as_source, has_length, module_loader
 from kd.data.foreign_batch import Conversion, ModuleHooks
 from kd.data.isolated import isolated
+from kd.data.last_batch import drops_last
 from kd.data.loader import EpochSampler, check_batch_size
 from kd.data.splits import Normalisation, check_normalisation
 from kd.data.views import Identity, ViewSpace
@@ -64,7 +65,7 @@ class ExternalData(DataModule):
         >>> data = ExternalData(train=whole, val=whole, test=whole, batch_size=16)
         >>> data.setup()
         >>> data.input_shape, data.num_classes, len(data.train_dataloader())
-        ((1, 8, 8), 3, 3)
+        ((1, 8, 8), 3, 4)
     """
 
     def __init__(
@@ -177,12 +178,17 @@ class ExternalData(DataModule):
             self.batch_size,
             seed=self.seed,
             shuffle=source.shuffle and not getattr(trainer, "overfit_batches", 0),
-            drop_last=source.drop_last is not False,
+            drop_last=self._drops_last(source, world_size),
             rank=trainer.global_rank if trainer else 0,
             world_size=world_size,
         )
         finished = partial(finished_batches, trainer) if trainer else None
         return MapLoader(source, sampler, self.seed, self._conversion("train"), finished=finished)
+
+    def _drops_last(self, source: MapSource, world_size: int) -> bool:
+        if source.drop_last is None:
+            return drops_last(len(source.rows), self.batch_size, world_size, self.name)
+        return source.drop_last
 
     def val_dataloader(self) -> Iterable[Batch]:
         return self._evaluation("val")

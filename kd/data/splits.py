@@ -57,7 +57,7 @@ def check_normalisation(mean: list[float] | None, std: list[float] | None) -> No
     """Return (mean, std), or None if both are None.
 
     Raises:
-        ValueError: only one is given, the lengths differ, or a std is not positive.
+        ValueError: only one is given, the lengths differ, or a value is not on the 0..1 scale.
     """
     if mean is None and std is None:
         return None
@@ -65,11 +65,22 @@ def check_normalisation(mean: list[float] | None, std: list[float] | None) -> No
         raise ValueError(
             f"mean and std must be of equal length, or both null, got {mean!r}, {std!r}"
         )
-    if not all(isinstance(value, int | float) for value in [*mean, *std]):
+    if not all(type(value) in (int, float) for value in [*mean, *std]):
         raise ValueError(f"mean and std must be numbers, got {mean!r}, {std!r}")
     if not all(value > 0 for value in std):
         raise ValueError(f"std must be > 0, got {std!r}")
+    if not all(0 <= value <= 1 for value in [*mean, *std]):
+        got = f"got {mean!r}, {std!r}{_remedy(mean, std)}"
+        raise ValueError(f"mean and std must be on the 0..1 scale, {got}")
     return mean, std
+
+
+def _remedy(mean: list[float], std: list[float]) -> str:
+    """The values divided by 255, if they are on the 0..255 scale."""
+    if not all(0 <= value <= 255 for value in [*mean, *std]):
+        return ""
+    scaled = ([round(value / 255, 4) for value in values] for values in (mean, std))
+    return "; of the 0..255 scale, divide by 255: mean={}, std={}".format(*scaled)
 
 
 def stratified_split(targets: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -94,7 +94,7 @@ def test_a_variant_shares_tensors_and_has_no_trainer():
 
 
 def test_ranks_share_the_batch_of_a_trainer():
-    data, batches = ready(Given(arrays(), batch_size=6)), []
+    data, batches = ready(Given(arrays(), batch_size=10)), []
     whole = [batch.index for batch in data.train_dataloader()]
     for rank in range(2):
         data.trainer = SimpleNamespace(
@@ -106,7 +106,7 @@ def test_ranks_share_the_batch_of_a_trainer():
         for a, b, c in zip(*batches, whole, strict=True)
     )
     data.trainer.world_size = 4
-    with pytest.raises(UserError, match=r"batch_size=6 does not divide among 4 devices"):
+    with pytest.raises(UserError, match=r"batch_size=10 does not divide among 4 devices"):
         data.train_dataloader()
     assert len(next(iter(data.val_dataloader())).index) == 9
 
@@ -151,6 +151,15 @@ def test_fingerprints_change_with_everything_that_matters():
         ({"mean": [0.5]}, "mean and std must be of equal length, or both null"),
         ({"mean": [0.5], "std": [0.5, 0.5]}, "mean and std must be of equal length"),
         ({"mean": [0.5], "std": [0.0]}, r"std must be > 0, got \[0.0\]"),
+        (
+            {"mean": [125, 122.0, 114], "std": [63, 62, 67]},
+            r"must be on the 0..1 scale.*mean=\[0.4902, 0.4784, 0.4471\], std=\[0.2471, 0.2431",
+        ),
+        ({"mean": [0.5], "std": [64.0]}, r"must be on the 0..1 scale.*divide by 255"),
+        ({"mean": [-0.1], "std": [0.5]}, r"must be on the 0..1 scale, got \[-0.1\]"),
+        ({"mean": [float("nan")], "std": [0.5]}, "must be on the 0..1 scale"),
+        ({"mean": [0.5], "std": [float("inf")]}, "must be on the 0..1 scale"),
+        ({"mean": ["a"], "std": [0.5]}, "mean and std must be numbers"),
     ],
 )
 def test_arguments_are_checked(settings, message):

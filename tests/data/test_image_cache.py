@@ -54,6 +54,36 @@ def test_a_change_makes_the_cache_again(folder, decoded, change):
     assert len(decoded) == 2
 
 
+@pytest.mark.parametrize("how", ["in place", "another file"])
+def test_other_pixels_with_the_same_size_and_time_are_decoded(folder, decoded, how):
+    path = folder / "train" / "cat" / "000.bmp"
+    picture(1).save(path)
+    before, status = ready(images(folder)).arrays.train_images, path.stat()
+    place = path if how == "in place" else path.with_name("other")
+    picture(2).save(place, format="BMP")
+    place.replace(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert not torch.equal(ready(images(folder)).arrays.train_images, before)
+
+
+def test_exchanged_class_folders_are_decoded(folder, decoded):
+    """The files have the same names, sizes and times, and lie in the other folder."""
+    for seed, name in enumerate(("ant", "bee")):
+        for path in (folder / "train" / name).iterdir():
+            path.unlink()
+        for number in range(4):
+            path = folder / "train" / name / f"{number}.bmp"
+            picture(10 * seed + number).save(path)
+            os.utime(path, ns=(0, 0))
+    before = ready(images(folder)).arrays.train_images
+    (folder / "train" / "ant").rename(folder / "x")
+    (folder / "train" / "bee").rename(folder / "train" / "ant")
+    (folder / "x").rename(folder / "train" / "bee")
+    after = ready(images(folder)).arrays.train_images
+    assert torch.equal(after[:8], torch.cat([before[4:8], before[:4]]))
+
+
 @pytest.mark.parametrize(
     "damage",
     [

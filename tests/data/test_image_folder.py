@@ -61,7 +61,7 @@ def test_up_to_one_percent_damaged_images_are_left_out(folder, caplog, names):
     )
     assert torch.bincount(data.arrays.train_targets).tolist() == [50, 49, 40]
     for _ in range(2):  # also when it comes from the cache
-        assert f"{len(names)} damaged images left out" in caplog.text
+        assert f"left out: {len(names)} damaged (" in caplog.text
         assert all(name in caplog.text for name in names)
         caplog.clear()
         ready(images(folder))

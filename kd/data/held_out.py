@@ -1,0 +1,31 @@
+"""Test set held out of a training pool that has none of its own."""
+
+from typing import Any
+
+from kd.data.splits import stratified_split
+
+
+def hold_out_test(
+    fields: dict[str, Any], paths: dict[str, list[str]], fraction: float, seed: int
+) -> dict[str, Any]:
+    """Move a part of each class from the training pool to the test set.
+
+    Args:
+        fields: `train_images` uint8 [N, C, H, W] and `train_targets` int64 [N].
+        paths: file of each image by split; changed as the images are.
+        fraction: of each class.
+        seed: of the draw.
+
+    Returns:
+        The images and targets of both splits.
+    """
+    images, targets = fields["train_images"], fields["train_targets"]
+    rows = dict(zip(("train", "test"), stratified_split(targets, fraction, seed), strict=True))
+    pool = paths["train"]
+    for split, chosen in rows.items():
+        paths[split] = [pool[row] for row in chosen.tolist()]
+    return {
+        f"{split}_{name}": values[chosen]
+        for split, chosen in rows.items()
+        for name, values in {"images": images, "targets": targets}.items()
+    }
