@@ -19,8 +19,8 @@ DOMINATED = 100.0  # ratio of gradient norms above which the smaller term has no
 class GradientNorms(Callback):
     """Prints each term's value, weight and weighted gradient norm on the student.
 
-    The figures are means over the first batches. A warning names the terms whose gradient is a
-    hundredth of the largest or less. Training is not changed.
+    The figures are means over the first batches, printed once. A warning names the terms whose
+    gradient is a hundredth of the largest or less. Training is not changed.
 
     Args:
         batches: number of batches, at least 1.
@@ -36,6 +36,7 @@ class GradientNorms(Callback):
         # Value, weight and norm by term, one dictionary a batch. The norm is of weight · value:
         # what the term contributes to the student's step.
         self.rows: list[dict[str, tuple[float, float, float]]] = []
+        self._reported = False
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
@@ -54,10 +55,16 @@ class GradientNorms(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if len(self.rows) == self.batches and batch_idx == self.batches - 1:
+        if len(self.rows) == self.batches:
             self._report()
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._report()  # of a training with fewer batches
+
     def _report(self) -> None:
+        if self._reported or not self.rows:
+            return
+        self._reported = True
         table = Table(title=f"terms of the loss, mean of the first {len(self.rows)} batches")
         for column in ("term", "value", "weight", "gradient norm on the student"):
             table.add_column(column, justify="left" if column == "term" else "right")

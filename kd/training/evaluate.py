@@ -53,7 +53,8 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
         The figures of result.json.
     """
     data, trainer, distiller, acquired = parts
-    selected, seconds = _selected(trainer), _fit_seconds(trainer)
+    timer = _timer(trainer)
+    selected, seconds = _selected(trainer, distiller, data), timer.time_elapsed()
     tested = _test(trainer, distiller, data, selected, test)
     metadata = {"student": student_metadata(cfg, distiller, data)}
     rank_zero_only(_save_weights)(distiller, RunFolder(folder), metadata)
@@ -66,7 +67,7 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
         "student/params": parameters,
         "epochs": trainer.current_epoch,
         "fit_seconds": round(seconds, 3),
-        "images_per_second": round(trainer.global_step * data.batch_size / seconds, 1),
+        "images_per_second": round(timer.images / seconds, 1),
     }
     return cast(Result, result | teacher_result(cfg, data, acquired, parameters))
 
@@ -105,15 +106,17 @@ def _checkpoints(trainer: Trainer) -> Checkpoints:
     return next(c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints))
 
 
-def _fit_seconds(trainer: Trainer) -> float:
+def _timer(trainer: Trainer) -> FitTimer:
     callbacks: list[Callback] = cast(Any, trainer).callbacks
-    return next(c for c in callbacks if isinstance(c, FitTimer)).time_elapsed()
+    return next(c for c in callbacks if isinstance(c, FitTimer))
 
 
-def _selected(trainer: Trainer) -> _Selected:
+def _selected(trainer: Trainer, distiller: Distiller, data: DataModule) -> _Selected:
+    """Return the best validated epoch; a run without any is validated now, at its last step."""
     saved = _checkpoints(trainer)
-    if saved.best_score is None:  # validation did not run at the end of any epoch
-        return _Selected(trainer.callback_metrics["val/acc"].item(), trainer.current_epoch)
+    if saved.best_score is None:  # check_val_every_n_epoch > max_epochs, or few max_steps
+        (figures,) = trainer.validate(distiller, datamodule=data, verbose=False)
+        return _Selected(figures["val/acc"], trainer.current_epoch)
     weights = read_file(saved.files.best)["state_dict"]
     return _Selected(saved.best_score, saved.best_epoch, weights)
 

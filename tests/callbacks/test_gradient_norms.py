@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from support import configured
 
 from kd.callbacks.gradient_norms import GradientNorms, dominated, gradient_norm
 from kd.config.compose import CONF_DIR, register_models
@@ -50,6 +51,12 @@ def test_run_with_gradient_norms_trains_the_same(alpha, warns, output, tmp_path,
             results.append(run(cfg, folder))
     assert results[0]["test/nll"] == results[1]["test/nll"]
     shown = capsys.readouterr().out
-    assert shown.count("mean of the first 5 batches") == 1
+    assert shown.count("mean of the first 5 batches") == 1  # and not once in each epoch
     assert "soft" in shown
     assert ("'hard' is dominated by 'soft'" in caplog.text) == warns
+
+
+def test_a_training_of_few_batches_is_reported_once(output, tmp_path, capsys):
+    options = ("doctor=true", "data.batch_size=512", "trainer.max_epochs=2", "method=ce")
+    run(configured(tmp_path, output, *options), tmp_path)
+    assert capsys.readouterr().out.count("mean of the first 4 batches") == 1

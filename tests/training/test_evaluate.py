@@ -74,3 +74,18 @@ def test_the_last_epoch_of_peers_is_tested_as_well(output, tmp_path):
     options = "mode=online", "trainer.max_epochs=1"
     result: Mapping[str, Any] = run(configured(tmp_path, output, *options, teacher=()), tmp_path)
     assert result["peer1/test/acc_last"] == result["peer1/test/acc"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["+trainer.check_val_every_n_epoch=2", "trainer.max_epochs=1"],
+        ["+trainer.max_steps=7"],
+        ["+trainer.max_time=00:00:00:00"],
+    ],
+)
+def test_a_run_without_validation_is_validated_at_its_end(options, output, tmp_path):
+    result = run(configured(tmp_path, output, "method=ce", *options), tmp_path)
+    assert result["status"] == "completed"
+    assert 0 <= result["val/acc"] <= 1
+    assert result["test/acc"] == result["test/acc_last"]
