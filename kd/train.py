@@ -12,7 +12,7 @@ from kd.build.precision import choose_precision
 from kd.config.command import command
 from kd.config.headline import headline
 from kd.config.identity import config_hash
-from kd.config.record import all_overrides, start_point
+from kd.config.record import all_overrides, own_folders, resume_command, start_point
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 
@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> float:
         result = run(cfg, folder, overrides=overrides)
     except SystemExit:
         if RunFolder(folder).last.exists():
-            log.warning("interrupted; resume with: python -m kd.train resume=%s", folder)
+            log.warning("interrupted; resume with: %s", resume_command(folder, own_folders()))
         raise
     rank_zero_only(print_summary)(result)
     return float(result["val/acc"])

@@ -1,6 +1,5 @@
 """Fixtures of all tests: one thread, an output folder, and the command line."""
 
-import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -14,9 +13,6 @@ from support import idx
 
 from kd.config.compose import CONF_DIR, register_models
 from kd.types import Batch, Outputs
-
-# Configs of the tests name callbacks that are defined in the test files.
-os.environ["KD_ALLOW_TARGETS"] = ",".join(path.stem for path in Path(__file__).parent.rglob("*.py"))
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 

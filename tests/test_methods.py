@@ -43,7 +43,7 @@ def test_methods_of_another_folder_are_in_the_table(tmp_path):
     assert mine == ("mine", "–", "", "labels", "–", "strength=3")
 
 
-def test_a_target_that_is_not_allowed_is_named(tmp_path):
+def test_a_target_that_cannot_be_imported_is_named(tmp_path):
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text(
         "name: mine\nobjectives: {mine: {_target_: elsewhere.Mine}}\nweights: {mine: 1.0}\n"
@@ -51,4 +51,4 @@ def test_a_target_that_is_not_allowed_is_named(tmp_path):
     ended = Command("kd.methods", "--config-dir", str(tmp_path)).ended()
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: ")
-    assert "KD_ALLOW_TARGETS=elsewhere" in ended.stderr
+    assert "elsewhere" in ended.stderr

@@ -6,30 +6,34 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from kd.config.compose import plain
-from kd.config.targets import resolve_target, targets
+from kd.config.targets import SLOTS, check_class, check_instance, is_target, resolve_target
 from kd.errors import UserError
 
 
-def make(cfg: Any, place: str, **extra: Any) -> Any:
+def make(cfg: Any, slot: str, place: str | None = None, /, **extra: Any) -> Any:
     """Call what `cfg._target_` names.
 
     Args:
         cfg: a config node with `_target_`; its other keys are the arguments, as plain containers.
-        place: the node's place in the config, for errors.
+        slot: the node's entry in `kd.config.targets.SLOTS`, which has its base class.
+        place: the node's place in the config, for errors; None: `slot`.
         **extra: further keyword arguments, which are objects and therefore in no config.
 
     Raises:
-        UserError: a config may not call the target, or the target refuses its arguments.
+        UserError: the target is of another base class, or refuses its arguments.
     """
+    place = slot if place is None else place
+    if not is_target(cfg):
+        raise UserError(f"{place}: has no _target_, the name of a subclass of {SLOTS[slot]}")
     try:
         # The check of the config has done this already, but for nets that it has not seen: peers
         # and members are configs of their own.
-        for name in targets(plain(cfg)):
-            resolve_target(name)
+        check_class(resolve_target(str(cfg["_target_"])), slot)
         # `instantiate` merges keyword arguments into the config; `_partial_` avoids that for
         # `extra`, which holds modules and data sets.
-        return instantiate(cfg, _convert_="all", _partial_=True)(**extra)
+        built = instantiate(cfg, _convert_="all", _partial_=True)(**extra)
+        check_instance(built, slot)
+        return built
     except InstantiationException as error:
         raise UserError(f"{place}: {root_cause(error)}") from error
     except (ValueError, TypeError, ImportError, MisconfigurationException) as error:

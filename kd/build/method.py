@@ -85,7 +85,9 @@ def build_method(cfg: DictConfig) -> Method:
 
 def build_objective(cfg: DictConfig, name: str) -> Objective:
     """Build one objective; its adapters come later, when the shapes of both nets are known."""
-    objective: Objective = make(cfg.method.objectives[name], f"method.objectives.{name}")
+    objective: Objective = make(
+        cfg.method.objectives[name], "method.objectives.*", f"method.objectives.{name}"
+    )
     return objective
 
 
@@ -110,9 +112,7 @@ def build_schedules(cfg: DictConfig) -> dict[str, Schedule]:
 
 
 def _schedule(cfg: Any, place: str) -> Schedule:
-    schedule = make(cfg, place)
-    if not isinstance(schedule, Schedule):
-        raise UserError(f"{place}: {type(schedule).__name__} is not a schedule of kd.schedules")
+    schedule: Schedule = make(cfg, "method.schedules.*", place)
     return schedule
 
 

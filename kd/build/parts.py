@@ -36,6 +36,7 @@ def build_net(
     model = cfg[role] if model is None else model
     net: nn.Module = make(
         model.net,
+        "student.net",  # a teacher's or a peer's net is no other kind of thing
         f"{role}={model.name}",
         in_channels=data.in_channels,
         image_size=data.image_size,
@@ -89,6 +90,7 @@ def build_distiller(
     """
     distiller: Distiller = make(
         cfg.mode.distiller,
+        "mode.distiller",
         f"mode={cfg.mode.name}",
         tap_paths=plain(cfg.student.taps),
         optimizer=partial(build_optimizer, cfg.optimizer),

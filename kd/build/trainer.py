@@ -50,12 +50,12 @@ def build_trainer(
         UserError: this machine does not have the devices, or a part refuses its arguments.
     """
     _check_accelerator(str(cfg.trainer.accelerator), cfg.trainer.devices)
-    loggers = [make(leaf, f"logger.{k}") for k, leaf in cfg.logger.items() if leaf]
+    loggers = [make(leaf, "logger.*", f"logger.{k}") for k, leaf in cfg.logger.items() if leaf]
     # Lightning raises for a progress bar that is disabled, and for a LearningRateMonitor without a
     # logger.
     idle = {"progress": not cfg.trainer.enable_progress_bar, "learning_rate": not loggers}
     wanted = {k: leaf for k, leaf in cfg.callbacks.items() if leaf and not idle.get(k)}
-    callbacks = [make(leaf, f"callbacks.{k}") for k, leaf in wanted.items()]
+    callbacks = [make(leaf, "callbacks.*", f"callbacks.{k}") for k, leaf in wanted.items()]
     if cfg.doctor:
         callbacks.append(GradientNorms())
     if cfg.keep_epochs:

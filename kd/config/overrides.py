@@ -43,6 +43,20 @@ def override_key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0].partition("@")[0]
 
 
+def given_values(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the keys that overrides set, with their values; `~` for a key that they delete.
+
+    Example:
+        >>> given_values(["-m", "seed=1", "+trainer.max_time=1:00", "~callbacks.divergence"])
+        {'seed': '1', 'trainer.max_time': '1:00', 'callbacks.divergence': '~'}
+    """
+    found = {}
+    for override in (each for each in arguments if not each.startswith("-")):
+        key, _, value = override.lstrip("+~").partition("=")
+        found[key] = "~" if override.startswith("~") else value
+    return found
+
+
 def config_dirs(arguments: Sequence[str]) -> list[Path]:
     """Return the folders given with --config-dir, whose models are options as well."""
     flags = ("--config-dir", "-cd")

@@ -5,17 +5,21 @@ the record of the run that lies in the folder. Here the config is written once i
 """
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd.config.compose import CONF_DIR
-from kd.config.overrides import override_key
+from kd.config.overrides import config_dirs, given_values, override_key
+from kd.config.own_names import own_names
+from kd.config.verify import Refusal, verify
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.run_folder import RunFolder
@@ -26,6 +30,7 @@ _PARTS = {"data", "method", "mode", "optimizer", "paths", "seed", "student", "te
 # Keys that configure Hydra. It calls what they name before any check of ours, so that a record from
 # a stranger could run code.
 _FOREIGN = {"defaults", "hydra"}
+_SHOWN = 10  # refused values in a message
 
 
 def write_record(folder: Path, cfg: DictConfig, overrides: Sequence[str] | None = None) -> None:
@@ -46,7 +51,7 @@ def write_record(folder: Path, cfg: DictConfig, overrides: Sequence[str] | None 
 
 
 def read_record(folder: Path) -> DictConfig:
-    """Return the config recorded in a run's folder, unresolved.
+    """Return the config recorded in a run's folder, unresolved and unverified.
 
     Raises:
         UserError: there is none, or it is damaged, or it configures Hydra itself.
@@ -88,8 +93,8 @@ def register_resumed(arguments: Sequence[str]) -> str | None:
         return None  # a checkpoint, or a mistake that the run reports
     if len(overrides) > 1 and not RunFolder(folder).config.is_file():
         return None  # a folder with nothing but checkpoints; the overrides describe the run
-    recorded = read_record(folder)
     _refuse_options(overrides, folder)
+    recorded = _verified_record(folder, arguments)
     current = OmegaConf.load(CONF_DIR / "train.yaml")
     # Settings that a newer version has added take their defaults.
     added = {key: value for key, value in current.items() if key not in recorded}
@@ -101,6 +106,59 @@ def register_resumed(arguments: Sequence[str]) -> str | None:
     node = OmegaConf.merge(added, recorded, own)
     ConfigStore.instance().store(name=_NAME, node=node, provider="kd")
     return _NAME
+
+
+def _verified_record(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
+    """Read a record, plain and unresolved, that names nothing but what the user's own files name.
+
+    Raises:
+        UserError: it is missing or damaged, or names more; gives the command that allows it.
+    """
+    recorded = OmegaConf.to_container(read_record(folder))
+    own = own_names([CONF_DIR, *config_dirs(arguments)])
+    content, refusals = verify(recorded, folder, own, given_values(arguments))
+    if refusals:
+        lines = "\n- ".join(str(refusal) for refusal in refusals[:_SHOWN])
+        more = f"\n- and {len(refusals) - _SHOWN} more" if len(refusals) > _SHOWN else ""
+        raise UserError(
+            f"resume={folder}: its record, which may come from someone else, has values that only "
+            f"your own command may have:\n- {lines}{more}\n{_remedy(folder, refusals)}"
+        )
+    return dict(content)
+
+
+def _remedy(folder: Path, refusals: Sequence[Refusal]) -> str:
+    typed = [refusal.typed for refusal in refusals]
+    if any(override is None for override in typed):
+        return (
+            "If they are yours, give the whole command of the run again, and "
+            f"resume={RunFolder(folder).last}"
+        )
+    line = shlex.join(["python", "-m", "kd.train", f"resume={folder}", *map(str, typed)])
+    return f"If they are yours, repeat them, or give your --config-dir: {line}"
+
+
+def own_folders() -> list[Path]:
+    """Return the folders that Hydra was given with `--config-dir`, also in a job of a sweep."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [Path(s.path) for s in sources if (s.provider, s.schema) == ("command-line", "file")]
+
+
+def resume_command(folder: Path, folders: Sequence[Path] = ()) -> str:
+    """Return the command that resumes a run, with what its record alone may not name.
+
+    Args:
+        folder: the run's folder, which has a record.
+        folders: the run's config folders beside `conf/`.
+    """
+    flags = [f"--config-dir={each}" for each in folders]
+    try:
+        recorded = OmegaConf.to_container(read_record(folder))
+        refusals = verify(recorded, folder, own_names([CONF_DIR, *folders]), {}).refusals
+    except UserError:  # the record has been deleted
+        refusals = []
+    typed = [refusal.typed or f"{'.'.join(refusal.place)}=…" for refusal in refusals]
+    return shlex.join(["python", "-m", "kd.train", *flags, f"resume={folder}", *typed])
 
 
 def _refuse_options(overrides: Sequence[str], folder: Path) -> None:

@@ -1,84 +1,124 @@
-"""Import of the classes and functions that a config names, limited to known packages.
+"""Classes and functions that a config names: their import, and the base class of each place.
 
-A config is code, since Hydra calls what its `_target_` keys name. A config from a stranger, such as
-the one recorded in a run's folder, may therefore name only what is allowed here.
+Hydra calls what `_target_` names, so a config is code. Configs are of two origins:
+
+- The user's own: the command line, `conf/`, and the folders of `--config-dir`. They may name
+  anything that can be imported. Each place still needs its base class, see `SLOTS`.
+- The record in a run folder, which may come from a stranger. `kd.config.verify` checks all of it
+  when it is read, before Hydra composes it: classes are named in `SLOTS` only, and only those that
+  the user's own YAML files name. No later code depends on where a value came from.
+
+Nothing else that a stranger may have written is a config: weights files name constructors of
+`kd.models` (`kd.api.rebuild`), other files are read as data.
 """
 
 import inspect
-import os
-from collections.abc import Iterator
+import re
 from typing import Any
 
 from hydra.utils import get_object
+from omegaconf import DictConfig
 
 from kd.errors import UserError
 
-# Packages whose classes may be called; KD_ALLOW_TARGETS=mypackage,other allows more.
-PACKAGES = ("kd", "torch", "torchvision", "timm", "torchmetrics", "lightning")
-# Packages whose plain functions may be called too, since they build nets. Many functions of torch
-# execute what they are given, such as torch.load and torch.utils.collect_env.run.
-_FUNCTIONS = ("kd", "torchvision.models", "timm")
-# Modules whose classes load and execute code
-_LOADERS = ("torch.hub", "torch.jit", "torch.package", "torch.utils.cpp_extension", "torch.classes")
+# Parts of a run's config that describe a training; the teacher's own training has them as well.
+_TRAINING = {
+    "method.objectives.*": "kd.objectives.base.Objective",
+    "method.schedules.*": "kd.schedules.Schedule",
+    "method.weights.*": "kd.schedules.Schedule",
+    "method.stages.*.weights.*": "kd.schedules.Schedule",
+    "mode.distiller": "kd.distillers.base.Distiller",
+    "optimizer": "torch.optim.Optimizer",
+    "scheduler": "kd.schedules.Schedule",
+    "trainer": "lightning.Trainer",
+}
+# Every place of a config that is built, with the base class of what it names. * is any one key.
+SLOTS = {
+    "data": "lightning.LightningDataModule",
+    "data.view": "kd.data.views.ViewSpace",
+    "data.augment": "kd.data.augment.Augmentation",
+    "student.net": "torch.nn.Module",
+    "teacher.net": "torch.nn.Module",
+    "callbacks.*": "lightning.Callback",
+    "logger.*": "lightning.pytorch.loggers.Logger",
+    **_TRAINING,
+    **{f"teacher.training.{place}": base for place, base in _TRAINING.items()},
+}
+# Attributes of the class itself are read, before there is an instance.
+_NO_FUNCTIONS = {"data", "data.view", "data.augment", "mode.distiller"}
+_PATTERNS = {tuple(place.split(".")): place for place in SLOTS}
+
+Place = tuple[str, ...]  # keys and positions from the root of a config
+
+
+def slot_of(place: Place) -> str | None:
+    """Return the key in `SLOTS` of a place in a config; None: nothing is built there.
+
+    Example:
+        >>> slot_of(("callbacks", "mine")), slot_of(("trainer", "profiler"))
+        ('callbacks.*', None)
+    """
+    for pattern, slot in _PATTERNS.items():
+        if len(pattern) == len(place) and all(
+            p in ("*", key) for p, key in zip(pattern, place, strict=True)
+        ):
+            return slot
+    return None
+
+
+def dotted(place: Place) -> str:
+    """Return a place as it is written on the command line.
+
+    Example:
+        >>> dotted(("method", "stages", "0", "weights"))
+        'method.stages[0].weights'
+    """
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", ".".join(place))
+
+
+def is_target(node: Any) -> bool:
+    """Return whether a node of a config names what is built from it."""
+    return isinstance(node, dict | DictConfig) and "_target_" in node
 
 
 def resolve_target(name: str) -> Any:
-    """Import the class or function `name`, if a config may call it.
-
-    Args:
-        name: a dotted path, such as `torch.optim.SGD`.
+    """Import the class or function `name`, a dotted path such as `torch.optim.SGD`.
 
     Raises:
-        UserError: a config may not call it.
+        UserError: it is neither a class nor a function.
         Exception: whatever the import raises.
     """
-    _check_name(name)  # before the import, which executes code as well
     found = get_object(name)
-    module = getattr(found, "__module__", None)
-    if not isinstance(module, str):  # such as a method of a built-in type
-        raise UserError(f"{name} is neither a class nor a function, so a config may not call it")
-    # Where it is defined: torch.os.system is posix.system.
-    origin = f"{module}.{getattr(found, '__qualname__', '')}"
-    _check_name(origin)
-    if not inspect.isclass(found) and not _is_in(origin, (*_FUNCTIONS, *_added())):
-        raise UserError(
-            f"{origin} is a plain function; a config may call functions of "
-            f"{', '.join(_FUNCTIONS)} only"
-        )
+    if not callable(found):
+        raise UserError(f"{name} is neither a class nor a function")
     return found
 
 
-def targets(node: Any) -> Iterator[str]:
-    """Yield every `_target_` in plain content, at any depth.
+def check_class(target: Any, slot: str) -> None:
+    """Refuse a class that is not of the slot's base class; a function shows it when it is called.
 
-    Example:
-        >>> list(targets({"a": [{"_target_": "torch.nn.ReLU"}], "b": 1}))
-        ['torch.nn.ReLU']
+    Raises:
+        UserError: names the base class.
     """
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for value in node.values():
-            yield from targets(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from targets(value)
+    if slot in _NO_FUNCTIONS and not inspect.isclass(target):
+        raise UserError(f"must be a subclass of {SLOTS[slot]}, not a function")
+    if inspect.isclass(target) and not issubclass(target, get_object(SLOTS[slot])):
+        raise UserError(_needs(slot, target))
 
 
-def _check_name(name: str) -> None:
-    if _is_in(name, _LOADERS):
-        raise UserError(f"{name} executes code that it loads, so a config may not call it")
-    if not _is_in(name, (*PACKAGES, *_added())):
-        raise UserError(
-            f"a config may call {', '.join(PACKAGES)}; KD_ALLOW_TARGETS={name.partition('.')[0]} "
-            "in the environment allows this package too"
-        )
+def check_instance(built: Any, slot: str) -> None:
+    """Refuse an object that is not an instance of the slot's base class.
+
+    Raises:
+        UserError: names the base class.
+    """
+    if not isinstance(built, get_object(SLOTS[slot])):
+        raise UserError(_needs(slot, type(built)))
 
 
-def _added() -> list[str]:
-    names = (package.strip() for package in os.environ.get("KD_ALLOW_TARGETS", "").split(","))
-    return [name for name in names if name]
-
-
-def _is_in(name: str, packages: tuple[str, ...]) -> bool:
-    return any(f"{name}.".startswith(f"{package}.") for package in packages)
+def _needs(slot: str, kind: type) -> str:
+    base = SLOTS[slot]
+    return (
+        f"must be a {base.rpartition('.')[2]}, a subclass of {base}, "
+        f"got {kind.__module__}.{kind.__qualname__}"
+    )

@@ -63,7 +63,7 @@ def check_config(cfg: DictConfig, given: GivenParts = _NOTHING_GIVEN) -> Checked
         UserError: lists every mistake with its place in the config and the nearest valid choice.
     """
     refuse(_missing(cfg))
-    refuse([*value_problems(cfg), *target_problems(_plain(cfg), "")])
+    refuse([*value_problems(cfg), *target_problems(_plain(cfg))])
     # From here on every value has its type, and every `_target_` can be called.
     problems = [*mode_problems(cfg, given)]
     if is_ensemble(cfg):

@@ -1,4 +1,4 @@
-"""Checks of every `_target_`: it may be called, and takes the arguments beside it."""
+"""Checks of every `_target_`: it has its place's base class, and takes the arguments beside it."""
 
 import inspect
 from collections.abc import Iterator
@@ -8,35 +8,51 @@ from typing import Any, Union, get_args, get_origin
 from torch import Tensor
 
 from kd.build.instantiate import root_cause
-from kd.config.targets import resolve_target
+from kd.config.targets import (
+    SLOTS,
+    Place,
+    check_class,
+    dotted,
+    is_target,
+    resolve_target,
+    slot_of,
+)
 from kd.errors import nearest
 
 # Stands for all keywords in the parameters of a target that takes any.
 ANY = "**"
+# Slots whose node is built if there is one; others also hold numbers, or parts given as objects.
+_BUILT = ("callbacks.*", "logger.*", "method.objectives.*", "method.schedules.*", "data.augment")
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
-def target_problems(node: Any, place: str) -> Iterator[str]:
+def target_problems(node: Any, at: Place = ()) -> Iterator[str]:
     """Find targets that cannot be called, and arguments that they do not take.
 
     Args:
         node: plain content of a config, at any depth.
-        place: the node's place in the config; empty for the root.
+        at: the node's place in the config.
     """
+    slot = slot_of(at)
+    if is_target(node):
+        yield from _target(node, dotted(at), slot)
+    elif slot in _BUILT and node:
+        yield f"{dotted(at)}: has no _target_, the name of a subclass of {SLOTS[slot]}"
     if isinstance(node, dict):
-        if "_target_" in node:
-            yield from _target(node, place)
         for key, value in node.items():
-            yield from target_problems(value, f"{place}.{key}" if place else str(key))
+            yield from target_problems(value, (*at, str(key)))
     elif isinstance(node, list):
         for position, value in enumerate(node):
-            yield from target_problems(value, f"{place}[{position}]")
+            yield from target_problems(value, (*at, str(position)))
 
 
-def _target(node: dict[str, Any], place: str) -> Iterator[str]:
+def _target(node: dict[str, Any], place: str, slot: str | None) -> Iterator[str]:
     name = str(node["_target_"])
     try:
-        parameters = _parameters(resolve_target(name))
+        target = resolve_target(name)
+        if slot is not None:
+            check_class(target, slot)
+        parameters = _parameters(target)
     except Exception as error:  # importing a module runs its code, which may raise anything
         yield f"{place}._target_={name}: {root_cause(error)}"
         return

@@ -1,5 +1,7 @@
 """The recorded config of a run, and the config of a run that is resumed from it."""
 
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +11,7 @@ from commands import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from lightning import Callback
+from omegaconf import open_dict
 from support import composed, configured, present, unresolved
 
 import kd.train
@@ -19,6 +22,7 @@ from kd.config.record import (
     all_overrides,
     read_record,
     register_resumed,
+    resume_command,
     start_point,
     write_record,
 )
@@ -26,7 +30,6 @@ from kd.errors import UserError
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
 from kd.training.run import run
-from kd.validation.check import check_config
 
 SMALL = ("teacher=resnet8", "student=resnet8", "student.net.width=0.5")
 
@@ -169,14 +172,46 @@ def test_other_files_of_the_record_change_nothing(record):
     assert (cfg.seed, cfg.hydra.callbacks, cfg.hydra.searchpath) == (1, {}, [])
 
 
-def test_a_recorded_target_is_checked_like_any_other(record):
+def test_a_class_of_ones_own_is_named_again(record):
+    """The message has the command, and so has the line of an interrupted run."""
     cfg = read_record(record)
-    cfg.optimizer._target_ = "os.system"
+    cfg.optimizer._target_, cfg.data.root = "mypackage.Mine", "/nowhere here"
     write_record(record, cfg)
-    again = resumed(record, "paths.run=x")
-    del again.hydra
-    with pytest.raises(UserError, match=r"optimizer\._target_=os\.system: a config may call kd"):
-        check_config(again)
+    words = ["optimizer._target_=mypackage.Mine", "data.root='/nowhere here'"]
+    command = shlex.join(["python", "-m", "kd.train", f"resume={record}", *words[::-1]])
+    assert resume_command(record) == command
+    with pytest.raises(UserError, match=f"{re.escape(command)}$"):
+        resumed(record)
+    again = resumed(record, *words)
+    assert again.optimizer._target_ == "mypackage.Mine"
+    assert again.data.root == "/nowhere here"
+    with pytest.raises(UserError, match="data.root"):
+        resumed(record, words[0])
+
+
+def test_a_config_folder_makes_its_names_ones_own(record, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("conf")
+    (folder / "optimizer").mkdir()
+    (folder / "optimizer" / "mine.yaml").write_text("_target_: mypackage.Mine\nlr: 0.1")
+    cfg = read_record(record)
+    cfg.optimizer._target_ = "mypackage.Mine"
+    write_record(record, cfg)
+    assert register_resumed([f"--config-dir={folder}", f"resume={record}"])
+    assert register_resumed([f"resume={record}", "--config-dir", str(folder)])
+    with pytest.raises(UserError, match="neither conf/ nor a --config-dir names it"):
+        register_resumed([f"resume={record}"])
+
+
+def test_a_refused_part_may_be_deleted_or_replaced(record):
+    cfg = read_record(record)
+    with open_dict(cfg):
+        cfg.callbacks.mine = {"_target_": "mypackage.Mine", "folder": "/somewhere"}
+    write_record(record, cfg)
+    assert "mine" not in resumed(record, "~callbacks.mine").callbacks
+    assert resumed(record, "callbacks.mine=null").callbacks.mine is None
+    for part in ("callbacks.mine={folder: x}", "callbacks.mine.folder=x", "callbacks.mine_=1"):
+        with pytest.raises(UserError, match="callbacks.mine._target_=mypackage.Mine"):
+            resumed(record, part)
 
 
 # Where a resumed run starts

@@ -1,53 +1,120 @@
-"""What a config may call: known packages, and those that the environment allows."""
+"""What the user's own config may build: anything that has the base class of its place."""
+
+import sys
+from types import ModuleType
 
 import pytest
+from lightning import Callback
 from omegaconf import OmegaConf
 from support import composed
+from torch import nn
 
+from kd.build.data import build_data
 from kd.build.instantiate import make
+from kd.config.targets import SLOTS, dotted, slot_of
 from kd.errors import UserError
 from kd.validation.check import check_config
 
-HOSTILE = [
-    *("os.system", "subprocess.Popen", "builtins.eval", "hostile.net", "hydra.utils.instantiate"),
-    *(
-        "kd.config.command.os.system",
-        "torch.os.system",
-        "kd.io.provenance.subprocess.run",
-        "kd.config.command.hydra.main",
+WRONG = {
+    "data": ("data._target_=torch.nn.ReLU", "LightningDataModule"),
+    "data.view": ("data.view._target_=torchvision.transforms.v2.Resize", "kd.data.views.ViewSpace"),
+    "data.augment": (
+        "data.augment={_target_: torchvision.transforms.v2.RandomErasing}",
+        "kd.data.augment.Augmentation",
     ),
-    *(
-        "torch.load",
-        "torch.hub.load",
-        "torch.serialization.pickle.loads",
-        "kd.build.parts.get_object",
+    "student.net": ("student.net._target_=torch.optim.SGD", "torch.nn.Module"),
+    "teacher.net": ("teacher.net._target_=torch.optim.SGD", "torch.nn.Module"),
+    "callbacks.*": ("+callbacks.top5={_target_: torchmetrics.Accuracy}", "lightning.Callback"),
+    "logger.*": ("+logger.mine={_target_: torch.nn.ReLU}", "lightning.pytorch.loggers.Logger"),
+    "method.objectives.*": (
+        "method.objectives.soft._target_=torch.nn.KLDivLoss",
+        "kd.objectives.base.Objective",
     ),
-    *("kd.config.command.os.system.__call__", "torch.utils.collect_env.run", "torch.load.__call__"),
-]
+    "method.schedules.*": (
+        "+method.schedules={alpha: {_target_: torch.nn.ReLU}}",
+        "kd.schedules.Schedule",
+    ),
+    "method.weights.*": (
+        "method.weights.soft={_target_: torch.nn.ReLU}",
+        "kd.schedules.Schedule",
+    ),
+    "mode.distiller": ("mode.distiller._target_=lightning.LightningModule", "Distiller"),
+    "optimizer": ("optimizer._target_=torch.optim.lr_scheduler.StepLR", "torch.optim.Optimizer"),
+    "scheduler": (
+        "scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingLR",
+        "kd.schedules.Schedule",
+    ),
+    "trainer": ("trainer._target_=lightning.Fabric", "lightning.Trainer"),
+}
 
 
-@pytest.mark.parametrize("target", HOSTILE)
-def test_a_forbidden_target_is_not_imported(target, tmp_path, monkeypatch):
-    (tmp_path / "hostile.py").write_text("raise SystemExit('imported')\ndef net(): ...")
-    monkeypatch.syspath_prepend(tmp_path)
-    message = "may call kd, torch|executes code that it loads|plain function|neither a class"
-    with pytest.raises(UserError, match=f"optimizer._target_={target}: .*({message})"):
-        check_config(composed(f"optimizer._target_={target}"))
-
-
-def test_targets_outside_the_checked_config_are_checked_when_they_are_called():
-    """Peers and members name models, whose configs are composed after the check."""
-    net = OmegaConf.create({"_target_": "torch.nn.Linear", "bias": {"_target_": "os.getcwd"}})
-    with pytest.raises(UserError, match=r"mode.peers=evil: a config may call kd, torch"):
-        make(net, "mode.peers=evil")
-
-
-def test_packages_can_be_added(tmp_path, monkeypatch):
-    code = "from torch.optim import SGD\nclass Mine(SGD): ..."
-    (tmp_path / "mine_of_a_test.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    override = "optimizer._target_=mine_of_a_test.Mine"
-    with pytest.raises(UserError, match="KD_ALLOW_TARGETS=mine_of_a_test"):
+@pytest.mark.parametrize("slot", WRONG)
+def test_another_base_class_is_named(slot):
+    override, base = WRONG[slot]
+    name = override.partition("_target_")[2].strip("=:} ")
+    with pytest.raises(UserError, match=rf"_target_={name}: must be a \w+, .*{base}"):
         check_config(composed(override))
-    monkeypatch.setenv("KD_ALLOW_TARGETS", "other, mine_of_a_test")
-    check_config(composed(override))
+
+
+def test_the_teachers_training_has_the_same_slots():
+    trained = {slot.removeprefix("teacher.training.") for slot in SLOTS} - {*SLOTS}
+    assert trained == set()
+    with pytest.raises(UserError, match=r"training.scheduler._target_=.*kd.schedules.Schedule"):
+        check_config(composed("teacher.training.scheduler._target_=torch.nn.ReLU"))
+
+
+@pytest.mark.parametrize("value", ["text", "3", "{lr: 1}", "[1]"])
+def test_a_callback_that_names_no_class(value):
+    message = r"callbacks.x: has no _target_, the name of a subclass of lightning.Callback"
+    with pytest.raises(UserError, match=message):
+        check_config(composed(f"+callbacks.x={value}"))
+
+
+@pytest.fixture
+def mine(monkeypatch):
+    """A module `mine`, importable by its name."""
+    module = ModuleType("mine")
+    monkeypatch.setitem(sys.modules, "mine", module)
+    return module
+
+
+def test_a_class_of_ones_own_needs_no_permission(mine):
+    class Stop(Callback):
+        pass
+
+    mine.Stop = Stop
+    check_config(composed("+callbacks.mine={_target_: mine.Stop}"))
+
+
+def test_a_function_is_checked_by_what_it_returns(mine):
+    mine.net = lambda **facts: nn.Linear(2, 2)
+    mine.text = lambda **facts: "text"
+    assert isinstance(make({"_target_": "mine.net"}, "student.net"), nn.Linear)
+    message = r"teacher=x: must be a Module, a subclass of torch.nn.Module, got builtins.str"
+    with pytest.raises(UserError, match=message):
+        make(OmegaConf.create({"_target_": "mine.text"}), "student.net", "teacher=x")
+    mine.number = 3
+    with pytest.raises(UserError, match="mine.number is neither a class nor a function"):
+        check_config(composed("student.net._target_=mine.number"))
+    with pytest.raises(UserError, match="must be a subclass of kd.data.augment.Augmentation, not"):
+        check_config(composed("data.augment={_target_: mine.net}"))
+
+
+def test_nets_outside_the_checked_config_are_checked_when_they_are_built():
+    """Peers and members name models, whose configs are composed after the check."""
+    net = OmegaConf.create({"_target_": "torch.optim.SGD"})
+    with pytest.raises(UserError, match=r"mode.peers=evil: must be a Module"):
+        make(net, "student.net", "mode.peers=evil")
+
+
+def test_data_of_another_kind_are_refused_where_they_are_built():
+    with pytest.raises(UserError, match="data: must be a LightningDataModule"):
+        build_data(composed("data._target_=torch.nn.ReLU"))
+
+
+def test_places_are_written_as_on_the_command_line():
+    place = ("method", "stages", "0", "weights", "soft")
+    assert dotted(place) == "method.stages[0].weights.soft"
+    assert slot_of(place) == "method.stages.*.weights.*"
+    assert slot_of(("callbacks",)) is None
+    assert slot_of(("callbacks", "a", "b")) is None

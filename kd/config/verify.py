@@ -1,0 +1,178 @@
+"""Verification of a run's record, which may come from a stranger, before Hydra composes it.
+
+What the user repeats on the command line is his own, and is not checked.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kd.config.own_names import OwnNames
+from kd.config.targets import Place, slot_of
+
+# Optimizers of torch beside those that conf/ names: their constructors take numbers only.
+# https://docs.pytorch.org/docs/stable/optim.html#algorithms
+_OPTIMIZERS = frozenset(
+    f"torch.optim.{name}"
+    for name in (
+        *("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "Muon"),
+        *("NAdam", "RAdam", "RMSprop", "Rprop", "SGD", "SparseAdam"),
+    )
+)
+# Arguments of lightning.Trainer that neither build, write nor send anything. `profiler`, `plugins`
+# and `model_registry` do.
+_TRAINER = frozenset(
+    """
+    accelerator accumulate_grad_batches benchmark check_val_every_n_epoch detect_anomaly
+    deterministic devices enable_checkpointing enable_model_summary enable_progress_bar
+    fast_dev_run gradient_clip_algorithm gradient_clip_val inference_mode limit_test_batches
+    limit_train_batches limit_val_batches log_every_n_steps max_epochs max_steps max_time
+    min_epochs min_steps num_nodes num_sanity_val_steps overfit_batches precision strategy
+    sync_batchnorm use_distributed_sampler val_check_interval
+    """.split()  # noqa: SIM905
+)
+# Arguments by which data, nets and loggers read or write files.
+_FILES = frozenset(
+    """
+    cache_dir checkpoint_path default_root_dir dirpath log_dir pretrained_cfg
+    pretrained_cfg_overlay pretrained_backbone root_dir save_dir weights_backbone
+    """.split()  # noqa: SIM905
+)
+_RUN = "${paths.run}"  # where the loggers of conf/ write
+_READ = {("teacher", "checkpoint"), ("student", "checkpoint"), ("resume",)}
+# Subfolders of `paths.output` that hold runs
+_OUTPUT = {"runs", "sweeps", "chains", "searches", "teachers"}
+# No separator of paths, no interpolation; `fc:in`, `00:12:00:00` and `bf16-mixed` are words.
+_WORD = re.compile(r"(?!\.+$)[\w.:+-]*")
+_TYPEABLE = re.compile(r"[A-Za-z_]\w*")
+
+
+class Refusal(NamedTuple):
+    """A value that the record of a run may not have.
+
+    Attributes:
+        place: keys and positions from the root.
+        value: as recorded.
+        reason: for the user.
+    """
+
+    place: Place
+    value: Any
+    reason: str
+
+    @property
+    def typed(self) -> str | None:
+        """The override that repeats the value; None if none can."""
+        if not all(_TYPEABLE.fullmatch(key) for key in self.place):
+            return None
+        if isinstance(self.value, str) and self.value.isprintable() and "${" not in self.value:
+            plain = re.fullmatch(r"[\w./:+-]+", self.value)
+            quoted = self.value.replace("\\", "\\\\").replace("'", "\\'")
+            text = self.value if plain else f"'{quoted}'"
+        elif isinstance(self.value, bool | int | float | None):
+            text = "null" if self.value is None else str(self.value).lower()
+        else:
+            return None
+        return f"{'.'.join(self.place)}={text}"
+
+    def __str__(self) -> str:
+        text = f"{'.'.join(self.place)}={self.value}"
+        shown = text if text.isprintable() else ascii(text)[1:-1]
+        return f"{shown:.200}: {self.reason}"
+
+
+class Verified(NamedTuple):
+    """A record without what it may not have.
+
+    Attributes:
+        content: plain; `???`, which only an override can replace, where the user gives a value.
+        refusals: all others.
+    """
+
+    content: Any
+    refusals: list[Refusal]
+
+
+def verify(
+    content: Any, folder: Path, own: OwnNames, given: Mapping[str, str], place: Place = ()
+) -> Verified:
+    """Check a record, and take out what the user's own overrides replace.
+
+    Args:
+        content: plain and unresolved.
+        folder: the run's folder.
+        own: texts of the user's YAML files.
+        given: keys of the user's overrides with their values; `~` of those that delete.
+        place: of the content.
+    """
+    refusals = [Refusal(place, content, reason) for reason in _reasons(content, place, folder, own)]
+    checked = content
+    if isinstance(content, dict):
+        parts = {k: verify(v, folder, own, given, (*place, str(k))) for k, v in content.items()}
+        checked = {k: part.content for k, part in parts.items()}
+        refusals += [refusal for part in parts.values() for refusal in part.refusals]
+    elif isinstance(content, list):
+        items = [verify(v, folder, own, given, (*place, str(n))) for n, v in enumerate(content)]
+        checked = [item.content for item in items]
+        refusals += [refusal for item in items for refusal in item.refusals]
+    override = given.get(".".join(place))
+    # A mapping as the value of an override changes some keys and keeps the others.
+    if not refusals or override is None or override.startswith("{"):
+        return Verified(checked, refusals)
+    return Verified({} if override == "~" else "???", [])
+
+
+def _reasons(value: Any, place: Place, folder: Path, own: OwnNames) -> Iterator[str]:
+    """Find what is wrong with one value, without those inside it."""
+    key, slot = place[-1] if place else "", slot_of(place[:-1])
+    if isinstance(value, dict) and not all(isinstance(name, str) for name in value):
+        yield "has keys that are no names"
+    elif not isinstance(value, dict | list | str | bool | int | float | None):
+        yield "is no plain value"
+    elif key == "_target_":
+        if slot is None:
+            yield "nothing of a run is built there"
+        elif not _is_known(value, slot, own):
+            yield "neither conf/ nor a --config-dir names it"
+    elif re.fullmatch("_.*_", key):
+        yield "changes how a class is called"
+    elif slot is not None and slot.endswith("trainer") and key not in _TRAINER:
+        yield "not every argument of a Trainer is taken from a record"
+    elif slot is not None and key in _FILES and (slot, value) != ("logger.*", _RUN):
+        yield "names a file or folder"
+    elif isinstance(value, str):
+        yield from _text_reasons(value, place, folder, own)
+
+
+def _text_reasons(text: str, place: Place, folder: Path, own: OwnNames) -> Iterator[str]:
+    if text in own.texts or place == ("paths", "run"):  # a resumed run has its own folder
+        return
+    if "${" in text:
+        yield "conf/ has no such interpolation"
+    elif place[0] == "paths":
+        if not _is_output(Path(text), folder):
+            yield "the run's folder is not in it"
+    elif place == ("data", "root"):
+        if not Path(text).expanduser().is_dir():
+            yield "there is no such folder"
+    elif place in _READ or place[:2] == ("teacher", "checkpoints"):
+        return
+    elif not _WORD.fullmatch(text):
+        yield "is neither a word nor a text in conf/"
+
+
+def _is_known(target: Any, slot: str, own: OwnNames) -> bool:
+    if not isinstance(target, str) or "${" in target:
+        return False
+    return target in own.targets or (slot.endswith("optimizer") and target in _OPTIMIZERS)
+
+
+def _is_output(path: Path, folder: Path) -> bool:
+    """Whether a path is the output root in which a run lies, or directly below it.
+
+    A record could otherwise have teachers and caches written anywhere.
+    """
+    path, folder = path.expanduser().resolve(), folder.resolve()
+    roots = (root for root in (path, path.parent) if folder.is_relative_to(root))
+    return any(folder.relative_to(root).parts[0] in _OUTPUT for root in roots if folder != root)
