@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -11,6 +10,7 @@ from kd.build.instantiate import make
 from kd.build.method import Method
 from kd.build.trainer import build_optimizer
 from kd.config.compose import model_config, plain
+from kd.config.targets import resolve_target
 from kd.data.base import DataModule
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Peer
@@ -70,7 +70,7 @@ def build_peers(cfg: DictConfig, data: DataModule) -> list[Peer]:
 
 def distiller_class(cfg: DictConfig) -> type[Distiller]:
     """Return the class of the mode's LightningModule."""
-    found: type[Distiller] = get_object(cfg.mode.distiller._target_)
+    found: type[Distiller] = resolve_target(cfg.mode.distiller._target_)
     return found
 
 

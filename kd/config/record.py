@@ -22,6 +22,7 @@ from kd.config.own_names import own_names
 from kd.config.verify import Refusal, verify
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
+from kd.io.documents import read_yaml, read_yaml_text
 from kd.io.run_folder import RunFolder
 
 _NAME = "resumed"  # of the primary config in Hydra's store
@@ -58,12 +59,14 @@ def read_record(folder: Path) -> DictConfig:
     """
     file = RunFolder(folder).config
     try:
-        cfg = OmegaConf.load(file)
+        cfg = OmegaConf.create(read_yaml_text(file))
     except FileNotFoundError as error:
         raise UserError(
             f"resume={folder}: it holds no {file.relative_to(folder)}; name a checkpoint instead, "
             "beside the overrides of the run"
         ) from error
+    except UserError:
+        raise
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(cfg, DictConfig) or not cfg.keys() >= _PARTS or _FOREIGN & cfg.keys():
@@ -184,8 +187,8 @@ def all_overrides(hydra: DictConfig, resume: Any) -> list[str]:
     given, earlier = [str(word) for word in hydra.overrides.task], None
     if hydra.job.config_name != _NAME:
         return given
-    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):  # nothing depends on them
-        earlier = yaml.safe_load(RunFolder(Path(resume)).overrides.read_text())
+    with contextlib.suppress(OSError, UserError):  # nothing depends on them
+        earlier = read_yaml(RunFolder(Path(resume)).overrides)
     known = earlier if isinstance(earlier, list) else []
     return [*map(str, known), *(word for word in given if not word.startswith("resume="))]
 

@@ -14,9 +14,10 @@ Nothing else that a stranger may have written is a config: weights files name co
 
 import inspect
 import re
+from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from kd.errors import UserError
@@ -48,6 +49,7 @@ SLOTS = {
 _NO_FUNCTIONS = {"data", "data.view", "data.augment", "mode.distiller"}
 _PATTERNS = {tuple(place.split(".")): place for place in SLOTS}
 
+_MISSING = object()
 Place = tuple[str, ...]  # keys and positions from the root of a config
 
 
@@ -85,13 +87,47 @@ def resolve_target(name: str) -> Any:
     """Import the class or function `name`, a dotted path such as `torch.optim.SGD`.
 
     Raises:
-        UserError: it is neither a class nor a function.
+        UserError: there is none; names the nearest.
         Exception: whatever the import raises.
     """
-    found = get_object(name)
-    if not callable(found):
+    first, *rest = name.split(".")
+    found, path = _module(first), first
+    for part in rest:
+        inner = getattr(found, part, _MISSING)
+        if inner is _MISSING and hasattr(found, "__path__"):  # a package
+            inner = _submodule(f"{path}.{part}")
+        if inner is _MISSING:
+            raise UserError(f"{path} has no {part!r}{_hint(part, found)}")
+        found, path = inner, f"{path}.{part}"
+    if not callable(found) or inspect.ismodule(found):
         raise UserError(f"{name} is neither a class nor a function")
     return found
+
+
+def _module(path: str) -> Any:
+    try:
+        return import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name != path:  # a module that this one imports
+            raise
+    except ValueError:  # an empty name
+        pass
+    raise UserError(f"there is no module {path!r} in the current folder or among those installed")
+
+
+def _submodule(path: str) -> Any:
+    # Not by attribute: torch.optim deletes those of its modules, such as torch.optim.sgd.
+    try:
+        return import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name != path:
+            raise
+    return _MISSING
+
+
+def _hint(name: str, found: Any) -> str:
+    close = get_close_matches(name, dir(found), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_class(target: Any, slot: str) -> None:
@@ -102,7 +138,7 @@ def check_class(target: Any, slot: str) -> None:
     """
     if slot in _NO_FUNCTIONS and not inspect.isclass(target):
         raise UserError(f"must be a subclass of {SLOTS[slot]}, not a function")
-    if inspect.isclass(target) and not issubclass(target, get_object(SLOTS[slot])):
+    if inspect.isclass(target) and not issubclass(target, resolve_target(SLOTS[slot])):
         raise UserError(_needs(slot, target))
 
 
@@ -112,7 +148,7 @@ def check_instance(built: Any, slot: str) -> None:
     Raises:
         UserError: names the base class.
     """
-    if not isinstance(built, get_object(SLOTS[slot])):
+    if not isinstance(built, resolve_target(SLOTS[slot])):
         raise UserError(_needs(slot, type(built)))
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kd.config.compose import model_config
 from kd.config.members import member_names
+from kd.config.targets import resolve_target
 from kd.errors import UserError, nearest
 from kd.teachers.weighting import BY_SAMPLE, COMBINATIONS, WEIGHTINGS
 from kd.validation.numbers import is_number
@@ -88,7 +88,7 @@ def combination_problems(cfg: DictConfig) -> Iterator[str]:
             "gradient of the weighted sum of KL terms"
         )
     augment = OmegaConf.select(cfg, "data.augment._target_")
-    if teacher.weighting == "confidence" and augment and get_object(augment).mixes:
+    if teacher.weighting == "confidence" and augment and resolve_target(augment).mixes:
         name = augment.split(".")[-1]
         yield f"teacher.weighting=confidence reads labels, and data/augment={name} mixes them"
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from kd.build.method import (
@@ -15,6 +14,7 @@ from kd.build.method import (
     stage_configs,
 )
 from kd.config.compose import plain
+from kd.config.targets import resolve_target
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective
 from kd.schedules import Schedule
@@ -81,7 +81,7 @@ def objective_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> 
     augment = OmegaConf.select(cfg, "data.augment._target_")
     for name, objective in objectives.items():
         place = f"method.objectives.{name}"
-        if objective.needs_labels and augment and get_object(augment).mixes:
+        if objective.needs_labels and augment and resolve_target(augment).mixes:
             yield f"{place} reads labels, and data/augment={augment.split('.')[-1]} mixes them"
         yield from tap_problems(cfg, place, objective)
 

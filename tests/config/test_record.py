@@ -142,7 +142,7 @@ def test_what_is_no_folder_of_a_run_is_composed_as_usual(tmp_path):
 @pytest.mark.parametrize("content", [b"a: [", b"[]", b"", b"\0", b"text", b"a: ${", b"\xff"])
 def test_a_damaged_record_is_named(content, record):
     (record / ".hydra" / "config.yaml").write_bytes(content)
-    with pytest.raises(UserError, match=r"config\.yaml (is damaged|cannot be read)"):
+    with pytest.raises(UserError, match=r"config\.yaml (is damaged|is no text|cannot be read)"):
         register_resumed([f"resume={record}"])
 
 
@@ -185,7 +185,7 @@ def test_a_class_of_ones_own_is_named_again(record):
     again = resumed(record, *words)
     assert again.optimizer._target_ == "mypackage.Mine"
     assert again.data.root == "/nowhere here"
-    with pytest.raises(UserError, match="data.root"):
+    with pytest.raises(UserError, match=r"data\.root"):
         resumed(record, words[0])
 
 
@@ -210,7 +210,7 @@ def test_a_refused_part_may_be_deleted_or_replaced(record):
     assert "mine" not in resumed(record, "~callbacks.mine").callbacks
     assert resumed(record, "callbacks.mine=null").callbacks.mine is None
     for part in ("callbacks.mine={folder: x}", "callbacks.mine.folder=x", "callbacks.mine_=1"):
-        with pytest.raises(UserError, match="callbacks.mine._target_=mypackage.Mine"):
+        with pytest.raises(UserError, match=r"callbacks\.mine\._target_=mypackage"):
             resumed(record, part)
 
 

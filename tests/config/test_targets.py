@@ -1,5 +1,6 @@
 """What the user's own config may build: anything that has the base class of its place."""
 
+import re
 import sys
 from types import ModuleType
 
@@ -94,9 +95,9 @@ def test_a_function_is_checked_by_what_it_returns(mine):
     with pytest.raises(UserError, match=message):
         make(OmegaConf.create({"_target_": "mine.text"}), "student.net", "teacher=x")
     mine.number = 3
-    with pytest.raises(UserError, match="mine.number is neither a class nor a function"):
+    with pytest.raises(UserError, match=r"mine.number is neither a class nor a function"):
         check_config(composed("student.net._target_=mine.number"))
-    with pytest.raises(UserError, match="must be a subclass of kd.data.augment.Augmentation, not"):
+    with pytest.raises(UserError, match=r"must be a subclass of kd.data.augment.Augmentation, not"):
         check_config(composed("data.augment={_target_: mine.net}"))
 
 
@@ -108,7 +109,7 @@ def test_nets_outside_the_checked_config_are_checked_when_they_are_built():
 
 
 def test_data_of_another_kind_are_refused_where_they_are_built():
-    with pytest.raises(UserError, match="data: must be a LightningDataModule"):
+    with pytest.raises(UserError, match=r"data: must be a LightningDataModule"):
         build_data(composed("data._target_=torch.nn.ReLU"))
 
 
@@ -118,3 +119,26 @@ def test_places_are_written_as_on_the_command_line():
     assert slot_of(place) == "method.stages.*.weights.*"
     assert slot_of(("callbacks",)) is None
     assert slot_of(("callbacks", "a", "b")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torch.optim.SDG", "torch.optim has no 'SDG'; did you mean 'SGD'?"),
+        ("torch.optim.sgd", "torch.optim.sgd is neither a class nor a function"),
+        ("torch.opttim.SGD", "torch has no 'opttim'"),
+        ("elsewhere.Mine", "there is no module 'elsewhere' in the current folder or"),
+        ("'.SGD'", "there is no module '' in the current folder or"),
+        ("torch.optim.SGD.x", "torch.optim.SGD has no 'x'"),
+    ],
+)
+def test_a_misspelt_class_names_the_nearest(name, message):
+    with pytest.raises(UserError, match=rf"optimizer\._target_=.*: {re.escape(message)}"):
+        check_config(composed(f"optimizer._target_={name}"))
+
+
+def test_a_module_of_ones_own_that_fails_to_import_says_why(tmp_path, monkeypatch):
+    (tmp_path / "broken_of_a_test.py").write_text("import missing_of_a_test")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"_target_=broken_of_a_test.Mine: .*missing_of_a_test"):
+        check_config(composed("optimizer._target_=broken_of_a_test.Mine"))
