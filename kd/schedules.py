@@ -41,6 +41,18 @@ class Schedule(ABC):
         """Return the progress of the part after the warm-up, in [0, 1]."""
         return min((progress - self.warmup) / (1 - self.warmup), 1.0)
 
+    def bounds(self) -> tuple[float, float]:
+        """Return the lowest and the highest value over the run, whatever `observe` receives.
+
+        Sampled at every thousandth of the run: a schedule is known by its values only.
+
+        Example:
+            >>> Linear(4.0, end=0.25).bounds(), UntilPlateau(4.0).bounds()
+            ((1.0, 4.0), (0.0, 4.0))
+        """
+        values = [self(progress) for progress in (*(n / 1000 for n in range(1001)), self.warmup)]
+        return min(values), max(values)
+
     def observe(self, accuracy: float) -> None:  # noqa: B027
         """Receive an epoch's validation accuracy; most schedules ignore it."""
 
@@ -204,6 +216,10 @@ class UntilPlateau(Schedule):
         self.patience, self.min_delta = patience, min_delta
         self._best, self._idle = -math.inf, 0  # best accuracy; epochs since the last gain
 
+    def bounds(self) -> tuple[float, float]:
+        lowest, highest = super().bounds()
+        return min(lowest, 0.0), max(highest, 0.0)  # 0 as soon as the accuracy stops rising
+
     @property
     def over(self) -> bool:
         """Whether the value has become 0."""
@@ -248,5 +264,12 @@ class Between(Schedule):
         super().__init__()
         self.schedule, self.low, self.high = schedule, low, high
 
+    def bounds(self) -> tuple[float, float]:
+        ends = [self._at(position) for position in self.schedule.bounds()]
+        return min(ends), max(ends)
+
     def _shape(self, progress: float) -> float:
-        return self.low + (self.high - self.low) * self.schedule(progress)
+        return self._at(self.schedule(progress))
+
+    def _at(self, position: float) -> float:
+        return self.low + (self.high - self.low) * position

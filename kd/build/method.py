@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from kd.build.instantiate import make
+from kd.config.compose import plain
 from kd.distillers.stages import Plan, Stage, Weight
 from kd.errors import UserError
 from kd.objectives.base import Objective
@@ -28,10 +29,10 @@ class StageConfig(NamedTuple):
     weights: DictConfig
     place: str
 
-    def without(self, cfg: DictConfig, knob: str) -> DictConfig:
-        """Return the stage's weights with the method's setting `knob` at 0."""
+    def changed(self, cfg: DictConfig, knob: str, value: float) -> DictConfig:
+        """Return the stage's weights with another value of the method's setting `knob`."""
         other = copy.deepcopy(cfg)
-        other.method[knob] = 0.0
+        other.method[knob] = value
         weights: DictConfig = OmegaConf.select(other, self.place)
         return weights
 
@@ -98,9 +99,36 @@ def build_plan(cfg: DictConfig, schedules: Mapping[str, Schedule]) -> Plan:
         weights = {k: _weight(cfg, stage, k, schedules) for k in map(str, stage.weights)}
         stages.append(Stage(stage.name, stage.share, {k: w for k, w in weights.items() if w != 0}))
     try:
-        return Plan(stages, schedules.get("temperature"))
+        return Plan(stages, _settings(cfg, schedules))
     except ValueError as error:
         raise UserError(f"method.stages: {error}") from error
+
+
+def arguments(cfg: DictConfig, knob: str) -> list[tuple[str, str]]:
+    """Return the objectives' arguments that depend on a number among the method's settings.
+
+    Returns:
+        Pairs of the objective's name and the argument's.
+    """
+    other = copy.deepcopy(cfg)
+    other.method[knob] = cfg.method[knob] + 1
+    before, after = plain(cfg.method.objectives), plain(other.method.objectives)
+    return [
+        (name, argument)
+        for name, leaf in before.items()
+        for argument, value in leaf.items()
+        if after[name][argument] != value
+    ]
+
+
+def _settings(cfg: DictConfig, schedules: Mapping[str, Schedule]) -> dict[str, dict[str, Schedule]]:
+    """Return the schedules of the objectives' arguments, by the names of objective and argument."""
+    found: dict[str, dict[str, Schedule]] = {}
+    for knob, schedule in schedules.items():
+        if knob in cfg.method and knob not in cfg.method.objectives:
+            for name, argument in arguments(cfg, knob):
+                found.setdefault(name, {})[argument] = schedule
+    return found
 
 
 def build_schedules(cfg: DictConfig) -> dict[str, Schedule]:
@@ -128,7 +156,7 @@ def _weight(
     # The value at the schedule's other end: 0 for the term's own schedule, and for a setting's the
     # weight without that setting.
     ends = {name: 0.0} | {
-        knob: stage.without(cfg, knob)[name]
+        knob: stage.changed(cfg, knob, 0.0)[name]
         for knob in schedules
         if knob in cfg.method and knob not in cfg.method.objectives
     }

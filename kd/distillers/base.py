@@ -174,7 +174,7 @@ class Distiller(EvaluatedModule, ABC):
             self._enter(stage)
         for objective in self.terms.values():
             objective.progress = self.progress
-        self.plan.set_temperatures(self.terms.values(), self.progress)
+        self.plan.set_settings(self.terms, self.progress)
 
     def _enter(self, stage: Stage) -> None:
         """Start a stage. The optimizer state is reset between two stages of one process."""

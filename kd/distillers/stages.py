@@ -1,6 +1,6 @@
-"""Stages of a run, with the weights and temperatures of the loss terms at every step."""
+"""Stages of a run, with the weights and scheduled settings of the loss terms at every step."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -8,6 +8,7 @@ from torch import nn
 from kd.schedules import Between, Schedule
 
 Weight = float | Schedule
+Settings = Mapping[str, Mapping[str, Schedule]]
 
 
 class Stage(NamedTuple):
@@ -29,8 +30,8 @@ class Plan:
 
     Args:
         stages: at least one; their fractions sum to 1.
-        temperature: factor of every objective's temperature as a function of the run's progress;
-            None: 1.
+        settings: factors of settings of the terms as functions of the run's progress: by the name
+            of the term, then by the attribute of its objective.
 
     Raises:
         ValueError: a fraction is not positive, or they do not sum to 1.
@@ -41,14 +42,14 @@ class Plan:
         ({'hint': 100.0}, {'soft': 1.0})
     """
 
-    def __init__(self, stages: Sequence[Stage], temperature: Schedule | None = None) -> None:
+    def __init__(self, stages: Sequence[Stage], settings: Settings | None = None) -> None:
         total = sum(stage.fraction for stage in stages)
         if abs(total - 1) > 1e-6 or any(stage.fraction <= 0 for stage in stages):
             fractions = {stage.name: stage.fraction for stage in stages}
             raise ValueError(f"stage fractions must be > 0 and sum to 1, got {fractions}")
         self.stages = list(stages)
-        self.temperature = temperature
-        self._base: dict[nn.Module, float] = {}  # configured temperatures
+        self.settings = settings or {}
+        self._base: dict[tuple[nn.Module, str], float] = {}  # configured values
 
     @property
     def terms(self) -> list[str]:
@@ -75,22 +76,26 @@ class Plan:
         now = {k: w(done) if isinstance(w, Schedule) else w for k, w in stage.weights.items()}
         return {name: weight for name, weight in now.items() if weight} or now
 
-    def set_temperatures(self, objectives: Iterable[nn.Module], progress: float) -> None:
-        """Set the scheduled temperature on every objective that has one."""
-        if self.temperature is None:
-            return
-        factor = self.temperature(progress)
-        for objective in objectives:
-            own: Any = getattr(objective, "temperature", None)
-            if isinstance(own, float):  # a learned temperature (CTKD) is a tensor
-                vars(objective)["temperature"] = self._base.setdefault(objective, own) * factor
+    def set_settings(self, terms: Mapping[str, nn.Module], progress: float) -> None:
+        """Set the scheduled settings of the objectives.
+
+        Args:
+            terms: the objectives of all pairings by name, as in `Distiller.terms`.
+            progress: of the run, in [0, 1].
+        """
+        for term, objective in terms.items():
+            for attribute, schedule in self.settings.get(term.rpartition("/")[2], {}).items():
+                configured: float = getattr(objective, attribute)
+                base = self._base.setdefault((objective, attribute), configured)
+                setattr(objective, attribute, base * schedule(progress))
 
     @property
     def schedules(self) -> list[Schedule]:
-        """All schedules of weights and temperature, without duplicates, in a fixed order."""
+        """All schedules of weights and settings, without duplicates, in a fixed order."""
         weights = [weight for stage in self.stages for weight in stage.weights.values()]
+        settings = [by for schedules in self.settings.values() for by in schedules.values()]
         # The two weights that follow one schedule of alpha share it through their `Between`s.
-        shared = [w.schedule if isinstance(w, Between) else w for w in (*weights, self.temperature)]
+        shared = [w.schedule if isinstance(w, Between) else w for w in (*weights, *settings)]
         return list(dict.fromkeys(s for s in shared if isinstance(s, Schedule)))
 
     def observe(self, accuracy: float) -> None:

@@ -1,7 +1,7 @@
 """Base classes of loss terms, and what most of them need."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -49,6 +49,8 @@ class Objective(nn.Module, ABC):
         copies_head: whether `build` copies the teacher's head, which must be trained by then.
         needs_index: whether the term reads `Batch.index` or `Setting.targets`, as memory banks do.
         one_device: reason why the term cannot be computed on several devices; empty if it can.
+        scheduled: settings that a schedule may vary during a run, by the name of argument and
+            attribute, each with a function that raises ValueError for values out of range.
         progress: fraction of all training steps done, in [0, 1]; set before every step.
         stage: current stage of a method that has several; see `enter`.
 
@@ -70,6 +72,7 @@ class Objective(nn.Module, ABC):
     copies_head: ClassVar[bool] = False
     needs_index: ClassVar[bool] = False
     one_device: ClassVar[str] = ""
+    scheduled: ClassVar[Mapping[str, Callable[[float], float]]] = {}
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
     progress: float = 0.0

@@ -17,6 +17,8 @@ infinite.
 Reduction: mean over samples, plus mean over classes.
 """
 
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn.functional import softmax
 
@@ -93,6 +95,8 @@ class PredictionRelations(LogitObjective):
     """
 
     one_device = ONE_BATCH
+
+    scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(
         self,

@@ -17,6 +17,8 @@ one other class has no shape.
 Reduction: sum over classes, mean over the batch.
 """
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -101,6 +103,8 @@ class Decoupled(LogitObjective):
     """
 
     needs_labels = True
+
+    scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(
         self,

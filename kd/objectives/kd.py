@@ -12,6 +12,8 @@ classes as well, which divides the term by K, and several implementations omit T
 Reduction: sum over classes, mean over the batch.
 """
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -62,6 +64,8 @@ class SoftTargets(LogitObjective):
     Raises:
         ValueError: `temperature` is out of range.
     """
+
+    scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(self, temperature: float, standardise: bool = False) -> None:
         super().__init__(standardise)

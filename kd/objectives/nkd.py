@@ -17,6 +17,8 @@ two classes the second part is 0.
 Reduction: sum over classes, mean over the batch.
 """
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -92,6 +94,8 @@ class Normalized(LogitObjective):
     """
 
     needs_labels = True
+
+    scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(
         self, temperature: float = 1.0, gamma: float = 1.5, standardise: bool = False

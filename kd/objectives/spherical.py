@@ -20,6 +20,8 @@ direction and stays 0.
 Reduction: sum over classes, mean over the batch.
 """
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -91,6 +93,8 @@ class Spherical(LogitObjective):
     """
 
     one_device = "the sphere's radius is an average over the whole batch"
+
+    scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(
         self, temperature: float = 4.0, toward: str = "teacher", standardise: bool = False

@@ -19,6 +19,8 @@ which together is the sum over classes if K = 100.
 Reduction: sum over classes, mean over the batch.
 """
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -94,6 +96,8 @@ class VirtualTeacher(LogitObjective):
 
     needs_teacher = False
     needs_labels = True
+
+    scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(
         self,

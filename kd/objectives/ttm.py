@@ -21,6 +21,8 @@ multiplied by γ, with the same result.
 Reduction: sum over classes, mean over the batch.
 """
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -94,6 +96,17 @@ def power_sum(logits: Tensor, temperature: float) -> Tensor:
     return (F.log_softmax(upcast(logits), dim=1) / temperature).logsumexp(1).exp()
 
 
+def check_softening(temperature: float) -> float:
+    """Return `temperature` as a float; γ = 1/T ≤ 1 in the paper: T < 1 would sharpen the teacher.
+
+    Raises:
+        ValueError: it is not a number in [1, 1e6].
+    """
+    if check_temperature(temperature) < 1:
+        raise ValueError(f"temperature must be ≥ 1, got {temperature!r}")
+    return float(temperature)
+
+
 class TransformedTeacher(LogitObjective):
     """Transformed teacher matching as a loss term, plain or weighted.
 
@@ -106,14 +119,13 @@ class TransformedTeacher(LogitObjective):
         ValueError: `temperature` is out of range.
     """
 
+    scheduled: ClassVar = {"temperature": check_softening}
+
     def __init__(
         self, temperature: float, weighted: bool = False, standardise: bool = False
     ) -> None:
         super().__init__(standardise)
-        self.temperature = check_temperature(temperature)
-        # γ ≤ 1 in the paper: T < 1 would sharpen the teacher.
-        if self.temperature < 1:
-            raise ValueError(f"temperature must be ≥ 1, got {temperature!r}")
+        self.temperature = check_softening(temperature)
         self.weighted = weighted
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:

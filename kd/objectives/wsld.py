@@ -16,6 +16,8 @@ here CE_t is clamped to at least 1e-7.
 Reduction: sum over classes, mean over the batch.
 """
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -77,6 +79,8 @@ class WeightedSoftLabels(LogitObjective):
     """
 
     needs_labels = True
+
+    scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(self, temperature: float = 4.0, standardise: bool = False) -> None:
         super().__init__(standardise)

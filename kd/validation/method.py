@@ -13,14 +13,13 @@ from kd.build.method import (
     build_schedules,
     stage_configs,
 )
-from kd.config.compose import plain
 from kd.config.targets import resolve_target
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective
-from kd.schedules import Schedule
 from kd.validation.mode import tap_problems
 from kd.validation.numbers import is_number
 from kd.validation.problems import attempt, listed, refuse
+from kd.validation.schedules import range_problems, schedule_problems
 
 
 def weight_problems(cfg: DictConfig) -> Iterator[str]:
@@ -87,7 +86,7 @@ def objective_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> 
 
 
 def check_method(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Method:
-    """Build the plan of the objectives' weights, and check that every schedule varies something.
+    """Build the plan of the objectives' weights, and check what its schedules vary.
 
     Args:
         cfg: a config without `weight_problems`.
@@ -98,30 +97,12 @@ def check_method(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Method
     """
     try:
         schedules = build_schedules(cfg)
+    except UserError as error:
+        raise UserError(listed([str(error)])) from error
+    refuse(schedule_problems(cfg, schedules, objectives))
+    try:
         plan = build_plan(cfg, schedules)
     except UserError as error:
         raise UserError(listed([str(error)])) from error
-    refuse(_schedule_problems(cfg, schedules))
+    refuse(range_problems(plan))
     return Method({name: objectives[name] for name in plan.terms}, plan)
-
-
-def _schedule_problems(cfg: DictConfig, schedules: Mapping[str, Schedule]) -> Iterator[str]:
-    method = cfg.method
-    knobs = [key for key, value in plain(method).items() if is_number(value)]
-    for name, schedule in schedules.items():
-        place = f"method.schedules.{name}"
-        if name in method.objectives:
-            continue
-        if name not in knobs:
-            yield f"{place}: no such term or knob; {nearest(name, [*method.objectives, *knobs])}"
-        elif name == "temperature":
-            # Sampled at every percent of the run: a schedule is known by its values only.
-            if min(schedule(step / 100) for step in range(101)) <= 0:
-                yield f"{place}: a temperature must stay > 0; give it an end or a begin above 0"
-        elif not any(_has_effect(cfg, stage, name) for stage in stage_configs(cfg)):
-            yield f"{place}: {name} enters no weight, so the schedule has no effect"
-
-
-def _has_effect(cfg: DictConfig, stage: StageConfig, knob: str) -> bool:
-    """Whether any weight of a stage depends on a setting of the method."""
-    return plain(stage.without(cfg, knob)) != plain(stage.weights)

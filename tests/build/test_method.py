@@ -46,7 +46,7 @@ def test_temperature_follows_its_schedule():
     objectives, plan = plan_of(*schedule, "method.schedules.temperature.end=0.25")
     seen = []
     for progress in (0.0, 0.5, 1.0):
-        plan.set_temperatures(objectives.values(), progress)
+        plan.set_settings(objectives, progress)
         seen.append(objectives["soft"].temperature)
     assert seen == pytest.approx([4.0, 2.5, 1.0])
     assert plan.weights(1.0) == pytest.approx({"hard": 0.1, "soft": 0.9})
