@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 from kd.build.precision import choose_precision
 from kd.config.command import command
 from kd.config.headline import headline
-from kd.config.identity import config_hash
 from kd.config.record import all_overrides, own_folders, resume_command, start_point
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
+from kd.training.finished import finished
 
 log = logging.getLogger(__name__)
 
@@ -65,28 +65,6 @@ def _refuse_devices_in_a_sweep(cfg: DictConfig) -> None:
             "the jobs over devices with hydra/launcher=joblib hydra.launcher.n_jobs=… or "
             "hydra/launcher=submitit_local"
         )
-
-
-def finished(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """Return the result of this very run, if the folder holds it finished.
-
-    Raises:
-        UserError: the folder holds the finished run of another configuration.
-    """
-    from kd.io.result_file import read_result
-
-    result = read_result(folder)
-    if result is None or result.get("status") != "completed":
-        return None
-    if result.get("config_hash") != config_hash(cfg):
-        start = cfg.resume
-        if isinstance(start, str) and Path(start).resolve().is_relative_to(folder.resolve()):
-            return None  # resumed with other settings
-        raise UserError(
-            f"{folder} holds a finished run of another configuration; choose another folder with "
-            "hydra.run.dir=… or hydra.sweep.dir=…, or delete it"
-        )
-    return dict(result)
 
 
 if __name__ == "__main__":

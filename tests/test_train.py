@@ -270,7 +270,7 @@ def test_an_interrupted_run_can_be_resumed(number, code, train, first_run, outpu
     assert (result["status"], result["epochs"]) == ("completed", epochs)
     with (tmp_path / "csv" / "metrics.csv").open(newline="") as file:
         seen = [int(row["epoch"]) for row in csv.DictReader(file) if row["val/acc"]]
-    assert seen == list(range(epochs))
+    assert seen == list(range(1, epochs + 1))
 
 
 def epoch_of(folder: Path) -> int:

@@ -17,7 +17,7 @@ from kd.callbacks.epoch_weights import SaveEpochWeights
 from kd.callbacks.fit_timer import FitTimer
 from kd.callbacks.gradient_norms import GradientNorms
 from kd.callbacks.hparams import LogHyperparameters
-from kd.config.identity import config_hash
+from kd.compat import count_epochs_from_one
 from kd.errors import UserError
 
 
@@ -60,7 +60,7 @@ def build_trainer(
         callbacks.append(GradientNorms())
     if cfg.keep_epochs:
         callbacks.append(SaveEpochWeights(folder))
-    checkpoints = Checkpoints(folder, cfg.checkpoint.every_minutes, config_hash(cfg))
+    checkpoints = Checkpoints(folder, cfg.checkpoint.every_minutes)
     warn_of_slow_precision(cfg.trainer)
     strict = {"deterministic": True} if cfg.deterministic == "strict" else {}
     if strict:
@@ -76,6 +76,7 @@ def build_trainer(
         default_root_dir=folder,
         **strict,
     )
+    count_epochs_from_one(trainer)
     return trainer
 
 

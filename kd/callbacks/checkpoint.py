@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from kd.callbacks.csv_logger import ResumableCSVLogger
 from kd.callbacks.stop_request import StopRequest
+from kd.compat import training_figures
+from kd.config.identity import Identity
 from kd.data.base import DataModule
 from kd.io.atomic import link_atomic, write_atomic
 from kd.io.own_files import remove_unfinished
@@ -19,7 +21,8 @@ from kd.io.random_state import random_state, set_random_state
 from kd.io.run_folder import RunFolder
 
 # Entries that a checkpoint has besides Lightning's
-IDENTITY = "config_hash"
+IDENTITY = "identity"
+EPOCHS_DONE = "epochs_done"
 OPTIMIZER = "optimizer"  # qualified name of its class
 
 _METRIC = "val/acc"
@@ -51,17 +54,21 @@ class Checkpoints(Checkpoint):
     Args:
         folder: the run's folder.
         every_minutes: interval between two states within an epoch.
-        identity: hash of the config; a run with another config does not resume from the states.
+
+    Attributes:
+        identity: of the run, saved with its states; the run itself sets it.
     """
 
-    def __init__(self, folder: Path, every_minutes: float = 5.0, identity: str = "") -> None:
-        self.files, self.every_minutes, self.identity = RunFolder(folder), every_minutes, identity
+    def __init__(self, folder: Path, every_minutes: float = 5.0) -> None:
+        self.files, self.every_minutes = RunFolder(folder), every_minutes
+        self.identity: Identity | None = None
         self.best_score: float | None = None
         self.best_epoch = 0
         self.stop = StopRequest()
         self._saved = 0.0  # time of the last state
         self._random: dict[str, Any] | None = None  # random state to restore
         self._score: float | None = None  # of this epoch's validation
+        self._epochs_done = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved = time.monotonic()
@@ -104,12 +111,29 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score, self._score = self._score, None
         best = score is not None and (self.best_score is None or score >= self.best_score)
+        self._epochs_done = trainer.current_epoch + 1
         if best:
-            self.best_score, self.best_epoch = score, trainer.current_epoch + 1
+            self.best_score, self.best_epoch = score, self._epochs_done
+        self._log_epoch(trainer)
         self._save(trainer, self.files.best if best else self.files.last)
         if best and trainer.is_global_zero:
             link_atomic(self.files.best, self.files.last)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # A signal that arrived in validation stops the run here, after Lightning has logged the
+        # figures of the epoch.
+        self._epochs_done = trainer.current_epoch
         self.stop.raise_if_received()
+
+    def _log_epoch(self, trainer: Trainer) -> None:
+        """Write the epoch's training figures, which Lightning logs after the state is saved.
+
+        A run that is killed in between would resume after the epoch, without its row.
+        """
+        ours = [logger for logger in trainer.loggers if isinstance(logger, ResumableCSVLogger)]
+        figures, step = training_figures(trainer) if ours else ({}, 0)
+        for logger in ours if figures else ():
+            logger.log_metrics({"epoch": self._epochs_done, **figures}, step)
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         for logger in trainer.loggers:
@@ -119,6 +143,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stop.restore()
+        self.stop.raise_if_received()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -129,7 +154,8 @@ class Checkpoints(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         optimizer = type(trainer.optimizers[0])
-        checkpoint[IDENTITY] = self.identity
+        checkpoint[IDENTITY] = None if self.identity is None else self.identity.state()
+        checkpoint[EPOCHS_DONE] = self._epochs_done
         checkpoint[OPTIMIZER] = f"{optimizer.__module__}.{optimizer.__qualname__}"
 
     def state_dict(self) -> dict[str, Any]:

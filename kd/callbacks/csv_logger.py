@@ -43,9 +43,12 @@ class MetricsTable:
         return [{k: v for k, v in row.items() if k is not None} for row in rows]
 
     def log_metrics(self, metrics: Mapping[str, float | Tensor], step: int) -> None:
-        """Append a row."""
+        """Append a row, unless it repeats the last one."""
         row = {k: v.item() if isinstance(v, Tensor) else v for k, v in metrics.items()}
-        self.metrics.append({**row, "step": step})
+        row["step"] = step
+        if self.metrics and self.metrics[-1] == row:
+            return  # of an epoch that is logged before its checkpoint is saved
+        self.metrics.append(row)
         self._changed = True
 
     def log_hparams(self, params: dict[str, Any]) -> None:

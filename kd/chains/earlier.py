@@ -1,19 +1,16 @@
 """Comparison of a chain's folder with the chain that is about to run in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from kd.chains.stage import ChainStage
-from kd.config.flat import flatten
-from kd.config.identity import hashed_part
+from kd.config.experiment import differing, experiment_settings, name_differences
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 
-_MAX_CHANGES = 4  # named in a message
 _REMEDY = "choose another folder with hydra.run.dir=…, or delete this one"
 
 
@@ -31,10 +28,10 @@ def check_earlier(stages: Sequence[ChainStage], folder: Path) -> None:
         if stage.folder in found:
             saved = _load(RunFolder(stage.folder).config)
             # The part that the numbers depend on: a chain may resume with other loggers or paths.
-            old, new = (dict(flatten(hashed_part(cfg))) for cfg in (saved, stage.cfg))
-            if old != new:
-                changes = _changes(old, new)
-                raise UserError(f"{stage} in {folder} has run with {changes}; {_REMEDY}")
+            changes = differing(experiment_settings(saved), experiment_settings(stage.cfg))
+            if changes:
+                named = name_differences(changes)
+                raise UserError(f"{stage} in {folder} has run with {named}; {_REMEDY}")
 
 
 def _load(file: Path) -> DictConfig:
@@ -45,13 +42,3 @@ def _load(file: Path) -> DictConfig:
     if not isinstance(saved, DictConfig):
         raise UserError(f"{file} is damaged: not a config; {_REMEDY}")
     return saved
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    keys = [key for key in {**new, **old} if old.get(key, ...) != new.get(key, ...)]
-    pairs = [
-        f"{key}={old.get(key, 'absent')} instead of {new.get(key, 'absent')}"
-        for key in keys[:_MAX_CHANGES]
-    ]
-    rest = len(keys) - _MAX_CHANGES
-    return ", ".join(pairs) + (f" and {rest} more changes" if rest > 0 else "")

@@ -31,7 +31,7 @@ def net_stages(cfg: DictConfig, overrides: Sequence[str], folder: Path) -> Itera
             if before is not None:
                 # Name, net and taps as configured for the student, width included.
                 teacher = {k: plain(before.cfg.student[k]) for k in ("name", "net", "taps")}
-                stage.cfg.teacher.update(teacher, checkpoint=str(before.folder), epoch=None)
+                stage.cfg.teacher.update(teacher, checkpoint=before.reference, epoch=None)
         before = stage
         yield stage
 

@@ -15,6 +15,7 @@ from kd.io.checksums import write_json
 from kd.io.locks import clear, exclusive_folder
 from kd.io.regular_files import read_bytes
 from kd.io.run_folder import RunFolder
+from kd.training.changed_inputs import changed_inputs
 from kd.training.run import run
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ def _run_unfinished(stages: Sequence[ChainStage]) -> None:
     for stage in stages:
         current = _basis(stage) == basis
         if current and _is_finished(stage):
+            _check_unchanged(stage)
             log.info("%s: already finished", stage)
         else:
             _train(stage, basis, may_resume=current)
@@ -79,6 +81,20 @@ def _basis(stage: ChainStage) -> bytes | None:
 def _is_finished(stage: ChainStage) -> bool:
     completed = stage_result(stage).get("status") == "completed"
     return completed and RunFolder(stage.folder).weights.is_file()
+
+
+def _check_unchanged(stage: ChainStage) -> None:
+    """Refuse a finished stage that would be another one now.
+
+    Raises:
+        UserError: names the data or the weights that have changed.
+    """
+    # Its settings are the recorded ones, see `check_earlier`.
+    if changed := changed_inputs(stage.cfg, stage_result(stage)):
+        raise UserError(
+            f"{stage} is finished, but what it was made with has changed since: {changed}; choose "
+            f"another folder with hydra.run.dir=…, or delete {stage.folder}"
+        )
 
 
 def _train(stage: ChainStage, basis: bytes, may_resume: bool) -> None:

@@ -23,6 +23,11 @@ class ChainStage(NamedTuple):
     cfg: DictConfig
     folder: Path
 
+    @property
+    def reference(self) -> str:
+        """The stage's folder as a path in the config of a later stage."""
+        return f"${{paths.chain}}/{self.folder.name}"
+
     def __str__(self) -> str:
         return f"stage {self.folder.name}"
 
@@ -33,7 +38,8 @@ def compose_stage(overrides: Sequence[str], number: int, folder: Path) -> ChainS
     with open_dict(cfg):
         # Not settings of a run: with them, config_hash would differ from that of a single run.
         del cfg["stages"], cfg["route"]
-        cfg.paths.run = str(folder)
+        # Stages name each other by the chain's folder, which is no part of their identity.
+        cfg.paths.run, cfg.paths.chain = str(folder), str(folder.parent)
     return ChainStage(number, cfg, folder)
 
 

@@ -91,6 +91,41 @@ def cpu_number_formats() -> frozenset[str]:
     )
 
 
+def count_epochs_from_one(trainer: Any) -> None:
+    """Let the trainer's loggers count epochs from 1, as result.json does and users do.
+
+    Lightning adds `epoch`, counted from 0, to everything that is logged, and offers no setting.
+    After training the number is that of the epochs that are done, which stays.
+
+    Args:
+        trainer: the `Trainer`, before it fits.
+    """
+    from functools import partial
+
+    trainer._logger_connector.log_metrics = partial(_log_metrics, trainer)
+
+
+def _log_metrics(trainer: Any, metrics: Any, step: int | None = None) -> None:
+    connector = trainer._logger_connector
+    if metrics and step is None and "step" not in metrics:
+        fitting = trainer.state.fn is not None and trainer.state.fn.value == "fit"
+        metrics = {"epoch": trainer.current_epoch + fitting, **metrics}
+    type(connector).log_metrics(connector, metrics, step)
+
+
+def training_figures(trainer: Any) -> tuple[dict[str, float], int]:
+    """Return what Lightning is about to log of the training epoch, and the step of that row.
+
+    It logs after the callbacks have saved the epoch's checkpoint.
+
+    Args:
+        trainer: the `Trainer`, in `on_train_epoch_end` of a checkpoint callback.
+    """
+    figures = trainer._logger_connector.metrics["log"]
+    step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
+    return {name: value.item() for name, value in figures.items()}, step
+
+
 def process_rank() -> int:
     """Return this process's rank among those of a run on several devices; 0 for a single process.
 

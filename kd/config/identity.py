@@ -1,26 +1,54 @@
-"""Experiment identity: the hash of every setting that a run's numbers depend on."""
+"""Experiment identity: everything that a run's numbers depend on, and its hash."""
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from omegaconf import DictConfig
 
 from kd.config.compose import plain
+from kd.config.experiment import experiment_settings
 
-# Top-level keys that a run's numbers do not depend on: runs that differ only in these are the same
-# experiment.
-NO_PART_OF_NUMBERS = (
-    "paths",
-    "logger",
-    "callbacks",
-    "checkpoint",
-    "resume",
-    "debug",
-    "doctor",
-    "figures",
-    "keep_epochs",
-)
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run's numbers depend on.
+
+    Attributes:
+        settings: flat, without paths; see `kd.config.experiment`.
+        data: fingerprint of the data; None: they cannot be recognised.
+        teacher: hash of the teacher's weights, of an ensemble one a member; None: no teacher.
+        start: hash of initial weights that the student was given; None: drawn from the seed.
+        changes: settings that were changed when the run was resumed, see `Change`.
+        unrecognised: distinguishes this run from all others if the data cannot be recognised.
+    """
+
+    settings: Mapping[str, Any]
+    data: str | None = None
+    teacher: str | list[str] | None = None
+    start: str | None = None
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    unrecognised: str | None = None
+
+    @property
+    def hash(self) -> str:
+        """`config_hash` of result.json: 12 hexadecimal digits."""
+        return content_hash(asdict(self))
+
+    def state(self) -> dict[str, Any]:
+        """Return plain content for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Return the identity that `state` has returned.
+
+        Raises:
+            TypeError, AttributeError: the content is another one.
+        """
+        return cls(**state)
 
 
 def content_hash(content: Any) -> str:
@@ -34,14 +62,9 @@ def content_hash(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def hashed_part(cfg: DictConfig) -> dict[str, Any]:
-    """Return the settings that a run's numbers depend on, resolved."""
-    return {k: v for k, v in plain(cfg).items() if k not in NO_PART_OF_NUMBERS}
-
-
-def config_hash(cfg: DictConfig) -> str:
-    """Return the experiment's identity: equal for two runs that compute the same numbers."""
-    return content_hash(hashed_part(cfg))
+def settings_hash(cfg: DictConfig) -> str:
+    """Hash the settings alone: before data and teacher are there, or where they do not count."""
+    return content_hash(experiment_settings(cfg))
 
 
 def settings(cfg: DictConfig) -> dict[str, str | int | float | bool]:

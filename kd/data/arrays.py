@@ -108,7 +108,8 @@ def digest(parts: Iterable[object]) -> str:
     for part in parts:
         if isinstance(part, Tensor):
             state.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            state.update(part.cpu().contiguous().numpy().data)
+            # As bytes: NumPy has no bfloat16.
+            state.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         else:
             state.update(repr(part).encode())
     return state.hexdigest()

@@ -107,6 +107,11 @@ class DataModule(LightningDataModule, ABC):
     def fingerprint(self) -> str:
         """Identity of the data, part of the key under which a trained teacher is registered."""
 
+    @property
+    def run_fingerprint(self) -> str | None:
+        """Identity of the data as a run uses them; None: they cannot be recognised."""
+        return None if self.limits.registry else self.fingerprint
+
     @abstractmethod
     def images_fingerprint(self, split: str) -> str:
         """Identity of the images of `train` or `test` as a net receives them; keys the cache."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from kd.compat import finished_batches
 from kd.data.arrays import digest
 from kd.data.base import DataModule, Limits
-from kd.data.external_facts import class_names_of, labels_of, some_of
+from kd.data.external_facts import class_names_of, in_memory, labels_of, some_of
 from kd.data.external_loader import ForeignLoader, MapLoader, Request, Samples
 from kd.data.external_source import MapSource, Source, as_source, has_length, module_loader
 from kd.data.foreign_batch import Conversion, ModuleHooks
@@ -290,16 +290,26 @@ class ExternalData(DataModule):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of labels and of 64 images of each split; the other images are not read."""
+        """Hash of labels, of 64 images of each split, and of all images that lie in memory."""
         if self.limits.registry:
             raise UserError(f"data {self.name!r}: {self.limits.registry}")
-        parts: list[Any] = [self.class_names, self._normalisation, self.train_targets]
+        return digest([*self._recognised(), self.train_targets])
+
+    @property
+    def run_fingerprint(self) -> str | None:
+        """As `fingerprint`, but labels that the data set does not list are not read."""
+        return None if self.limits.registry else digest(self._recognised())
+
+    def _recognised(self) -> list[Any]:
+        """What identifies the data: some samples of each split, and all that lies in memory."""
+        parts: list[Any] = [self.class_names, self._normalisation]
         for split, source in self._sources.items():
             assert isinstance(source, MapSource)
             rows = some_of(source.rows)
             content = Samples(source, seed=0)[Request(0, 0, rows.tolist())][1]
             parts += [source.rows, *self._conversion(split, check=False)(content, 0, 0)]
-        return digest(parts)
+            parts += in_memory(source.dataset)
+        return parts
 
     def images_fingerprint(self, split: str) -> str:
         raise UserError(f"data {self.name!r}: {self.limits.cache}")

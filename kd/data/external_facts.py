@@ -85,6 +85,35 @@ def _label(sample: Any) -> int:
         raise UserError(f"a sample must be (input, class number), got {describe(sample)}") from None
 
 
+def in_memory(dataset: Any) -> list[Tensor]:
+    """The tensors and arrays that a map-style data set consists of, as far as they can be found.
+
+    Those of a `TensorDataset`, and what torchvision's data sets have as `data`, `targets` and
+    `labels`; also below a `Subset` or a `ConcatDataset`.
+
+    Example:
+        >>> whole = TensorDataset(torch.zeros(4, 1), torch.arange(4))
+        >>> [list(part.shape) for part in in_memory(Subset(whole, [0, 2]))]
+        [[4, 1], [4], [2]]
+    """
+    if isinstance(dataset, Subset):
+        return [*in_memory(dataset.dataset), torch.as_tensor(list(dataset.indices))]
+    if isinstance(dataset, ConcatDataset):
+        return [tensor for part in dataset.datasets for tensor in in_memory(part)]
+    found = [getattr(dataset, name, None) for name in ("data", "targets", "labels")]
+    if isinstance(dataset, TensorDataset):
+        found = [*dataset.tensors]
+    tensors = (_as_tensor(each) for each in found if each is not None)
+    return [tensor for tensor in tensors if tensor is not None]
+
+
+def _as_tensor(value: Any) -> Tensor | None:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):  # a list of paths, say
+        return None
+
+
 def some_of(rows: Tensor, count: int = _SAMPLED) -> Tensor:
     """At most `count` of `rows` [N], evenly spaced from the first to the last."""
     return rows[torch.linspace(0, len(rows) - 1, count).long().unique()]

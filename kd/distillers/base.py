@@ -17,6 +17,7 @@ from kd.distillers.deployed import ChangedStudent
 from kd.distillers.evaluation import EvaluatedModule
 from kd.distillers.pairing import Pairing, term_name
 from kd.distillers.stages import Plan, Stage
+from kd.errors import UserError
 from kd.metrics import Means
 from kd.objectives.base import Objective, Setting
 from kd.schedules import Schedule
@@ -57,6 +58,8 @@ class Distiller(EvaluatedModule, ABC):
         needs_images: the mode reads training images by their index.
         one_device: why the mode is limited to one device; empty: it is not.
         weighted: weight and value of every term of the last step, for callbacks.
+        settings_changed: the run resumes with other settings than it had: those of the optimizer
+            and of the scheduler replace the restored ones.
     """
 
     teacher_kind: ClassVar[Literal["pretrained", "peers", "itself"]] = "pretrained"
@@ -93,6 +96,8 @@ class Distiller(EvaluatedModule, ABC):
         self.scheduler = scheduler
         self.total_steps = 1
         self.weighted: dict[str, tuple[float, Tensor]] = {}
+        self.settings_changed = False
+        self._fresh: list[dict[str, Any]] = []  # settings of the optimizer's groups, as configured
         self._stage: Stage | None = None
         self._resumed_stage: int | None = None  # index of the stage in which a checkpoint was saved
         self._means = Means()  # of loss and raw terms over the epoch
@@ -164,9 +169,31 @@ class Distiller(EvaluatedModule, ABC):
         # Not in configure_optimizers: reading `estimated_stepping_batches` there makes Lightning
         # set up the loaders before it restores a checkpoint, and a resumed epoch would restart.
         self.total_steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        if self.settings_changed:
+            self._refuse_earlier_stage()
+            self._apply_settings()
         # A stage may freeze parameters that the restored optimizer still holds.
         if self._resumed_stage is not None:
             self._enter(self.plan.stages[self._resumed_stage])
+
+    def _refuse_earlier_stage(self) -> None:
+        now, _ = self.plan.at(self.progress)
+        before = self.plan.stages[self._resumed_stage or 0]
+        if self.plan.stages.index(now) < (self._resumed_stage or 0):
+            raise UserError(
+                f"the run has reached stage {before.name!r} of its method, and with "
+                f"trainer.max_epochs={self.trainer.max_epochs} it would return to {now.name!r}; "
+                "start a new run without resume"
+            )
+
+    def _apply_settings(self) -> None:
+        """Give the restored optimizer and learning rate their values by the present settings."""
+        optimizer = cast(Optimizer, self.optimizers(use_pl_optimizer=False))
+        schedule = cast(LambdaLR, self.lr_schedulers())
+        schedule.base_lrs = [settings["lr"] for settings in self._fresh]
+        factor = self._lr_factor(schedule.last_epoch)
+        for group, settings in zip(optimizer.param_groups, self._fresh, strict=True):
+            group.update(settings, initial_lr=settings["lr"], lr=settings["lr"] * factor)
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         stage, _ = self.plan.at(self.progress)
@@ -216,6 +243,8 @@ class Distiller(EvaluatedModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer_factory(self.parameter_groups())
+        groups = optimizer.param_groups
+        self._fresh = [{k: v for k, v in each.items() if k != "params"} for each in groups]
         schedule = LambdaLR(optimizer, self._lr_factor)
         return {
             "optimizer": optimizer,

@@ -22,7 +22,8 @@ from kd.io.run_folder import RunFolder
 
 # Raised when a key is renamed or changes its meaning; `upgraded` then converts the old form.
 #   1: no `format` key; `teacher/outputs` is called `teacher/answers`.
-FORMAT = 2
+#   2: `config_hash` is that of the settings alone, paths included; no fingerprints.
+FORMAT = 3
 
 Status = Literal["completed", "untested", "pruned", "failed"]
 
@@ -48,7 +49,24 @@ Result = TypedDict(
         "mode": Annotated[str, "`mode.name` of the config"],
         "seed": Annotated[int, "seed of the student's weights, the order of images and the views"],
         "config_hash": Annotated[
-            str, "equal for two runs exactly when all settings that affect numbers are equal"
+            str,
+            "identity of the run: equal for two runs exactly when all that affects numbers is "
+            "equal, that is settings, data, teacher's weights, given initial weights and `changes`",
+        ],
+        "recipe_hash": Annotated[
+            str | None,
+            "as `config_hash`, but equal for all seeds: a teacher that is a run of kd counts by "
+            "its `recipe_hash`; null if the data cannot be recognised",
+        ],
+        "changes": Annotated[
+            list[dict[str, Any]],
+            "settings that were changed when the run was resumed: the `epoch` and the `step` from "
+            "which they hold, and `settings` with the old and the new value of each",
+        ],
+        "data/fingerprint": Annotated[
+            str | None,
+            "hash of the images, labels, class names, split and normalisation; null if the data "
+            "cannot be recognised, and then `config_hash` differs from that of all other runs",
         ],
         "git_commit": Annotated[
             str | None, "commit of the checkout that ran; null outside a git repository"
@@ -73,6 +91,10 @@ Result = TypedDict(
             list[float] | None,
             "test accuracy by class, in the order of the labels; null if a class has no images",
         ],
+        "student/start_hash": Annotated[
+            str | None,
+            "hash of the student's initial weights, if they were given; null: drawn from the seed",
+        ],
         "student/params": Annotated[int, "number of the student's parameters at inference"],
         "epochs": Annotated[int, "epochs trained"],
         "fit_seconds": Annotated[
@@ -91,6 +113,13 @@ Result = TypedDict(
             str | None,
             "origin of the teacher's weights: `checkpoint`, `reused` (from `outputs/teachers`), "
             "`trained now` or `given` (as a module); of an ensemble, one for each member",
+        ],
+        "teacher/weights_hash": Annotated[
+            str | list[str] | None, "hash of the teacher's weights; of an ensemble, one a member"
+        ],
+        "teacher/recipe_hash": Annotated[
+            str | list[str | None] | None,
+            "`recipe_hash` of the run that trained the teacher; null for weights of other origin",
         ],
         "teacher/seconds": Annotated[
             float | None, "seconds that training the teacher took within this run; 0 if not trained"

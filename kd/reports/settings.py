@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from kd.config.flat import flatten
-from kd.config.identity import NO_PART_OF_NUMBERS
+from kd.config.experiment import NO_PART_OF_NUMBERS
 from kd.errors import UserError
 from kd.io.documents import parse_yaml
 

@@ -17,6 +17,8 @@ class AcquiredTeacher:
         test_logits: on the test set in its order [N, K], float32, on the CPU.
         test_acc: test accuracy, in [0, 1].
         source: origin of the weights, as `teacher/source` of result.json.
+        weights_hash: of the weights, as `teacher/weights_hash` of result.json.
+        recipe_hash: of the run that trained it, as `teacher/recipe_hash` of result.json.
         seconds: spent in training it within this run.
         members: test accuracy by member, for an ensemble.
     """
@@ -25,5 +27,7 @@ class AcquiredTeacher:
     test_logits: Tensor
     test_acc: float
     source: str
+    weights_hash: str | list[str]
+    recipe_hash: str | list[str | None] | None
     seconds: float
     members: Mapping[str, float] = field(default_factory=dict)

@@ -45,6 +45,10 @@ def acquire_ensemble(
         logits,
         accuracy,
         source=", ".join(m.source for m in members.values()),
+        weights_hash=[str(m.weights_hash) for m in members.values()],
+        recipe_hash=[
+            None if m.recipe_hash is None else str(m.recipe_hash) for m in members.values()
+        ],
         seconds=sum(m.seconds for m in members.values()),
         members={name: m.test_acc for name, m in members.items()},
     )

@@ -102,7 +102,8 @@ class _Selected(NamedTuple):
     weights: dict[str, Tensor] | None = None
 
 
-def _checkpoints(trainer: Trainer) -> Checkpoints:
+def saved_state(trainer: Trainer) -> Checkpoints:
+    """Return the callback that saves the run's state."""
     return next(c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints))
 
 
@@ -113,7 +114,7 @@ def _timer(trainer: Trainer) -> FitTimer:
 
 def _selected(trainer: Trainer, distiller: Distiller, data: DataModule) -> _Selected:
     """Return the best validated epoch; a run without any is validated now, at its last step."""
-    saved = _checkpoints(trainer)
+    saved = saved_state(trainer)
     if saved.best_score is None:  # check_val_every_n_epoch > max_epochs, or few max_steps
         (figures,) = trainer.validate(distiller, datamodule=data, verbose=False)
         return _Selected(figures["val/acc"], trainer.current_epoch)

@@ -15,8 +15,9 @@ from kd.config.identity import settings
 from kd.io.result_file import Result
 from kd.training.devices import check_devices, locked_folder
 from kd.training.error_hints import error_hints
-from kd.training.evaluate import RunParts, evaluate
+from kd.training.evaluate import RunParts, evaluate, saved_state
 from kd.training.figures import check_drawing
+from kd.training.identify import identify, recipe_of
 from kd.training.lightning_messages import quiet_lightning
 from kd.training.resume import find_checkpoint
 from kd.training.status import RunStatus
@@ -59,7 +60,7 @@ def run(
     choose_precision(cfg)  # before the config is hashed and recorded
     with quiet_lightning(), locked_folder(folder), RunStatus(cfg, folder, overrides) as status:
         checked = check_config(cfg, given)
-        checkpoint = find_checkpoint(cfg, folder)
+        resumed = find_checkpoint(cfg, folder)
         status.accept()
         trainer = build_trainer(cfg, folder, settings(cfg), callbacks)
         check_devices(cfg, trainer, checked.method)
@@ -69,7 +70,11 @@ def run(
         refuse_unsupported(cfg, data, checked.method)
         acquired = acquire(checked, data, trainer, run, given.teacher)
         distiller = build_student(checked, data, acquired, given.student)
-        status.begin()
+        identity = identify(cfg, data, acquired, distiller.student, given, resumed)
+        status.begin(identity, recipe_of(cfg, identity, acquired), acquired)
+        saved_state(trainer).identity = identity
+        distiller.settings_changed = resumed is not None and resumed.changed
+        checkpoint = None if resumed is None else resumed.checkpoint
         with error_hints(data.batch_size):
             # weights_only: a checkpoint that a stranger sent is data, and no code of it is run.
             trainer.fit(distiller, datamodule=data, ckpt_path=checkpoint, weights_only=True)

@@ -25,6 +25,7 @@ from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
 from kd.training.acquired import AcquiredTeacher
+from kd.training.fingerprints import recipe_hash, weights_hash
 from kd.training.teacher_cache import TeacherCache
 from kd.training.teacher_run import teacher_data, teacher_key, teacher_run
 
@@ -67,7 +68,7 @@ def acquire_teacher(
         UserError: the weights cannot be loaded, or their accuracy differs from the recorded one.
     """
     started = time.perf_counter()
-    found = _Net(given, "given") if given is not None else _configured(cfg, data, train)
+    found = _Net(given, "given") if given is not None else configured_teacher(cfg, data, train)
     seconds = time.perf_counter() - started if found.source == "trained now" else 0.0
 
     live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted).to(device)
@@ -79,10 +80,11 @@ def acquire_teacher(
         _check_record(found.path, accuracy, cfg.teacher.epoch)
     teacher = cache.for_training()
     live.cpu()  # where the student's adapters are built; Lightning moves both to the device
-    return AcquiredTeacher(teacher, logits, accuracy, found.source, seconds)
+    hashes = weights_hash(found.net), recipe_hash(found.path)
+    return AcquiredTeacher(teacher, logits, accuracy, found.source, *hashes, seconds)
 
 
-def _configured(cfg: DictConfig, data: DataModule, train: Train) -> _Net:
+def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> _Net:
     """Build the net that the config describes, with its trained weights."""
     # Building a net draws random weights, which the loaded ones replace.
     with torch.random.fork_rng(devices=[]):

@@ -11,11 +11,12 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from kd.config.compose import plain
-from kd.config.identity import config_hash
+from kd.config.identity import Identity
 from kd.config.record import write_record
 from kd.io.provenance import git_commit, library_versions
 from kd.io.result_file import FORMAT, Result, read_result, write_result
 from kd.io.run_folder import RunFolder
+from kd.training.acquired import AcquiredTeacher
 
 _ROLES = ("method", "teacher", "student", "data", "mode")
 
@@ -51,14 +52,31 @@ class RunStatus:
 
     def accept(self) -> None:
         """Record the config, which has passed its check."""
-        self._result |= {"seed": self.cfg.seed, "config_hash": config_hash(self.cfg)}
+        self._result["seed"] = self.cfg.seed
         self._result |= {"git_commit": git_commit(), "threads": torch.get_num_threads()}
         if not RunFolder(self.folder).config.is_file():
             rank_zero_only(write_record)(self.folder, self.cfg, self.overrides)
 
-    def begin(self) -> None:
-        """Take over the folder: all parts are built, and training begins."""
+    def begin(
+        self, identity: Identity, recipe: str | None, acquired: AcquiredTeacher | None
+    ) -> None:
+        """Take over the folder: all parts are built, and training begins.
+
+        Args:
+            identity: of the run.
+            recipe: hash of what all its seeds have in common.
+            acquired: the teacher; None: there is none.
+        """
         self._begun = True
+        self._result |= {
+            "config_hash": identity.hash,
+            "recipe_hash": recipe,
+            "data/fingerprint": identity.data,
+            "teacher/weights_hash": identity.teacher,
+            "teacher/recipe_hash": None if acquired is None else acquired.recipe_hash,
+            "student/start_hash": identity.start,
+            "changes": identity.changes,
+        }
         rank_zero_only(write_record)(self.folder, self.cfg, self.overrides)
         if self._replaces_finished:
             unfinished = cast(Result, self._result | {"error": "not finished"})

@@ -43,7 +43,8 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
         run.paths.run = str(folder)
         run.student = {key: plain(cfg.teacher[key]) for key in ("name", "net", "taps")}
         run.teacher.name, run.teacher.net, run.teacher.taps = "none", None, {}
-        run.data.batch_size, run.data.seed = training["batch_size"], training["seed"]
+        # A reference, as in any run: teachers that differ in the seed alone have one recipe.
+        run.data.batch_size, run.data.seed = training["batch_size"], "${seed}"
         for key in {"views", "augment"} & set(run.data):  # data from elsewhere have neither
             run.data[key] = None
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):

@@ -7,7 +7,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution, distribution_to_json
 
-from kd.config.identity import config_hash, content_hash
+from kd.config.identity import content_hash, settings_hash
 from kd.config.messages import user_message
 from kd.errors import UserError
 from kd.tuning.space import Space
@@ -25,7 +25,7 @@ def experiment_name(default: DictConfig, space: Space) -> str:
     A storage holds the trials of one experiment; a resumed search must have the same name.
     """
     distributions = {key: distribution_to_json(part) for key, part in space.items()}
-    return content_hash([config_hash(default), distributions])
+    return content_hash([settings_hash(default), distributions])
 
 
 def check_space(space: Space, base: list[str]) -> DictConfig:

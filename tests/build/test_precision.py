@@ -10,7 +10,8 @@ from support import configured
 from kd import compat
 from kd.build import precision
 from kd.build.precision import choose_precision, warn_of_slow_precision
-from kd.config.identity import config_hash
+from kd.config.experiment import experiment_settings
+from kd.config.identity import Identity
 from kd.training.run import run
 
 NATIVE, EMULATED = frozenset({"bfloat16"}), frozenset()
@@ -73,4 +74,5 @@ def test_a_run_records_what_auto_chose(tmp_path, output):
     named = configured(tmp_path, output, *options[:2], f"{options[2]}{best}")
     recorded = OmegaConf.load(tmp_path / ".hydra" / "config.yaml")
     assert recorded.trainer.precision == best
-    assert result["config_hash"] == config_hash(named)
+    same = Identity(experiment_settings(named), result["data/fingerprint"])
+    assert result["config_hash"] == same.hash

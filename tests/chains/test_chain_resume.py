@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -20,13 +21,18 @@ STAGES = ["stages=[resnet8,mlp800,resnet8]", *SMALL]
 
 
 class StopIn(Callback):
-    """Interrupt the stage of this folder's name after its first epoch."""
+    """Interrupt the stage of this folder's name after its first epoch, once in each chain."""
+
+    stopped: ClassVar[set[str]] = set()
 
     def __init__(self, stage: str, sigterm: bool) -> None:
         self.stage, self.sigterm = stage, sigterm
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if Path(trainer.default_root_dir).name == self.stage and trainer.global_step == 3:
+        folder = str(trainer.default_root_dir)
+        first = folder not in self.stopped
+        if first and Path(folder).name == self.stage and trainer.global_step == 3:
+            self.stopped.add(folder)
             if not self.sigterm:
                 raise KeyboardInterrupt
             os.kill(os.getpid(), signal.SIGTERM)
@@ -83,7 +89,7 @@ def test_an_interrupted_chain_resumes(sigterm, code, output, finished, tmp_path)
     assert (broken["status"], broken["error"]) == ("failed", "stage 2_resnet8: interrupted")
     first = tmp_path / "1_mlp800" / "result.json"
     before = first.stat().st_mtime_ns
-    found = start_chain(output, tmp_path, *STAGES)
+    found = start_chain(output, tmp_path, *STAGES, stop)
     assert first.stat().st_mtime_ns == before
     assert found["status"] == "completed"
     assert found["test/nll"] == json.loads((finished / "chain.json").read_text())["test/nll"]

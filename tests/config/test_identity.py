@@ -2,14 +2,14 @@
 
 from support import composed
 
-from kd.config.identity import config_hash, settings
+from kd.config.identity import settings, settings_hash
 
 
 def test_the_hash_depends_on_what_the_numbers_depend_on():
-    base = config_hash(composed())
-    assert base == config_hash(composed("paths.output=elsewhere", "logger=csv", "resume=x"))
-    assert base != config_hash(composed("method.alpha=0.5"))
-    assert base != config_hash(composed("seed=1"))
+    base = settings_hash(composed())
+    assert base == settings_hash(composed("paths.output=elsewhere", "logger=csv", "resume=x"))
+    assert base != settings_hash(composed("method.alpha=0.5"))
+    assert base != settings_hash(composed("seed=1"))
 
 
 def test_settings_are_flat_and_distinguish_jobs():

@@ -1,13 +1,15 @@
 """A resumed run ends with the numbers of one that was not interrupted."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import Watch, composed, configured
+from support import Watch, composed, configured, present
 
-from kd.config.identity import config_hash
+from kd.config.experiment import experiment_settings
+from kd.config.identity import Identity
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.training.resume import find_checkpoint
@@ -50,17 +52,25 @@ def folders(tmp_path):
     return ours, other
 
 
-def save_checkpoint(folder: RunFolder, identity: str, best: float | None = 0.5) -> None:
-    """Write the entries of a run's checkpoint that resuming reads."""
+def save_checkpoint(
+    folder: RunFolder, *overrides: str, best: float | None = 0.5, epochs: int = 1
+) -> None:
+    """Write the entries that resuming reads of a checkpoint of a run with these overrides."""
     entries: dict[str, Any] = dict.fromkeys(
         ("state_dict", "pytorch-lightning_version", "plan", "stages"), 0
     )
     entries["callbacks"] = {"Checkpoints": {"best_score": best}}
-    entries |= {"config_hash": identity, "optimizer": "torch.optim.sgd.SGD"}
+    identity = Identity(experiment_settings(composed(*overrides))).state()
+    entries |= {"identity": identity, "optimizer": "torch.optim.sgd.SGD"}
+    entries |= {"epochs_done": epochs, "global_step": 10 * epochs}
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     torch.save(entries, folder.last)
     if best is not None:
         torch.save({"best": best}, folder.best)
+
+
+def found(folder: Path, *overrides: str) -> Path:
+    return present(find_checkpoint(composed(*overrides), folder)).checkpoint
 
 
 def test_a_run_without_checkpoints_starts_from_the_beginning(folders):
@@ -69,24 +79,23 @@ def test_a_run_without_checkpoints_starts_from_the_beginning(folders):
 
 def test_an_interrupted_run_finds_its_own_checkpoint(folders):
     ours, _ = folders
-    cfg = composed()
-    save_checkpoint(ours, config_hash(cfg))
-    assert find_checkpoint(cfg, ours.root) == ours.last
+    save_checkpoint(ours)
+    assert found(ours.root) == ours.last
 
 
 def test_another_run_is_continued_with_its_best_epoch(folders):
     ours, other = folders
-    save_checkpoint(other, "another")
+    save_checkpoint(other)
     for named in (other.root, other.last):
         ours.best.unlink(missing_ok=True)
-        assert find_checkpoint(composed(f"resume={named}"), ours.root) == other.last
+        assert found(ours.root, f"resume={named}") == other.last
         assert ours.best.read_bytes() == other.best.read_bytes()
 
 
 def test_a_checkpoint_without_a_best_epoch_needs_no_second_file(folders):
     ours, other = folders
-    save_checkpoint(other, "another", best=None)
-    assert find_checkpoint(composed(f"resume={other.root}"), ours.root) == other.last
+    save_checkpoint(other, best=None)
+    assert found(ours.root, f"resume={other.root}") == other.last
     assert not ours.best.exists()
 
 
@@ -94,7 +103,7 @@ def test_a_checkpoint_that_cannot_be_continued_is_refused(folders):
     ours, other = folders
     with pytest.raises(UserError, match="there is no checkpoint"):
         find_checkpoint(composed(f"resume={other.root}"), ours.root)
-    save_checkpoint(other, "another")
+    save_checkpoint(other)
     adam = composed(f"resume={other.root}", "optimizer=adam")
     with pytest.raises(UserError, match=r"state of torch.optim.sgd.SGD, which .*Adam cannot"):
         find_checkpoint(adam, ours.root)
@@ -108,10 +117,10 @@ def test_a_checkpoint_that_cannot_be_continued_is_refused(folders):
 
 def test_a_checkpoint_of_another_configuration_is_not_overwritten(folders):
     ours, other = folders
-    save_checkpoint(ours, "another")
+    save_checkpoint(ours, "trainer.max_epochs=9")
     with pytest.raises(UserError, match="belongs to a run with another configuration"):
         find_checkpoint(composed(), ours.root)
-    save_checkpoint(other, "a third")
+    save_checkpoint(other, "trainer.max_epochs=8")
     with pytest.raises(UserError, match="belongs to a run with another configuration"):
         find_checkpoint(composed(f"resume={other.root}"), ours.root)
-    assert find_checkpoint(composed(f"resume={ours.root}"), ours.root) == ours.last
+    assert found(ours.root, f"resume={ours.root}") == ours.last

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from support import composed
 
+from kd.config.identity import Identity
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
 from kd.training.status import RunStatus
@@ -22,7 +24,7 @@ def recorded(folder: Path) -> dict:
 def test_a_completed_run_records_its_figures(tmp_path):
     with RunStatus(composed(), tmp_path, None) as status:
         status.accept()
-        status.begin()
+        status.begin(Identity({}), None, None)
         status.complete({"test/acc": 0.5}, tested=True)
     found = recorded(tmp_path)
     assert found["status"] == "completed"
@@ -69,7 +71,7 @@ def fail(*steps: Callable[[], object]) -> None:
 def completed(folder: Path) -> dict:
     with RunStatus(composed("seed=1"), folder, None) as status:
         status.accept()
-        status.begin()
+        status.begin(Identity({}), None, None)
         status.complete({"test/acc": 0.5}, tested=True)
     return recorded(folder)
 
@@ -86,7 +88,11 @@ def test_a_run_that_trains_replaces_a_finished_one(tmp_path):
     completed(tmp_path)
     seen: list = []
     with pytest.raises(ValueError, match="no"), RunStatus(composed(), tmp_path, None) as status:
-        fail(status.accept, status.begin, lambda: seen.append(read_result(tmp_path)))
+        fail(
+            status.accept,
+            partial(status.begin, Identity({}), None, None),
+            lambda: seen.append(read_result(tmp_path)),
+        )
     assert seen[0]["status"] == "failed"  # while it trains
     assert recorded(tmp_path)["error"] == "ValueError: no"
     assert "test/acc" not in recorded(tmp_path)
@@ -97,5 +103,5 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
     monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
     with RunStatus(composed(), tmp_path, None) as status:
         status.accept()
-        status.begin()
+        status.begin(Identity({}), None, None)
     assert list(tmp_path.iterdir()) == []

@@ -55,7 +55,9 @@ def read_curve(path: Path) -> dict[int, float]:
         text = read_text(path, _MAX_CSV)
         # Lightning writes training and validation metrics on lines of their own.
         lines = [line for line in csv.DictReader(text.splitlines()) if line.get("val/acc")]
-        curve = {int(line["epoch"]) + 1: float(line["val/acc"]) for line in lines}
+        # Before version 0.2 epochs were counted from 0.
+        first = min((int(line["epoch"]) for line in lines), default=1)
+        curve = {int(line["epoch"]) + (first == 0): float(line["val/acc"]) for line in lines}
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return {}
     valid = all(0 < epoch <= _MAX_EPOCH and 0 <= value <= 1 for epoch, value in curve.items())
