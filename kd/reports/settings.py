@@ -5,8 +5,8 @@ import re
 from functools import cache
 from typing import Any
 
-from kd.config.flat import flatten
 from kd.config.experiment import NO_PART_OF_NUMBERS
+from kd.config.flat import flatten
 from kd.errors import UserError
 from kd.io.documents import parse_yaml
 
