@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from kd.errors import UserError
+from kd.io.documents import parse_json
+from kd.io.tensor_bounds import check_safetensors
 
 KEY = "kd"
 FORMAT = 1
@@ -78,6 +80,7 @@ def read_student_metadata(file: Path) -> StudentMetadata | None:
     if file.suffix != ".safetensors":
         return None
     try:
+        check_safetensors(file)
         with safe_open(file, "pt") as content:
             text = (content.metadata() or {}).get(KEY)
     except Exception as error:  # SafetensorError, OSError, and whatever damaged bytes lead to
@@ -87,7 +90,7 @@ def read_student_metadata(file: Path) -> StudentMetadata | None:
     if len(text) > MAX_LENGTH:
         raise UserError(f"{file}: the description of the student exceeds {MAX_LENGTH} characters")
     try:
-        return _checked(json.loads(text))
+        return _checked(parse_json(text))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: the description of the student is damaged: {error}") from None
 

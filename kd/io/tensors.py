@@ -16,8 +16,10 @@ from typing import NamedTuple
 from torch import Tensor, uint8
 
 from kd.io.atomic import replacing
+from kd.io.documents import parse_json
 from kd.io.locks import locked
 from kd.io.own_files import remove_unfinished
+from kd.io.tensor_bounds import check_safetensors
 
 log = logging.getLogger(__name__)
 
@@ -48,18 +50,19 @@ def read(path: Path, key: str, names: Collection[str] | None = None) -> Stored |
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_safetensors(path)
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("key") != key:
                 return None
             wanted = file.keys() if names is None else names
             tensors = {name: file.get_tensor(name) for name in wanted}
-        sums = json.loads(metadata["checksums"])
+        sums = parse_json(metadata["checksums"])
         if _checksums(tensors) == {name: sums[name] for name in tensors}:
-            return Stored(tensors, json.loads(metadata["notes"]))
+            return Stored(tensors, parse_json(metadata["notes"]))
     except FileNotFoundError:
         return None
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         log.warning("%s is damaged (%s): computing it again", path, error)
         return None
     log.warning("%s is damaged (a checksum differs): computing it again", path)
@@ -125,7 +128,7 @@ def is_intact(path: Path, tensors: dict[str, Tensor]) -> bool:
 
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-    return "checksums" not in metadata or json.loads(metadata["checksums"]) == _checksums(tensors)
+    return "checksums" not in metadata or parse_json(metadata["checksums"]) == _checksums(tensors)
 
 
 @contextlib.contextmanager

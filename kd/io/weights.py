@@ -1,6 +1,5 @@
 """Loading of weights into a net, from checkpoints of any common kind."""
 
-import json
 import pickle
 import warnings
 import zipfile
@@ -14,7 +13,9 @@ from kd.errors import UserError
 from kd.io.checkpoint.kinds import torch_format
 from kd.io.checkpoint.opened import Checkpoint
 from kd.io.checkpoint.read import check_exists, damaged, open_checkpoint, read_safetensors
+from kd.io.documents import read_json
 from kd.io.run_folder import RunFolder
+from kd.io.tensor_bounds import check_archive
 
 
 def load_weights(net: nn.Module, path: Path, key: str | None = None) -> None:
@@ -69,6 +70,7 @@ def read_file(file: Path) -> Any:
     try:
         if torch_format(file) == "safetensors":
             return read_safetensors(file)
+        check_archive(file)
         if zipfile.is_zipfile(file) and (part := zipfile.ZipFile(file).testzip()):
             raise ValueError(f"the checksum of its {part} differs")
         with warnings.catch_warnings():
@@ -89,7 +91,7 @@ def read_file(file: Path) -> Any:
 def _trained_as(path: Path) -> str:
     """Name the net and the data of a run folder, if it has a result."""
     try:
-        result = json.loads(RunFolder(path).result.read_text())
+        result = read_json(RunFolder(path).result)
         return f"\nThe folder holds a student={result['student']} trained on {result['data']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

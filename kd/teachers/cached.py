@@ -12,6 +12,7 @@ from kd.data.loader import TensorLoader
 from kd.errors import UserError
 from kd.teachers.base import Report, Teacher
 from kd.teachers.frozen import FrozenTeacher
+from kd.teachers.memory_rows import MemoryRows
 from kd.teachers.output_cache import OutputCache
 from kd.types import Batch, Outputs
 
@@ -26,8 +27,8 @@ class CachedTeacher(Teacher):
     """Reads its outputs from a cache by (image, view).
 
     They equal the live teacher's up to the rounding of `dtype`. Before each epoch, `prepare`
-    computes the missing ones in large batches. If the cache cannot be written, the teacher is live
-    for the rest of the run.
+    computes the missing ones in large batches. If the cache cannot be written, they are kept in
+    memory for that epoch: live outputs, which are not rounded, would train another student.
 
     Args:
         teacher: the live teacher.
@@ -48,18 +49,18 @@ class CachedTeacher(Teacher):
         self.cache, self.dtype, self.batch_size = cache, dtype, batch_size
         self.rounding: dict[str, float] = {}
         self._seconds = 0.0
-        self._live = False
+        self._memory: MemoryRows | None = None
         self._ids = torch.empty(0, dtype=torch.int64)  # of the epoch's samples and views [M]
         self._position = torch.empty(0, dtype=torch.int64)  # of each sample in _ids [N], or -1
         self._resident: dict[str, Tensor] = {}
 
     @property
-    def output_source(self) -> Literal["live", "cached"]:
-        return "live" if self._live else "cached"
+    def output_source(self) -> Literal["cached"]:
+        return "cached"
 
     @property
     def needs_preparation(self) -> bool:
-        return not self._live
+        return True
 
     @property
     def forwards(self) -> int:
@@ -81,34 +82,36 @@ class CachedTeacher(Teacher):
         return self.teacher.example_outputs(images)
 
     def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
-        if self._live:
-            return
         # The id of a sample in a view does not depend on the epoch, so a view that recurs is found.
         views = loader.views(index, loader.sampler.epoch)
         self._ids = (index * loader.view_space.size + views).cpu()
         try:
             self._fill(loader, report)
         except OSError as error:
-            self._live = True
-            log.warning(
-                "teacher cache %s is not writable (%s): running the teacher on every batch",
-                self.cache.folder,
-                error,
-            )
-            return
+            if self._memory is not None:
+                raise
+            self.keep_in_memory(f"is not writable ({error})")
+            self._fill(loader, report)
         device = self.teacher.device
         self._position = torch.full((len(loader.images),), -1, device=device)
         self._position[index.to(device)] = torch.arange(len(index), device=device)
         self._resident = {
-            name: store.gather(self._ids).to(device)
+            name: self._stored(name, self._ids).to(device)
             for name, store in self.cache.stores.items()
             if store.row_bytes * len(index) <= _RESIDENT_BYTES
         }
 
+    def keep_in_memory(self, reason: str) -> None:
+        """Keep each epoch's outputs in memory from now on, and log why."""
+        log.warning(
+            "teacher cache %s %s: keeping the outputs of one epoch in memory",
+            self.cache.folder,
+            reason,
+        )
+        self._memory = MemoryRows(self.cache)
+
     def matches(self, batch: Batch, loader: TensorLoader) -> bool:
         """Compare the batch with the image and view that its cached outputs were computed on."""
-        if self._live:
-            return True
         position = self._position.index_select(0, batch.index).cpu()
         ids = batch.index * loader.view_space.size + batch.view
         if not ((position >= 0).all() and self._ids[position].equal(ids.cpu())):
@@ -117,8 +120,6 @@ class CachedTeacher(Teacher):
         return loader.normalise(shown.input).to(batch.input).equal(batch.input)
 
     def outputs(self, batch: Batch) -> Outputs:
-        if self._live:
-            return self.teacher.outputs(batch)
         # [B]; −1 for a sample that was not prepared, which `matches` finds.
         position = self._position.index_select(0, batch.index)
         tensors = {name: self._gather(name, position) for name in self.cache.stores}
@@ -128,8 +129,13 @@ class CachedTeacher(Teacher):
         """Return the rows [B, …] of one tensor at positions [B] of the epoch, as float32."""
         if name in self._resident:
             return self._resident[name].index_select(0, position).float()
-        rows = self.cache.stores[name].gather(self._ids[position.cpu()])
+        rows = self._stored(name, self._ids[position.cpu()])
         return rows.to(position.device, non_blocking=True).float()
+
+    def _stored(self, name: str, ids: Tensor) -> Tensor:
+        if self._memory is not None:
+            return self._memory.gather(name, ids)
+        return self.cache.stores[name].gather(ids)
 
     def _fill(self, loader: TensorLoader, report: Report) -> None:
         """Compute the missing outputs of the epoch; log the rounding error the first time."""
@@ -140,7 +146,7 @@ class CachedTeacher(Teacher):
             return self._compute(loader, ids, lambda: report(self.forwards - before, total))
 
         started = time.perf_counter()
-        computed = self.cache.fill(self._ids, compute)
+        computed = (self._memory or self.cache).fill(self._ids, compute)
         if not computed:
             return
         if not self._seconds:
@@ -168,11 +174,16 @@ class CachedTeacher(Teacher):
         return computed
 
     def _rounded(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Convert to `dtype` and measure the error; UserError if a value overflows."""
+        """Convert to `dtype` and measure the error; UserError for a value that is not finite."""
         rounded = {name: outputs[name].to(self.dtype) for name in self.cache.stores}
         for name, low in rounded.items():
             full = outputs[name]
-            if not low.isfinite().all() and full.isfinite().all():
+            if not full.isfinite().all():
+                raise UserError(
+                    f"the teacher's {name} are not finite: its weights are damaged, or it needs "
+                    "trainer.precision=32-true"
+                )
+            if not low.isfinite().all():
                 raise UserError(
                     f"the teacher's {name} reach {full.abs().max():.3g}, more than {self.dtype} "
                     "holds: use teacher.cache.dtype=float32 or teacher.cache=off"

@@ -1,7 +1,7 @@
 """Outputs of one teacher for the images of one data set, on disk, shared by all runs."""
 
 import json
-import shutil
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd.errors import UserError
 from kd.io.atomic import write_atomic
+from kd.io.documents import read_json
 from kd.io.locks import locked
-from kd.teachers.row_store import RowStore
+from kd.io.own_files import delete_folder, is_link
+from kd.teachers.row_store import ROWS, RowStore
 
 ABOUT = "about.json"
+# Of a cache's folder, see `kd.training.teacher_cache`, and of what is in it
+_NAME = re.compile(r"[^.].*-(train|test)-[0-9a-f]{12}")
+_FILE = re.compile(rf"{re.escape(ABOUT)}|[^./][^/]*/{ROWS.pattern}")
 # A file has at most 16 384 rows and 64 MiB: the work that is lost if its process dies.
 _FILE_ROWS, _FILE_BYTES = 1 << 14, 1 << 26
 
@@ -26,31 +32,35 @@ class OutputCache:
     Args:
         folder: created, with its parents, by the first `fill`.
         key: identity of everything that the outputs depend on.
-        row_bytes: size of one image's row, by tensor name.
+        shapes: of one image's row, by tensor name.
+        dtype: of the stored tensors.
         about: plain description for `python -m kd.cache`.
         tap_paths: module path of each tap; part of a store's name, because the same tap name on
             another module is another tensor.
 
     Attributes:
         stores: by tensor name.
+        rows_a_file: rows that are computed, and written, at a time.
     """
 
     def __init__(
         self,
         folder: Path,
         key: str,
-        row_bytes: Mapping[str, int],
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: torch.dtype,
         about: Mapping[str, Any],
         tap_paths: Mapping[str, str] | None = None,
     ) -> None:
         paths = tap_paths or {}
-        names = {name: f"{name}@{paths.get(name, '')}".rstrip("@") for name in row_bytes}
+        names = {name: f"{name}@{paths.get(name, '')}".rstrip("@") for name in shapes}
         self.folder, self.about = folder, about
         self.stores = {
-            name: RowStore(folder / names[name], f"{key} {names[name]}", size)
-            for name, size in row_bytes.items()
+            name: RowStore(folder / names[name], f"{key} {names[name]}", shape, dtype)
+            for name, shape in shapes.items()
         }
-        self._rows_a_file = max(min(_FILE_ROWS, _FILE_BYTES // sum(row_bytes.values())), 1)
+        size = sum(store.row_bytes for store in self.stores.values())
+        self.rows_a_file = max(min(_FILE_ROWS, _FILE_BYTES // size), 1)
 
     def missing(self, ids: Tensor) -> Tensor:
         """Return which of ids [M] lack a row in any store -> bool [M]."""
@@ -85,7 +95,7 @@ class OutputCache:
                 return 0
             about = json.dumps(dict(self.about), indent=2) + "\n"
             write_atomic(self.folder / ABOUT, about.encode())
-            for part in missing.split(self._rows_a_file):
+            for part in missing.split(self.rows_a_file):
                 self._append(part, compute(part))
         return len(missing)
 
@@ -110,26 +120,39 @@ class Entry:
     def about(self) -> dict[str, Any]:
         """The cache's description; empty if it cannot be read."""
         try:
-            about = json.loads((self.folder / ABOUT).read_text())
-        except (OSError, ValueError):
+            about = read_json(self.folder / ABOUT)
+        except (OSError, UserError):
             return {}
         return about if isinstance(about, dict) else {}
 
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        files = (path for path in self.folder.glob("*/*") if self.is_own(path))
+        return sum(path.lstat().st_size for path in files)
+
+    def is_own(self, path: Path) -> bool:
+        """Return whether the cache writes a file, or makes a folder, of this path."""
+        name = path.relative_to(self.folder)
+        is_store = len(name.parts) == 1 and path.is_dir()
+        return is_store or _FILE.fullmatch(name.as_posix()) is not None
 
     def clear(self) -> None:
-        """Delete the cache; running jobs keep the files that they have mapped."""
+        """Delete the cache; running jobs keep the files that they have mapped.
+
+        Raises:
+            UserError: the folder is a link, or holds what is no cache's; nothing is deleted.
+        """
+        if is_link(self.folder):
+            raise UserError(f"{self.folder} is a symbolic link; remove the link itself")
         lock = self.folder.parent / f".{self.name}.lock"
         with locked(lock, f"waiting for the process that is filling {self.folder}"):
-            shutil.rmtree(self.folder, ignore_errors=True)
+            delete_folder(self.folder, self.is_own)
 
 
 def entries(root: Path) -> list[Entry]:
-    """Return the caches below `root`, sorted by name."""
+    """Return the caches below `root`, sorted by name; other folders are none, nor are links."""
     if not root.is_dir():
         return []
-    folders = (path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [Entry(folder) for folder in sorted(folders)]
+    named = (path for path in sorted(root.iterdir()) if _NAME.fullmatch(path.name))
+    return [Entry(path) for path in named if path.is_dir() and not is_link(path)]

@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 import torch
+from safetensors import safe_open
 from support import present
 from torch import nn
 
@@ -49,9 +50,10 @@ def data() -> Digits:
 def cached(
     folder: Path, dtype: torch.dtype = torch.float32, taps=("stage1",), key: str = "key"
 ) -> CachedTeacher:
-    sizes = {"logits": 10 * dtype.itemsize, **dict.fromkeys(taps, 256 * dtype.itemsize)}
+    shapes = {"logits": (10,), **dict.fromkeys(taps, (4, 8, 8))}
     teacher = FrozenTeacher(make_net(), TAP_PATHS, taps)
-    return CachedTeacher(teacher, OutputCache(folder, key, sizes, {"teacher": "t"}), dtype, 100)
+    cache = OutputCache(folder, key, shapes, dtype, {"teacher": "t"})
+    return CachedTeacher(teacher, cache, dtype, 100)
 
 
 def prepare(teacher: CachedTeacher, loader: TensorLoader, epoch: int = 0) -> None:
@@ -223,22 +225,81 @@ def test_deleted_file_is_computed_again(data, tmp_path):
     assert late.forwards == len(loader) * loader.batch_size
 
 
-def test_full_disk_makes_the_teacher_live(data, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("epoch", [0, 1], ids=["from the start", "in the second epoch"])
+@pytest.mark.parametrize("taps", [(), ("stage1",)])
+def test_a_full_disk_changes_no_output(epoch, taps, data, tmp_path, monkeypatch, caplog):
+    """A run must not depend on the room that the disk has: its outputs are rounded all the same."""
+
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tensor_file, "write", full)
-    loader = data.train_dataloader()
-    teacher = cached(tmp_path)
-    prepare(teacher, loader)
-    assert "No space left on device" in caplog.text
-    assert "is not writable" in caplog.text
-    batch = next(iter(loader))
-    assert torch.equal(
-        teacher.outputs(batch).logits,
-        FrozenTeacher(make_net(), TAP_PATHS, []).outputs(batch).logits,
+    loader = data.variant(views=2).train_dataloader()
+    usual, poor = (
+        cached(tmp_path / "a", torch.float16, taps),
+        cached(tmp_path / "b", torch.float16, taps),
     )
-    assert teacher.output_source == "live"
+    for number in range(4):
+        prepare(usual, loader, number)
+        expected = [usual.outputs(batch) for batch in loader]
+        with monkeypatch.context() as disk:
+            if number >= epoch:
+                disk.setattr(tensor_file, "write", full)
+            prepare(poor, loader, number)
+        for batch, outputs in zip(loader, expected, strict=True):
+            assert poor.matches(batch, loader)
+            found = poor.outputs(batch)
+            assert torch.equal(found.logits, outputs.logits)
+            assert all(torch.equal(found.taps[tap], outputs.taps[tap]) for tap in taps)
+    assert caplog.text.count("keeping the outputs of one epoch in memory") == 1
+    assert poor.output_source == "cached"
+
+
+# Files whose key and checksums fit, and whose content does not
+
+
+def forge(path: Path, what: str) -> None:
+    with safe_open(path, "pt") as file:
+        key, ids, rows = file.metadata()["key"], file.get_tensor("ids"), file.get_tensor("rows")
+    rows = {
+        "shape": rows.reshape(len(rows), 2, -1),
+        "width": rows[:, 1:],
+        "count": rows[1:],
+        "dtype": rows.double(),
+        "whole": rows.long(),
+        "nan": rows.index_fill(0, torch.tensor([5]), float("nan")),
+        "infinity": rows.index_fill(0, torch.tensor([5]), float("inf")),
+    }.get(what, rows)
+    ids = {"float ids": ids.double(), "ids of a matrix": ids.reshape(1, -1)}.get(what, ids)
+    tensors = {"ids": ids.contiguous(), "rows": rows.contiguous()}
+    if what == "no rows":
+        del tensors["rows"]
+    tensor_file.write(path, key, tensor_file.Stored(tensors, []))
+
+
+FORGED = ("shape", "width", "count", "dtype", "whole", "nan", "infinity", "float ids", "no rows")
+
+
+@pytest.mark.parametrize("what", [*FORGED, "ids of a matrix"])
+def test_forged_rows_are_computed_again(what, data, tmp_path, caplog):
+    loader = data.train_dataloader()
+    first = cached(tmp_path)
+    prepare(first, loader)
+    expected = [first.outputs(batch).logits for batch in loader]
+    (path,) = (tmp_path / "logits").glob("*.safetensors")
+    forge(path, what)
+    again = cached(tmp_path)
+    prepare(again, loader)
+    assert again.forwards == len(loader) * loader.batch_size
+    assert str(path) in caplog.text
+    for logits, batch in zip(expected, loader, strict=True):
+        assert torch.equal(again.outputs(batch).logits, logits)
+
+
+def test_a_teacher_without_finite_outputs_is_refused(data, tmp_path):
+    teacher = cached(tmp_path)
+    teacher.teacher.net.get_parameter("4.weight").data[0, 0] = float("nan")
+    with pytest.raises(UserError, match="logits are not finite"):
+        prepare(teacher, data.train_dataloader())
 
 
 # Several processes

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kd.errors import UserError
 from kd.io.checkpoint.containers import is_main, starts_pickle
-from kd.io.checkpoint.names import printable
+from kd.io.printable import printable
 from kd.io.regular_files import open_regular
 
 _HEAD = 4096  # bytes that are looked at

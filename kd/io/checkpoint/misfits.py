@@ -15,8 +15,9 @@ from kd.io.checkpoint.match import (
     required,
     unexpected,
 )
-from kd.io.checkpoint.names import printable, shorten
+from kd.io.checkpoint.names import shorten
 from kd.io.checkpoint.stored import Unreadable
+from kd.io.printable import printable
 
 _PAIRS = 3  # pairs of similar names in a message
 _COMPARED = 200  # names that are compared: the time is that number squared

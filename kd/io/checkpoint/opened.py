@@ -13,9 +13,10 @@ from kd.errors import UserError
 from kd.io.checkpoint.finite import as_weights
 from kd.io.checkpoint.match import COUNTER, Leaves, Match, find_matches
 from kd.io.checkpoint.misfits import contents, describe
-from kd.io.checkpoint.names import printable, shorten
+from kd.io.checkpoint.names import shorten
 from kd.io.checkpoint.pickles import PickleError
 from kd.io.checkpoint.stored import Unreadable
+from kd.io.printable import printable
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,11 @@ from kd.io.checkpoint.containers import Content, read_archive, read_pickle
 from kd.io.checkpoint.flatten import Leaf, flatten
 from kd.io.checkpoint.folders import weights_files
 from kd.io.checkpoint.kinds import torch_format
-from kd.io.checkpoint.names import printable, shorten
+from kd.io.checkpoint.names import shorten
 from kd.io.checkpoint.opened import Checkpoint
 from kd.io.checkpoint.pickles import PickleError
+from kd.io.printable import printable
+from kd.io.tensor_bounds import check_safetensors
 from kd.io.tensors import is_intact
 
 
@@ -106,6 +108,7 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
 
     # From memory: `load_file` maps the file, and a file that is replaced meanwhile would end the
     # process with SIGBUS.
+    check_safetensors(file)
     tensors = load(file.read_bytes())
     if not is_intact(file, tensors):
         raise ValueError("its checksums differ")

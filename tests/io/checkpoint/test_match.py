@@ -98,7 +98,10 @@ def test_average_is_offered_and_taken_by_its_name(tmp_path, caplog):
         ({**W, "4.weight": torch.ones(7, 4)}, r"4.weight \[7, 4\] instead of \[10, 4\]"),
         (small_net(7).state_dict(), "it is for 7 classes; these data have 10"),
         ({"opt": {"m": W["4.bias"]}, "epoch": 1}, r"the file holds: opt \(1 tensors: m\)"),
-        ({"\x1b[2J": {"\x1b]0;x": W["4.bias"]}}, r"the file holds: \?\[2J \(1 tensors: \?\]0;x\)"),
+        (
+            {"\x1b[2J": {"\x1b]0;x": W["4.bias"]}},
+            r"the file holds: \\x1b\[2J \(1 tensors: \\x1b\]0;x\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_listed(content, message, tmp_path):
