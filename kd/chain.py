@@ -10,13 +10,14 @@ from omegaconf import DictConfig
 
 from kd.config.command import command
 from kd.config.headline import headline
+from kd.validation import config_problems
 
 log = logging.getLogger(__name__)
 
 _COLUMNS = ("stage", "net", "taught by", "test", "val", "parameters", "seconds")
 
 
-@command("chain")
+@command("chain", check=config_problems)
 def main(cfg: DictConfig) -> float:
     """Run one chain and return the last student's validation accuracy."""
     from rich.console import Console

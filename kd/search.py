@@ -11,11 +11,12 @@ from kd.config.command import command
 from kd.config.compose import plain
 from kd.config.headline import headline
 from kd.errors import UserError
+from kd.validation import config_problems
 
 log = logging.getLogger(__name__)
 
 
-@command("search")
+@command("search", check=config_problems)
 def main(cfg: DictConfig) -> float:
     """Run the missing trials, print the best, and return its validation accuracy."""
     if importlib.util.find_spec("optuna") is None:

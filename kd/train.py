@@ -15,11 +15,12 @@ from kd.config.record import all_overrides, own_folders, resume_command, start_p
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.training.finished import finished
+from kd.validation import config_problems
 
 log = logging.getLogger(__name__)
 
 
-@command("train")
+@command("train", check=config_problems)
 def main(cfg: DictConfig) -> float:
     """Run one job and return its validation accuracy, which a sweeper may maximise.
 

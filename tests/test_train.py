@@ -140,8 +140,11 @@ MISTAKES = {
     "unknown method": (["method=kdd"], "method=kdd.*did you mean 'kd'.*valid: ab, afd, at"),
     "unknown model": (["student=resnet21"], "student=resnet21.*valid: deepnn, "),
     "unknown data": (["data=minst"], "data=minst.*did you mean 'mnist'.*valid: cifar10"),
-    "unknown key": (["trainer.max_epoch=3"], "no 'trainer.max_epoch'.*did you mean 'max_epochs'"),
-    "key elsewhere": (["accelerator=gpu"], "no 'accelerator'; there is .*trainer.accelerator"),
+    "unknown key": (
+        ["trainer.max_epoch=3"],
+        "no 'trainer.max_epoch'.*did you mean 'trainer.max_epochs'",
+    ),
+    "key elsewhere": (["accelerator=gpu"], "no 'accelerator'; did you mean 'trainer.accelerator'"),
     "no such knob": (["method=ce", "method.alpha=0.5"], "method=ce has no 'alpha'; .*knobs: none"),
     "knobs listed": (["method=logit_mse", "method.alpha=1"], "its knobs: beta"),
     "null option": (["method=null"], "a group needs an option, not null"),

@@ -5,6 +5,8 @@ Nothing else in `kd` reads a private attribute of Hydra, OmegaConf, Lightning or
 the dependency breaks it. Imports are inside the functions: commands load this module at once.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -134,3 +136,33 @@ def process_rank() -> int:
     from lightning.pytorch.utilities import rank_zero_only
 
     return int(getattr(rank_zero_only, "rank", None) or 0)
+
+
+@contextmanager
+def hydra_session(config_path: str, config_dir: Any = None) -> Iterator[Any]:
+    """Compose within this block as `hydra.main` will with the same folders.
+
+    `hydra.initialize_config_dir` knows no folder of `--config-dir`, and an override of
+    `hydra.searchpath` in its place would replace one that the user gives.
+
+    Args:
+        config_path: the folder of the primary config.
+        config_dir: the folder given with `--config-dir`, or None.
+
+    Yields:
+        Hydra's config loader.
+    """
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.core.global_hydra import GlobalHydra
+
+    search_path = create_config_search_path(config_path)
+    if config_dir is not None:
+        anchor = SearchPathQuery(provider="schema")
+        search_path.prepend("command-line", f"file://{config_dir}", anchor)
+    Hydra.create_main_hydra2(task_name="kd", config_search_path=search_path)
+    try:
+        yield GlobalHydra.instance().config_loader()
+    finally:
+        GlobalHydra.instance().clear()

@@ -4,7 +4,8 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import hydra
@@ -12,9 +13,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from kd.config.arguments import INFORMATION, read_arguments
+from kd.config.closed_pipe import closed_pipe_ends_quietly
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.messages import user_message
-from kd.config.overrides import config_dirs, expand_shorthand
+from kd.config.overrides import expand_shorthand
+from kd.config.preflight import Check, check_arguments
 from kd.config.record import register_resumed
 
 Task = Callable[[DictConfig], Any]
@@ -24,7 +28,9 @@ Task = Callable[[DictConfig], Any]
 _FULL_ERROR = "KD_FULL_ERROR"
 
 
-def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], None]]:
+def command(
+    config_name: str, *, check: Check | None = None, **aliases: str
+) -> Callable[[Task], Callable[[], None]]:
     """Turn `task(cfg)` into a command that is configured by `conf/<config_name>.yaml`.
 
     A user's mistake ends the command with one message and exit code 1; HYDRA_FULL_ERROR=1 in the
@@ -33,6 +39,7 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
     Args:
         config_name: the primary config. `train` takes `resume=FOLDER` as well, which replaces it
             by the config recorded in FOLDER.
+        check: further mistakes of a run's config; see `kd.config.preflight.check_arguments`.
         **aliases: other names for keys of the config. The key `folder` of `kd.report` is given as
             `sweep=…`, which Hydra would take for its config group of that name.
     """
@@ -53,24 +60,37 @@ def command(config_name: str, **aliases: str) -> Callable[[Task], Callable[[], N
             os.environ.setdefault(_FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0"))
             # Hydra then raises exceptions instead of printing them.
             os.environ["HYDRA_FULL_ERROR"] = "1"
-            try:
-                sys.argv[1:] = [expand_shorthand(argument, aliases) for argument in sys.argv[1:]]
-                register_models(CONF_DIR, *config_dirs(sys.argv[1:]))
-                resumed = register_resumed(sys.argv[1:]) if config_name == "train" else None
-                if resumed is not None:
-                    # Another process of several devices starts with the same command after the
-                    # first has recorded its config, which then has the added keys.
-                    sys.argv[1:] = [re.sub(r"^\+(?!\+)", "++", word) for word in sys.argv[1:]]
-                hydra.main(str(CONF_DIR), resumed or config_name, version_base="1.3")(job)()
-            except KeyboardInterrupt:
-                sys.exit(130)
-            except Exception as error:
-                _exit_with_message(error)
-                raise
+            with closed_pipe_ends_quietly():
+                try:
+                    primary = _prepare(config_name, aliases, check)
+                    hydra.main(str(CONF_DIR), primary, version_base="1.3")(job)()
+                except KeyboardInterrupt:
+                    sys.exit(130)
+                except Exception as error:
+                    _exit_with_message(error)
+                    raise
 
         return start
 
     return decorate
+
+
+def _prepare(config_name: str, aliases: Mapping[str, str], check: Check | None) -> str:
+    """Check the command line, write it as Hydra takes it, and return the primary config's name."""
+    arguments, problems = read_arguments(sys.argv[1:])
+    overrides = [expand_shorthand(word, aliases) for word in arguments.overrides]
+    arguments = replace(arguments, overrides=overrides)
+    register_models(CONF_DIR, *filter(None, [arguments.config_dir]))
+    resumed = register_resumed(arguments.words()) if config_name == "train" else None
+    if resumed is not None:
+        # Another process of several devices starts with the same command after the first has
+        # recorded its config, which then has the added keys.
+        overrides = [re.sub(r"^\+(?!\+)", "++", word) for word in overrides]
+        arguments = replace(arguments, overrides=overrides)
+    if problems or not arguments.flags.keys() & INFORMATION:
+        arguments = check_arguments(arguments, problems, resumed or config_name, config_name, check)
+    sys.argv[1:] = arguments.words()
+    return resumed or config_name
 
 
 def _exit_with_message(error: Exception) -> None:

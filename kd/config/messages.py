@@ -1,25 +1,23 @@
 """One-line messages for mistakes in a config or on the command line."""
 
 import errno
+import re
 from collections.abc import Sequence
-from typing import Any
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from kd.compat import whole_config
+from kd.config.group_options import LAUNCHERS
+from kd.config.names import key_paths, meant_settings
+from kd.config.unread import METHOD_KEYS
 from kd.errors import UserError, nearest
-
-# Keys of a method's YAML that are not its knobs
-_NO_KNOBS = ("name", "objectives", "weights", "stages", "schedules")
-
-# Extras of pyproject.toml that install a launcher
-_LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
 
 _CANNOT_WRITE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
-    *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK),
+    *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK, errno.ENAMETOOLONG, errno.ELOOP),
 }
 
 
@@ -29,9 +27,9 @@ def user_message(error: Exception) -> str | None:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         cfg = whole_config(cause)
         if cfg is not None:
-            return _unknown_key(str(cause.full_key), cfg)
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        return _unknown_option(error, error.options)
+            return unknown_key(str(cause.full_key), cfg)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_option(error, error.options or ())
     if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         return (
             f"cannot write to {error.filename or 'the disk'}: {error.strerror}; choose another "
@@ -49,37 +47,72 @@ def user_message(error: Exception) -> str | None:
         )
     if isinstance(error, RuntimeError) and "srun" in str(error):
         return "hydra/launcher: this machine has no srun; start the sweep on a SLURM login node"
-    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
+    if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return without_class_names(error)
+    if isinstance(error, yaml.YAMLError):
+        return f"a config file cannot be read: {' '.join(str(error).split())}"
     return None
 
 
-def _unknown_key(full_key: str, cfg: DictConfig) -> str:
+def without_class_names(error: BaseException) -> str:
+    """Return the text of an error of Hydra or OmegaConf, and its cause's, on one line.
+
+    Their messages end in lines for programmers, such as `object_type=dict`.
+    """
+    texts = [str(error), *([str(error.__cause__)] if error.__cause__ else [])]
+    lines = [line.strip() for text in texts for line in text.split("\n")]
+    kept = [x for x in lines if x and not re.match(r"(full_key|object_type|reference_type)", x)]
+    line = "; ".join(dict.fromkeys(kept)) or type(error).__name__
+    line = re.sub(r"^Error merging override [^;]*; ", "", line)
+    line = re.sub(r"^(In '[^']*': )?", "", line).partition("; Config search path:")[0]
+    line = re.sub(
+        r"\b(\w+\.)*(Interpolation\w*Error|Config\w+|\w+Exception|\w+Error)\b:? ?", "", line
+    )
+    return re.sub(r"raised while resolving interpolation: ", "", line).strip(' "')
+
+
+def unknown_key(full_key: str, cfg: DictConfig) -> str:
+    """Return the message for a key that a config does not have.
+
+    Args:
+        full_key: the dotted key.
+        cfg: the whole config.
+    """
     place, _, key = full_key.rpartition(".")
-    parent = OmegaConf.select(cfg, place) if place else cfg
-    keys = [str(key) for key in parent]
+    parent = _parent(cfg, place)
+    keys = [str(k) for k in parent or () if k not in ("hydra", "_target_", key)]
+    paths = [path for path in key_paths(OmegaConf.to_container(cfg)) if path != full_key]
+    meant = meant_settings(full_key, paths, keys if parent is not None else None)
+    hint = f"did you mean {' or '.join(map(repr, meant))}? " if meant else ""
+    if parent is None:
+        known = place in paths
+        why = f": {place} is a single value" if known else f"; {hint}--help lists all"
+        return f"there is no {full_key!r}{why}"
     if place == "method":
-        knobs = ", ".join(k for k in keys if k not in _NO_KNOBS) or "none"
-        return f"method.{key}: method={parent.get('name')} has no {key!r}; its knobs: {knobs}"
-    paths = _paths(OmegaConf.to_container(cfg))
-    elsewhere = [path for path in paths if path.split(".")[-1] == key]
-    also = f"; there is {', '.join(elsewhere[:4])}" if elsewhere else ""
-    return f"there is no {full_key!r}{also}; {nearest(key, keys)}"
+        knobs = ", ".join(k for k in keys if k not in METHOD_KEYS) or "none"
+        name = parent.get("name")
+        return f"method.{key}: method={name} has no {key!r}; {hint}its knobs: {knobs}"
+    valid = (
+        f"valid: {', '.join(sorted(keys)) or 'none'}" if place or not meant else "--help lists all"
+    )
+    target = OmegaConf.select(parent, "_target_") if not meant else None
+    added = f"; another argument of {target} is added as +{full_key}=…" if target else ""
+    return f"there is no {full_key!r}; {hint}{valid}{added}"
 
 
-def _paths(node: Any, prefix: str = "") -> list[str]:
-    """Return every key path of plain content, without Hydra's own part."""
-    if not isinstance(node, dict):
-        return []
-    found = []
-    for key, child in node.items():
-        if key != "hydra" or prefix:
-            found += [f"{prefix}{key}", *_paths(child, f"{prefix}{key}.")]
-    return found
+def _parent(cfg: DictConfig, place: str) -> DictConfig | None:
+    try:
+        parent = OmegaConf.select(cfg, place, throw_on_missing=False) if place else cfg
+    except OmegaConfBaseException:
+        return None
+    return parent if isinstance(parent, DictConfig) else None
 
 
 def _unknown_option(error: MissingConfigException, options: Sequence[str]) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
-    if group == "hydra/launcher" and name in _LAUNCHERS:
-        return f"{group}={name} is not installed: pip install -e '.[{_LAUNCHERS[name]}]'"
-    return f"{group}={name}: there is no such option; {nearest(name, options)}"
+    if group == "hydra/launcher" and name in LAUNCHERS:
+        return f"{group}={name} is not installed: pip install -e '.[{LAUNCHERS[name]}]'"
+    place = f"{group}={name}" if group else f"--config-name={name}"
+    return f"{place}: there is no such option; {nearest(name, options)}"

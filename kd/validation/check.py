@@ -1,6 +1,6 @@
 """Checks of a config before a run: all mistakes at once, before any data is read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from kd.build.trainer import build_optimizer
 from kd.config.compose import plain
 from kd.config.members import is_ensemble
 from kd.errors import UserError
+from kd.objectives.base import Objective
 from kd.schedules import Schedule
 from kd.validation.ensemble import combination_problems
 from kd.validation.method import (
@@ -62,23 +63,74 @@ def check_config(cfg: DictConfig, given: GivenParts = _NOTHING_GIVEN) -> Checked
     Raises:
         UserError: lists every mistake with its place in the config and the nearest valid choice.
     """
-    refuse(_missing(cfg))
-    refuse([*value_problems(cfg), *target_problems(_plain(cfg))])
-    # From here on every value has its type, and every `_target_` can be called.
-    problems = [*mode_problems(cfg, given)]
-    if is_ensemble(cfg):
-        problems += combination_problems(cfg)
-    if given.method is None:
-        problems += weight_problems(cfg)
-        objectives = check_objectives(cfg, problems)
-    else:
-        objectives = given.method.objectives
-    problems += objective_problems(cfg, objectives)
-    scheduler = _check_optimization(cfg, "", problems)
-    _check_optimization(cfg.teacher.training, "teacher.training.", problems)
+    problems, objectives, scheduler = _examine(cfg, given)
     refuse(problems)
     assert scheduler is not None  # or there was a problem
     return CheckedConfig(cfg, given.method or check_method(cfg, objectives), scheduler)
+
+
+def config_problems(cfg: DictConfig) -> list[str]:
+    """Return what `check_config` refuses, one message for each mistake."""
+    problems, objectives, _ = _examine(cfg, _NOTHING_GIVEN)
+    if not problems:
+        attempt(problems, partial(check_method, cfg, objectives))
+    return problems
+
+
+def _examine(
+    cfg: DictConfig, given: GivenParts
+) -> tuple[list[str], Mapping[str, Objective], Schedule | None]:
+    """Return all problems, the objectives, and the scheduler if it can be built."""
+    if problems := [*_missing(cfg)]:
+        return problems, {}, None
+    problems = [*value_problems(cfg), *target_problems(_plain(cfg))]
+    # A part with a wrong value is not built: its constructor would report the same mistake again.
+    wrong = [problem.partition("=")[0].partition(":")[0] for problem in problems]
+    parts = _Parts(cfg, given, problems, wrong)
+    objectives = parts.objectives()
+    scheduler = parts.optimization("")
+    parts.optimization("teacher.training.")
+    return problems, objectives, scheduler
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Checks that build a part, or relate several."""
+
+    cfg: DictConfig
+    given: GivenParts
+    problems: list[str]
+    wrong: list[str]
+
+    def sound(self, *places: str) -> bool:
+        """Whether no value below these places is wrong."""
+        return not any(f"{key}.".startswith(f"{place}.") for key in self.wrong for place in places)
+
+    def objectives(self) -> Mapping[str, Objective]:
+        cfg, given = self.cfg, self.given
+        if not self.sound("mode", "teacher", "student", "method", "data"):
+            return {}
+        self.problems.extend(mode_problems(cfg, given))
+        if is_ensemble(cfg):
+            self.problems.extend(combination_problems(cfg))
+        objectives: Mapping[str, Objective]
+        if given.method is None:
+            self.problems.extend(weight_problems(cfg))
+            objectives = check_objectives(cfg, self.problems)
+        else:
+            objectives = given.method.objectives
+        self.problems.extend(objective_problems(cfg, objectives))
+        return objectives
+
+    def optimization(self, place: str) -> Schedule | None:
+        """Build the optimizer, for a single number, and the scheduler: both check their values."""
+        cfg = self.cfg.teacher.training if place else self.cfg
+        number = nn.Parameter(torch.zeros(1))
+        if self.sound(f"{place}optimizer"):
+            attempt(self.problems, partial(build_optimizer, cfg.optimizer, [number]), place)
+        if self.sound(f"{place}scheduler"):
+            return attempt(self.problems, partial(make, cfg.scheduler, "scheduler"), place)
+        return None
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
@@ -92,10 +144,3 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 def _missing(cfg: DictConfig) -> Iterator[str]:
     for key in sorted(OmegaConf.missing_keys(cfg)):
         yield f"{key} has no value; give it as {key}=…"
-
-
-def _check_optimization(cfg: DictConfig, place: str, problems: list[str]) -> Schedule | None:
-    """Build the optimizer, for a single number, and the scheduler: both check their values then."""
-    number = nn.Parameter(torch.zeros(1))
-    attempt(problems, partial(build_optimizer, cfg.optimizer, [number]), place)
-    return attempt(problems, partial(make, cfg.scheduler, "scheduler"), place)

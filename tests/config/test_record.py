@@ -96,7 +96,7 @@ def test_a_misspelt_key_names_the_nearest(record):
     )
     with pytest.raises(HydraException) as error:
         resumed(record, "trainer.max_epoch=5")
-    assert "did you mean 'max_epochs'" in present(user_message(error.value))
+    assert "did you mean 'trainer.max_epochs'" in present(user_message(error.value))
 
 
 @pytest.mark.parametrize(
