@@ -16,9 +16,11 @@ from omegaconf import DictConfig
 from kd.config.arguments import INFORMATION, read_arguments
 from kd.config.closed_pipe import closed_pipe_ends_quietly
 from kd.config.compose import CONF_DIR, register_models
+from kd.config.grammar import readable
 from kd.config.messages import user_message
 from kd.config.overrides import expand_shorthand
 from kd.config.preflight import Check, check_arguments
+from kd.errors import UserError
 from kd.config.record import register_resumed
 
 Task = Callable[[DictConfig], Any]
@@ -78,7 +80,7 @@ def command(
 def _prepare(config_name: str, aliases: Mapping[str, str], check: Check | None) -> str:
     """Check the command line, write it as Hydra takes it, and return the primary config's name."""
     arguments, problems = read_arguments(sys.argv[1:])
-    overrides = [expand_shorthand(word, aliases) for word in arguments.overrides]
+    overrides = [_in_grammar(expand_shorthand(w, aliases)) for w in arguments.overrides]
     arguments = replace(arguments, overrides=overrides)
     register_models(CONF_DIR, *filter(None, [arguments.config_dir]))
     resumed = register_resumed(arguments.words()) if config_name == "train" else None
@@ -91,6 +93,14 @@ def _prepare(config_name: str, aliases: Mapping[str, str], check: Check | None) 
         arguments = check_arguments(arguments, problems, resumed or config_name, config_name, check)
     sys.argv[1:] = arguments.words()
     return resumed or config_name
+
+
+def _in_grammar(word: str) -> str:
+    """Return an override as Hydra takes it; one that cannot be read as it is, for the check."""
+    try:
+        return readable(word)
+    except UserError:
+        return word
 
 
 def _exit_with_message(error: Exception) -> None:
