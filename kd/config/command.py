@@ -20,8 +20,8 @@ from kd.config.grammar import readable
 from kd.config.messages import user_message
 from kd.config.overrides import expand_shorthand
 from kd.config.preflight import Check, check_arguments
-from kd.errors import UserError
 from kd.config.record import register_resumed
+from kd.errors import UserError
 
 Task = Callable[[DictConfig], Any]
 
