@@ -149,7 +149,7 @@ class CachedTeacher(Teacher):
         computed = (self._memory or self.cache).fill(self._ids, compute)
         if not computed:
             return
-        if not self._seconds:
+        if not self._seconds and any(self.rounding.values()):
             dtype = str(self.dtype).removeprefix("torch.")
             errors = ", ".join(f"{name} {error:.1e}" for name, error in self.rounding.items())
             log.info("teacher outputs cached as %s (relative error: %s)", dtype, errors)

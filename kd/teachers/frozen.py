@@ -61,7 +61,9 @@ class FrozenTeacher(Teacher):
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Outputs:
         self._forwards += len(batch.input)
-        return self.taps.outputs(batch.input)
+        logits, taps = self.taps.outputs(batch.input)
+        # As read from the cache: maps of another memory format are summed in another order.
+        return Outputs(logits, {name: tap.contiguous() for name, tap in taps.items()})
 
     def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
         return {"": self.taps.probe(images)}

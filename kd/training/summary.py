@@ -46,7 +46,8 @@ def print_summary(result: Mapping[str, Any]) -> None:
     Args:
         result: what the run's result.json holds.
     """
-    table = Table(title=f"{result['method']} on {result['data']}, seed {result['seed']}")
+    words = (f"{result['method']} on {result['data']}", f"mode {result['mode']}")
+    table = Table(title=f"{', '.join(words)}, seed {result['seed']}")
     for column in ("", "net", "test accuracy", "parameters", "seconds"):
         table.add_column(column, justify="left" if column in ("", "net") else "right")
     if result["teacher/test/acc"] is not None:
@@ -58,9 +59,17 @@ def print_summary(result: Mapping[str, Any]) -> None:
     console.print(table)
     notes = [f"validation accuracy {result['val/acc']:.4f} at epoch {result['best_epoch']}"]
     if result["compression"] is not None:
-        notes.append(f"{result['compression']:.1f} times fewer parameters than the teacher")
+        notes.append(_compression(result["compression"]))
         notes.append(f"agreement with the teacher {result['test/agreement']:.4f}")
     console.print("; ".join(notes), highlight=False)
+
+
+def _compression(ratio: float) -> str:
+    """The teacher's number of parameters over the student's, in words."""
+    if ratio == 1:
+        return "as many parameters as the teacher"
+    times, word = (ratio, "fewer") if ratio > 1 else (1 / ratio, "more")
+    return f"{times:.1f} times {word} parameters than the teacher"
 
 
 def _row(result: Mapping[str, Any], role: str, accuracy: float, seconds: str = "") -> list[str]:

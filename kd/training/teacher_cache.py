@@ -78,12 +78,9 @@ class TeacherCache:
         if full:  # the outputs are rounded all the same: the student is that of an empty disk
             cached.keep_in_memory(f"does not fit: {full}")
             return cached
-        log.info(
-            "teacher outputs cached in %s: %.4g passes over the images instead of %d",
-            cached.cache.folder,
-            self.space.seen(self.epochs),
-            self.epochs,
-        )
+        passes, folder = self.space.seen(self.epochs), cached.cache.folder
+        saving = f": {passes:.4g} passes over the images instead of {self.epochs}"
+        log.info("teacher outputs cached in %s%s", folder, saving if passes < self.epochs else "")
         return cached
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:

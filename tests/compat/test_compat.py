@@ -9,8 +9,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import ConfigCompositionException
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
-from rich.progress import Progress
 from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 
@@ -180,13 +178,3 @@ def test_the_rank_of_a_single_process_is_zero(monkeypatch):
         assert compat.process_rank() == 0
         monkeypatch.setattr(rank_zero_only, "rank", 3)
         assert compat.process_rank() == 3
-
-
-def test_a_progress_bar_has_a_second_task():
-    """`progress` is public by its name, but in no documentation."""
-    bar = RichProgressBar()
-    with changed("lightning", "kd.callbacks.progress"):
-        assert bar.progress is None
-        bar.on_train_start(Trainer(logger=False, enable_checkpointing=False), Tiny())
-        assert isinstance(bar.progress, Progress)
-        bar.progress.stop()
