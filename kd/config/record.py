@@ -8,7 +8,7 @@ import contextlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra.core.config_store import ConfigStore
@@ -74,6 +74,10 @@ def read_record(folder: Path) -> DictConfig:
     return cfg
 
 
+def _content(folder: Path) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(read_record(folder)))
+
+
 def register_resumed(arguments: Sequence[str]) -> str | None:
     """Make the config that `resume=FOLDER` refers to a primary config, if there is such a folder.
 
@@ -117,7 +121,7 @@ def _verified_record(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: it is missing or damaged, or names more; gives the command that allows it.
     """
-    recorded = OmegaConf.to_container(read_record(folder))
+    recorded = _content(folder)
     own = own_names([CONF_DIR, *config_dirs(arguments)])
     content, refusals = verify(recorded, folder, own, given_values(arguments))
     if refusals:
@@ -156,7 +160,7 @@ def resume_command(folder: Path, folders: Sequence[Path] = ()) -> str:
     """
     flags = [f"--config-dir={each}" for each in folders]
     try:
-        recorded = OmegaConf.to_container(read_record(folder))
+        recorded = _content(folder)
         refusals = verify(recorded, folder, own_names([CONF_DIR, *folders]), {}).refusals
     except UserError:  # the record has been deleted
         refusals = []
@@ -203,5 +207,7 @@ def start_point(cfg: DictConfig, folder: Path) -> Any:
         return cfg.resume
     if RunFolder(folder).last.is_file():
         return cfg.resume
-    recorded = read_record(folder).get("resume")
+    recorded = _content(folder).get("resume")
+    if not isinstance(recorded, str) or "${" in recorded:
+        return None
     return None if recorded == cfg.resume else recorded

@@ -20,6 +20,26 @@ _OPTIMIZERS = frozenset(
         *("NAdam", "RAdam", "RMSprop", "Rprop", "SGD", "SparseAdam"),
     )
 )
+# Where the classes and functions of a slot are defined, as far as they are those of `_LIBRARIES`.
+# A function, such as one that builds a net, shows what it is only when it has been called.
+_LIBRARIES = ("kd.", "lightning.", "torch.")
+_HOMES: dict[str, tuple[str, ...]] = {
+    "data": ("kd.data.",),
+    "data.view": ("kd.data.views.",),
+    "data.augment": ("kd.data.augment.",),
+    "student.net": ("kd.models.",),
+    "teacher.net": ("kd.models.",),
+    "callbacks.*": ("kd.callbacks.", "lightning.pytorch.callbacks."),
+    "logger.*": ("kd.callbacks.", "lightning.pytorch.loggers."),
+    "method.objectives.*": ("kd.objectives.",),
+    "method.schedules.*": ("kd.schedules.",),
+    "method.weights.*": ("kd.schedules.",),
+    "method.stages.*.weights.*": ("kd.schedules.",),
+    "mode.distiller": ("kd.distillers.",),
+    "optimizer": ("torch.optim.",),
+    "scheduler": ("kd.schedules.",),
+    "trainer": ("lightning.Trainer",),
+}
 # Arguments of lightning.Trainer that neither build, write nor send anything. `profiler`, `plugins`
 # and `model_registry` do.
 _TRAINER = frozenset(
@@ -126,7 +146,7 @@ def verify(
 def _reasons(value: Any, place: Place, folder: Path, own: OwnNames) -> Iterator[str]:
     """Find what is wrong with one value, without those inside it."""
     key, slot = place[-1] if place else "", slot_of(place[:-1])
-    if isinstance(value, dict) and not all(isinstance(name, str) for name in value):
+    if isinstance(value, dict) and not all(map(_is_word, value)):
         yield "has keys that are no names"
     elif not isinstance(value, dict | list | str | bool | int | float | None):
         yield "is no plain value"
@@ -158,12 +178,19 @@ def _text_reasons(text: str, place: Place, folder: Path, own: OwnNames) -> Itera
             yield "there is no such folder"
     elif place in _READ or place[:2] == ("teacher", "checkpoints"):
         return
-    elif not _WORD.fullmatch(text):
+    elif not _is_word(text):
         yield "is neither a word nor a text in conf/"
+
+
+def _is_word(text: Any) -> bool:
+    return isinstance(text, str) and _WORD.fullmatch(text) is not None
 
 
 def _is_known(target: Any, slot: str, own: OwnNames) -> bool:
     if not isinstance(target, str) or "${" in target:
+        return False
+    homes = _HOMES[slot.removeprefix("teacher.training.")]
+    if target.startswith(_LIBRARIES) and not target.startswith(homes):
         return False
     return target in own.targets or (slot.endswith("optimizer") and target in _OPTIMIZERS)
 

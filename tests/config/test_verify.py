@@ -124,6 +124,9 @@ HOSTILE = {
     "a config of weights": ("student.net.pretrained_cfg", {"file": "x"}),
     "bytes": ("data.mean", b"x"),
     "a path": ("data.mean", Path("/x")),
+    "a key that leaves the folder": ("student.taps", {"../../x": "stem"}),
+    "a net as a callback": ("callbacks.x._target_", "kd.models.timm_net.timm_net"),
+    "a logger as a net": ("student.net._target_", "lightning.pytorch.loggers.TensorBoardLogger"),
     "a number as key": ("method.x", {1: 2}),
 }
 
