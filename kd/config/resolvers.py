@@ -1,5 +1,6 @@
 """OmegaConf resolvers that the YAML files use."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,16 +23,38 @@ def one_minus(*terms: float) -> float:
 
 
 def common_stages(teacher: Mapping[str, str] | None, student: Mapping[str, str]) -> list[str]:
-    """Return the stage taps that both nets have, in order: `${common_stages:${teacher.taps},…}`."""
-    return sorted(t for t in student if t.startswith("stage") and t in (teacher or {}))
+    """Return the stages of both nets in pairs, in order: `${common_stages:${teacher.taps},…}`.
+
+    Nets of different depth are paired from the last stage on, as their maps are closest in meaning
+    there; a pair of two names is `student:teacher`.
+
+    Example:
+        >>> four, three = ({f"stage{n}": "" for n in range(1, depth + 1)} for depth in (4, 3))
+        >>> common_stages(four, three)
+        ['stage1:stage2', 'stage2:stage3', 'stage3:stage4']
+        >>> common_stages(three, three)
+        ['stage1', 'stage2', 'stage3']
+    """
+    theirs, ours = _stages(teacher or {}), _stages(student)
+    count = min(len(theirs), len(ours))
+    pairs = zip(ours[len(ours) - count :], theirs[len(theirs) - count :], strict=True)
+    return [own if own == other else f"{own}:{other}" for own, other in pairs]
+
+
+def _stages(taps: Iterable[str]) -> list[str]:
+    """Return the taps `stage…` by their numbers: stage10 behind stage2."""
+    return sorted(
+        (tap for tap in taps if tap.startswith("stage")),
+        key=lambda tap: [(len(part), part) for part in re.findall(r"\d+|\D+", tap)],
+    )
 
 
 def last_common_stage(teacher: Mapping[str, str] | None, student: Mapping[str, str]) -> str:
-    """Return the deepest stage tap that both nets have: `${last_common_stage:${teacher.taps},…}`.
+    """Return the last stages of both nets as a pair: `${last_common_stage:${teacher.taps},…}`.
 
     `stage1` if they have none in common, so that a config without a teacher resolves.
     """
-    return max(common_stages(teacher, student), default="stage1")
+    return next(reversed(common_stages(teacher, student)), "stage1")
 
 
 def member_taps(members: Iterable[str], features: str | None) -> dict[str, str]:

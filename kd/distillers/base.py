@@ -136,7 +136,8 @@ class Distiller(EvaluatedModule, ABC):
             heads = pairing.student_head, pairing.teacher_head
             setting = Setting(self.num_classes, targets, *heads)
             for objective in self.terms_of(name).values():
-                objective.build(pairing.student, pairing.teacher or NO_OUTPUTS, setting)
+                teacher = objective.aligned(pairing.teacher or NO_OUTPUTS)
+                objective.build(pairing.student, teacher, setting)
         return pairings
 
     @property
@@ -219,7 +220,8 @@ class Distiller(EvaluatedModule, ABC):
         for name, pairing in self.pairings(batch, self.uses_teacher).items():
             for term, objective in self.terms_of(name).items():
                 if term in weights:
-                    value = objective(pairing.student, pairing.teacher or NO_OUTPUTS, batch)
+                    teacher = objective.aligned(pairing.teacher or NO_OUTPUTS)
+                    value = objective(pairing.student, teacher, batch)
                     weight = pairing.weight * weights[term]
                     self.weighted[term_name(name, term)] = (weight, value)
         loss = torch.stack([weight * value for weight, value in self.weighted.values()]).sum()

@@ -91,11 +91,9 @@ class ActivationBoundary(Objective):
 
     def __init__(self, taps: Sequence[str], margin: float = 1.0) -> None:
         super().__init__()
-        if not taps:
-            raise ValueError("taps is empty: the two nets have no stage in common; name some")
+        self.pair(taps)
         if margin <= 0:
             raise ValueError(f"margin must be > 0, got {margin!r}")
-        self.student_taps = self.teacher_taps = tuple(taps)
         self.margin = margin
         self.connectors = nn.ModuleDict()
 

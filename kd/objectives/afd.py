@@ -103,10 +103,8 @@ class AttentiveFeatures(Objective):
 
     def __init__(self, taps: Sequence[str], variant: str = "paper") -> None:
         super().__init__()
-        if not taps:
-            raise ValueError("taps is empty: the two nets have no stage in common; name some")
+        self.pair(taps)
         check_choice("variant", variant, VARIANTS)
-        self.student_taps = self.teacher_taps = tuple(taps)
         self.variant = variant
         self.aligns = nn.ModuleDict()
         self.attentions = nn.ModuleDict()

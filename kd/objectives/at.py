@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import Objective, Setting, check_choice, upcast
-from kd.objectives.maps import as_sequence, check_maps, resample
+from kd.objectives.maps import as_sequence, check_maps, resample, warn_of_single_positions
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "mean_square")
@@ -98,19 +98,18 @@ class AttentionTransfer(Objective):
 
     def __init__(self, taps: Sequence[str], variant: str = "paper", power: float = 2.0) -> None:
         super().__init__()
-        if not taps:
-            raise ValueError("taps is empty: the two nets have no stage in common; name some")
+        self.pair(taps)
         check_choice("variant", variant, VARIANTS)
         if power <= 0:
             raise ValueError(f"power must be > 0, got {power!r}")
-        self.student_taps = self.teacher_taps = tuple(taps)
         self.variant = variant
         self.power = power
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         check_maps("attention transfer", self.student_taps, student, teacher)
+        warn_of_single_positions("attention transfer", self.student_taps, student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         student_maps = [student.taps[tap] for tap in self.student_taps]
-        teacher_maps = [teacher.taps[tap] for tap in self.teacher_taps]
+        teacher_maps = [teacher.taps[tap] for tap in self.student_taps]
         return at(student_maps, teacher_maps, self.power, self.variant)

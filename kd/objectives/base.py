@@ -51,6 +51,8 @@ class Objective(nn.Module, ABC):
         one_device: reason why the term cannot be computed on several devices; empty if it can.
         scheduled: settings that a schedule may vary during a run, by the name of argument and
             attribute, each with a function that raises ValueError for values out of range.
+        paired: whether the taps were given to `pair`, so that `teacher.taps` has the student's
+            names in `build` and `forward`.
         progress: fraction of all training steps done, in [0, 1]; set before every step.
         stage: current stage of a method that has several; see `enter`.
 
@@ -75,8 +77,35 @@ class Objective(nn.Module, ABC):
     scheduled: ClassVar[Mapping[str, Callable[[float], float]]] = {}
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
+    paired: bool = False
     progress: float = 0.0
     stage: str = ""
+
+    def pair(self, taps: Sequence[str]) -> None:
+        """Set the taps that are compared with each other.
+
+        Args:
+            taps: a name for both nets, or two names `student:teacher`.
+
+        Raises:
+            ValueError: there are none, or one of the student has two partners.
+        """
+        if not taps:
+            raise ValueError("taps is empty: the two nets have no stage in common; name some")
+        names = [tap.partition(":") for tap in taps]
+        self.student_taps = tuple(own for own, _, _ in names)
+        self.teacher_taps = tuple(other or own for own, _, other in names)
+        self.paired = True
+        pairs = set(zip(self.student_taps, self.teacher_taps, strict=True))
+        if len(pairs) > len({own for own, _ in pairs}):
+            raise ValueError(f"taps must pair a tap of the student once, got {list(taps)}")
+
+    def aligned(self, teacher: Outputs) -> Outputs:
+        """Return the teacher's outputs with its taps by the student's names of `pair`."""
+        if not self.paired or self.student_taps == self.teacher_taps or not teacher.taps:
+            return teacher
+        names = zip(self.student_taps, self.teacher_taps, strict=True)
+        return teacher._replace(taps={own: teacher.taps[other] for own, other in names})
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         """Create adapters that fit the shapes of one batch, before the optimizer exists.

@@ -68,8 +68,8 @@ class ChannelWise(Objective):
 
     def __init__(self, tap: str = "stage3", temperature: float = 4.0) -> None:
         super().__init__()
-        self.tap = tap
-        self.student_taps = self.teacher_taps = (tap,)
+        self.pair((tap,))
+        (self.tap,) = self.student_taps
         self.temperature = check_temperature(temperature)
         self.align: nn.Module = nn.Identity()
 

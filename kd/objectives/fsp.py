@@ -98,7 +98,7 @@ class FSP(Objective):
         if len(taps) < 2:
             raise ValueError(f"taps must name at least two stages of both nets, got {list(taps)!r}")
         check_choice("variant", variant, VARIANTS)
-        self.student_taps = self.teacher_taps = tuple(taps)
+        self.pair(taps)
         self.variant = variant
         self.projectors = nn.ModuleDict()
 
@@ -121,4 +121,4 @@ class FSP(Objective):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         student_maps = [project(student.taps[tap]) for tap, project in self.projectors.items()]
-        return fsp(student_maps, [teacher.taps[tap] for tap in self.teacher_taps])
+        return fsp(student_maps, [teacher.taps[tap] for tap in self.student_taps])

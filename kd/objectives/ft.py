@@ -100,8 +100,9 @@ class FactorTransfer(Objective):
         if rate <= 0:
             raise ValueError(f"rate must be > 0, got {rate!r}")
         check_choice("variant", variant, VARIANTS)
-        self.tap, self.rate, self.variant = tap, rate, variant
-        self.student_taps = self.teacher_taps = (tap,)
+        self.rate, self.variant = rate, variant
+        self.pair((tap,))
+        (self.tap,) = self.student_taps
         self.encoder: nn.Module = nn.Identity()
         self.decoder: nn.Module = nn.Identity()
         self.translator: nn.Module = nn.Identity()

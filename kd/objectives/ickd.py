@@ -69,8 +69,8 @@ class InterChannelCorrelation(Objective):
 
     def __init__(self, tap: str = "stage3") -> None:
         super().__init__()
-        self.tap = tap
-        self.student_taps = self.teacher_taps = (tap,)
+        self.pair((tap,))
+        (self.tap,) = self.student_taps
         self.projector: nn.Module = nn.Identity()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:

@@ -154,14 +154,14 @@ class InstanceGraph(Objective):
             raise ValueError(
                 f"taps must be two stages or more that both nets have, got {list(taps)}"
             )
-        self.stages, self.embedding = tuple(taps), embedding
         self.weights = {"vertex": vertex, "edge": edge, "transition": transition}
         for name, value in self.weights.items():
             if value < 0:
                 raise ValueError(f"{name} must be ≥ 0, got {value!r}")
         if not any(self.weights.values()):
             raise ValueError("vertex, edge or transition must be > 0, got 0 for all three")
-        self.student_taps = self.teacher_taps = (*self.stages, embedding)
+        self.pair((*taps, embedding))
+        self.stages, self.embedding = self.student_taps[:-1], self.student_taps[-1]
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         for tap in self.stages:

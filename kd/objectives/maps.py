@@ -1,5 +1,6 @@
 """Feature maps of two nets: checks of shape, resampling, and 1×1 connectors."""
 
+import logging
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -7,6 +8,8 @@ from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.types import Outputs
+
+log = logging.getLogger(__name__)
 
 
 def as_sequence(maps: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
@@ -48,6 +51,22 @@ def check_maps(method: str, taps: Sequence[str], student: Outputs, teacher: Outp
             raise UserError(
                 f"{method} needs maps [B, C, H, W] at tap {tap!r}; the student has {shapes[0]}, "
                 f"the teacher {shapes[1]}"
+            )
+
+
+def warn_of_single_positions(
+    method: str, taps: Sequence[str], student: Outputs, teacher: Outputs
+) -> None:
+    """Warn of pairs of maps of which one has a single position: normalised, it is a constant."""
+    for tap in taps:
+        shapes = [list(outputs.taps[tap].shape[1:]) for outputs in (student, teacher)]
+        if any(len(shape) == 3 and shape[1] * shape[2] == 1 for shape in shapes):
+            log.warning(
+                "%s compares positions, and at the student's tap %s the maps %s and %s have one in "
+                "common: the pair has no gradient; leave it out of method.taps",
+                method,
+                tap,
+                *shapes,
             )
 
 

@@ -103,8 +103,8 @@ class MaskedGenerative(Objective):
         if not 0 <= masked < 1:
             raise ValueError(f"masked must be a fraction in [0, 1), got {masked!r}")
         check_choice("variant", variant, VARIANTS)
-        self.tap = tap
-        self.student_taps = self.teacher_taps = (tap,)
+        self.pair((tap,))
+        (self.tap,) = self.student_taps
         self.masked = masked
         self.variant = variant
         self.align: nn.Module = nn.Identity()

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import Objective, Setting
-from kd.objectives.maps import check_maps, resample
+from kd.objectives.maps import check_maps, resample, warn_of_single_positions
 from kd.objectives.pairs import full_precision
 from kd.types import Batch, Outputs
 
@@ -106,12 +106,11 @@ class NeuronSelectivity(Objective):
 
     def __init__(self, taps: Sequence[str]) -> None:
         super().__init__()
-        if not taps:
-            raise ValueError("taps is empty: the two nets have no stage in common; name some")
-        self.student_taps = self.teacher_taps = tuple(taps)
+        self.pair(taps)
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         check_maps("nst", self.student_taps, student, teacher)
+        warn_of_single_positions("nst", self.student_taps, student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         student_maps, teacher_maps = (

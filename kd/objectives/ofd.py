@@ -104,14 +104,12 @@ class Overhaul(Objective):
 
     def __init__(self, taps: Sequence[str]) -> None:
         super().__init__()
-        if not taps:
-            raise ValueError("taps is empty: the two nets have no stage in common; name some")
-        self.student_taps = self.teacher_taps = tuple(taps)
+        self.pair(taps)
         self.connectors = nn.ModuleDict()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         self.connectors = connectors("ofd", self.student_taps, student, teacher)
-        for tap in self.teacher_taps:
+        for tap in self.student_taps:
             # [2, C]: decayed sum and number of the negative responses. Buffers, so that a resumed
             # run continues with the same margins.
             self.register_buffer(f"negative_{tap}", torch.zeros(2, teacher.taps[tap].shape[1]))

@@ -108,10 +108,8 @@ class KnowledgeReview(Objective):
 
     def __init__(self, taps: Sequence[str], last_tap: str | None = None) -> None:
         super().__init__()
-        if not taps:
-            raise ValueError("taps is empty: the two nets have no stage in common; name some")
         last = () if last_tap is None else (last_tap,)
-        self.student_taps = self.teacher_taps = (*taps, *last)
+        self.pair((*taps, *last) if taps else ())
         self.reduce, self.gates, self.expand = (nn.ModuleDict() for _ in range(3))
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:

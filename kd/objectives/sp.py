@@ -66,8 +66,8 @@ class Similarity(Objective):
 
     def __init__(self, tap: str) -> None:
         super().__init__()
-        self.tap = tap
-        self.student_taps = self.teacher_taps = (tap,)
+        self.pair((tap,))
+        (self.tap,) = self.student_taps
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         return sp(student.taps[self.tap], teacher.taps[self.tap])

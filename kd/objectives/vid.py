@@ -92,11 +92,9 @@ class VariationalInformation(Objective):
 
     def __init__(self, taps: Sequence[str], variance: float = 5.0) -> None:
         super().__init__()
-        if not taps:
-            raise ValueError("taps is empty: the two nets have no stage in common; name some")
+        self.pair(taps)
         if variance <= FLOOR:
             raise ValueError(f"variance must be > {FLOOR}, got {variance!r}")
-        self.student_taps = self.teacher_taps = tuple(taps)
         self.variance = variance
         self.regressors = nn.ModuleDict()
         self.alphas = nn.ParameterDict()
