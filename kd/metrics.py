@@ -134,8 +134,8 @@ def confusion_matrix(logits: Tensor, targets: Tensor) -> Tensor:
     return multiclass_confusion_matrix(logits, targets, logits.shape[1])
 
 
-def class_accuracies(confusion: Tensor) -> list[float] | None:
-    """Return the fraction of correct predictions for each class; None if a class has no images.
+def class_accuracies(confusion: Tensor) -> list[float | None]:
+    """Return the fraction of correct predictions for each class; None for one without images.
 
     Args:
         confusion: counts [K, K] by label and prediction.
@@ -144,9 +144,8 @@ def class_accuracies(confusion: Tensor) -> list[float] | None:
         >>> import torch
         >>> class_accuracies(torch.tensor([[3, 1], [0, 2]]))
         [0.75, 1.0]
+        >>> class_accuracies(torch.tensor([[3, 1], [0, 0]]))
+        [0.75, None]
     """
-    images = confusion.sum(1)
-    fractions = confusion.diagonal() / images
-    if (images == 0).any():
-        return None
-    return [round(fraction, 6) for fraction in fractions.tolist()]
+    fractions = confusion.diagonal() / confusion.sum(1)  # NaN for a class without images
+    return [None if f != f else round(f, 6) for f in fractions.tolist()]

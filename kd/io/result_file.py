@@ -88,8 +88,15 @@ Result = TypedDict(
         ],
         "test/acc_last": Annotated[float, "test accuracy with the weights of the last epoch"],
         "test/acc_per_class": Annotated[
-            list[float] | None,
-            "test accuracy by class, in the order of the labels; null if a class has no images",
+            list[float | None] | None,
+            "test accuracy by class, in the order of the labels; null for a class without images",
+        ],
+        "train/images": Annotated[int | None, "training images; null if the loader has no length"],
+        "val/images": Annotated[int | None, "validation images that were evaluated"],
+        "test/images": Annotated[int | None, "test images that were evaluated"],
+        "limited": Annotated[
+            list[str],
+            "splits of which a part was used, by `trainer.limit_test_batches` or the like",
         ],
         "student/start_hash": Annotated[
             str | None,
@@ -105,7 +112,8 @@ Result = TypedDict(
         # The teacher, or the ensemble
         "teacher/test/acc": Annotated[float | None, "teacher's test accuracy"],
         "teacher/test/acc_per_class": Annotated[
-            list[float] | None, "teacher's test accuracy by class, in the order of the labels"
+            list[float | None] | None,
+            "teacher's test accuracy by class, in the order of the labels",
         ],
         "teacher/params": Annotated[int | None, "number of the teacher's parameters"],
         "compression": Annotated[float | None, "teacher's number of parameters over the student's"],

@@ -102,11 +102,24 @@ def _problem(result: Any) -> str | None:
 
 def _settings(folder: Path, result: dict[str, Any]) -> Settings:
     """The run's settings; only the names of its roles if it has no recorded config."""
-    roles = {role: str(result[role]) for role in ROLES}
+    roles = {role: str(result[role]) for role in ROLES} | _limits(result)
     path = RunFolder(folder).config
     if not os.path.lexists(path):
         return roles
     return roles | read_settings(read_text(path, MAX_YAML), roles["teacher"] == "none")
+
+
+def _limits(result: dict[str, Any]) -> Settings:
+    """Marks of a limited evaluation, which make its rows others than those of a full one."""
+    limited = result.get("limited")
+    if not isinstance(limited, list):
+        return {}
+    marks = {"limited": "val"} if "val" in limited else {}
+    if "test" in limited:  # another test set in effect: in a group of its own
+        images = result.get("test/images")
+        number = images if isinstance(images, int) else "some"
+        marks["data"] = f"{result['data']} (only {number} test images)"
+    return marks
 
 
 def _overrides(folder: Path) -> tuple[str, ...]:

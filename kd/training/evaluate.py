@@ -25,6 +25,8 @@ from kd.metrics import class_accuracies
 from kd.models.sizing import count_parameters
 from kd.training.acquired import AcquiredTeacher
 from kd.training.figures import draw_figures
+from kd.training.label_fit import warn_of_labels
+from kd.training.limits import figures_of_limits
 from kd.training.student_metadata import student_metadata
 from kd.training.teacher_result import teacher_result
 
@@ -62,7 +64,7 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
         rank_zero_only(_draw)(RunFolder(folder).figures, plain(cfg.figures), parts)
     parameters = count_parameters(distiller.deployed())
     result = {"val/acc": selected.score, "best_epoch": selected.epoch, **tested}
-    result |= distiller.results()
+    result |= distiller.results() | figures_of_limits(trainer, data)
     result |= {
         "student/params": parameters,
         "epochs": trainer.current_epoch,
@@ -140,6 +142,8 @@ def _test(
     last = last or {f"{name}_last": value for name, value in tested.items()}
     confusion = distiller.test_figures.confusion
     by_class = None if confusion is None else class_accuracies(confusion)
+    if confusion is not None:
+        rank_zero_only(warn_of_labels)(confusion, data.class_names, selected.score)
     accuracies = {name: value for name, value in last.items() if name.endswith("/acc_last")}
     return {**tested, **accuracies, "test/acc_per_class": by_class}
 

@@ -19,6 +19,7 @@ from kd.training.evaluate import RunParts, evaluate, saved_state
 from kd.training.figures import check_drawing
 from kd.training.identify import identify, recipe_of
 from kd.training.lightning_messages import quiet_lightning
+from kd.training.limits import warn_of_limits
 from kd.training.resume import find_checkpoint
 from kd.training.status import RunStatus
 from kd.training.student import build_student, check_start
@@ -68,6 +69,7 @@ def run(
         data = given.data or build_data(cfg)
         check_drawing(plain(cfg.figures), data)
         refuse_unsupported(cfg, data, checked.method)
+        warn_of_limits(trainer, data)
         acquired = acquire(checked, data, trainer, run, given.teacher)
         distiller = build_student(checked, data, acquired, given.student)
         identity = identify(cfg, data, acquired, distiller.student, given, resumed)

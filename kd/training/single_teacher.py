@@ -158,7 +158,7 @@ def _check_record(folder: Path, accuracy: float, epoch: int | None) -> None:
     result, files = read_result(folder), RunFolder(folder)
     if result is None:
         raise UserError(f"{files.result} is damaged; delete {folder} to train the teacher again")
-    if epoch not in (None, result["best_epoch"]):
+    if epoch not in (None, result["best_epoch"]) or "test" in result.get("limited", []):
         return
     recorded = result["test/acc"]
     if abs(recorded - accuracy) > _ACCURACY_TOLERANCE:

@@ -1,5 +1,7 @@
 """Leaderboards: groups, comparisons over common seeds, recovered gap, excluded runs."""
 
+from typing import Any
+
 import pytest
 from run_folders import leaderboard, row_of, write_run, write_sweep
 from scipy import stats
@@ -68,3 +70,16 @@ def test_the_summary_warns_of_several_commits(tmp_path):
     write_run(tmp_path / "b", 0.9, seed=1, git_commit="b" * 40)
     (line,) = [text for term, text in summary(leaderboard(tmp_path)) if term == "git commit"]
     assert line.startswith("aaaaaaaaaaaa, bbbbbbbbbbbb (the runs were made by different versions")
+
+
+def test_a_limited_evaluation_is_never_pooled_or_compared(tmp_path):
+    write_run(tmp_path / "a", 0.9, method="ce")
+    limited: dict[str, Any] = {"limited": ["test"], "test/images": 512}
+    write_run(tmp_path / "b", 1.0, method="ce", **limited)
+    write_run(tmp_path / "c", 1.0, method="ce", seed=1, **limited)
+    write_run(tmp_path / "d", 0.8, method="ce", seed=1, limited=["val"])
+    board = leaderboard(tmp_path)
+    assert {g.title: [(r.label, len(r.runs)) for r in g.rows] for g in board.groups} == {
+        "digits, resnet8": [("ce", 1), ("ce, limited=val", 1)],
+        "digits (only 512 test images), resnet8": [("ce", 2)],
+    }

@@ -26,7 +26,9 @@ def specs(board: Leaderboard) -> Iterator[FigureSpec]:
         if not series:
             continue
         # Classes in descending order of the range between the nets, to choose from.
-        order = np.argsort(np.ptp(list(series.values()), axis=0), kind="stable")[::-1]
+        ranges = np.ptp(list(series.values()), axis=0)
+        order = np.argsort(ranges, kind="stable")[::-1]
+        order = order[np.isfinite(ranges[order])]  # a class without test images has no accuracy
         chosen = sorted(order[:_MAX_CLASSES].tolist())
         caption = "Test accuracy of each class in percent, mean over seeds."
         if len(order) > _MAX_CLASSES:
@@ -59,7 +61,7 @@ def _mean(row: Row, key: str) -> NDArray[np.float64] | None:
         return None
     if len({len(values) for values in lists}) > 1:  # the runs had different classes
         return None
-    mean: NDArray[np.float64] = np.mean(lists, axis=0)
+    mean: NDArray[np.float64] = np.mean(np.array(lists, dtype=np.float64), axis=0)
     return mean
 
 
