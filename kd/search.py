@@ -24,13 +24,13 @@ def main(cfg: DictConfig) -> float:
     if (line := headline(cfg)) is not None:
         log.info("%s, best of %s trials", line, cfg.search.trials)
 
+    from kd.tuning.identity import search_identity
     from kd.tuning.report import report
     from kd.tuning.search_settings import check_settings
     from kd.tuning.space import read_space
     from kd.tuning.trial_configs import (
         check_space,
         default_values,
-        experiment_name,
         trial_config,
     )
     from kd.tuning.trial_overrides import without_search
@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> float:
         space,
         defaults=default_values(space, base),
         compose=lambda overrides: trial_config(base, overrides),
-        experiment=experiment_name(default, space),
+        identity=search_identity(default, space, settings),
         folder=folder,
         settings=settings,
     )

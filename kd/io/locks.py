@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 # Errors of flock(2) on file systems without locks, such as some network mounts.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+_HELD: dict[Path, FileLock] = {}  # a lock that is collected is released
 
 
 @contextmanager
@@ -74,6 +75,38 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def hold(path: Path) -> bool:
+    """Hold a lock until the process ends, in the file `path`, which is created.
+
+    Returns:
+        False on a file system without locks.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
+    try:
+        lock.acquire(timeout=0)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    _HELD[path] = lock
+    return True
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process, this one included, holds the lock of an existing file."""
+    lock = _lock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def clear(folder: Path) -> None:

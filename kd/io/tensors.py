@@ -111,7 +111,22 @@ def safetensors_bytes(
     from safetensors.torch import save
 
     ours = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(ours, {**(metadata or {}), "checksums": json.dumps(_checksums(ours))})
+    content = save(ours, {**(metadata or {}), "checksums": json.dumps(_checksums(ours))})
+    return _with_sorted_metadata(content)
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """Return a safetensors file's content with its metadata in order of key.
+
+    safetensors writes them in an order that differs between processes, so that two runs with equal
+    weights would leave different files. https://github.com/huggingface/safetensors#format
+    """
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def is_intact(path: Path, tensors: dict[str, Tensor]) -> bool:

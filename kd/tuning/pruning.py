@@ -1,5 +1,7 @@
 """Reports of a running trial to Optuna, and its pruning."""
 
+from collections.abc import Callable, Mapping
+
 import optuna
 from lightning import Callback, LightningModule, Trainer
 
@@ -10,19 +12,32 @@ class ReportToTrial(Callback):
     Args:
         trial: an Optuna trial.
         prune: False only reports.
+        reported: accuracies by epoch of a trial that is resumed; the pruner has let it go on after
+            all of them but the last.
+        check: called before each report; raises if the trial has been lost.
 
     Raises:
         optuna.TrialPruned: ends the fit.
     """
 
-    def __init__(self, trial: optuna.Trial, prune: bool = True) -> None:
-        self.trial, self.prune = trial, prune
+    def __init__(
+        self,
+        trial: optuna.Trial,
+        prune: bool = True,
+        reported: Mapping[int, float] | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.trial, self.prune, self.reported, self.check = trial, prune, reported or {}, check
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
+        self.check()
         epoch = trainer.current_epoch + 1  # Lightning counts from 0
         accuracy = trainer.callback_metrics["val/acc"].item()
-        self.trial.report(accuracy, epoch)
+        if epoch not in self.reported:
+            self.trial.report(accuracy, epoch)
+        if epoch < max(self.reported, default=0):
+            return
         if self.prune and self.trial.should_prune():
             raise optuna.TrialPruned(f"validation accuracy {accuracy:.4f} in epoch {epoch}")

@@ -1,4 +1,4 @@
-"""Sampling of trials: reproducible over restarts and workers."""
+"""Sampling of trials: reproducible over kills, restarts and workers."""
 
 from typing import Any
 
@@ -8,46 +8,50 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from kd.tuning.space import Distribution
+from kd.tuning.space import Distribution, Space
 
 
 class SeededByTrial(BaseSampler):
     """Tree-structured Parzen estimators with a seed for every trial.
 
-    Random numbers depend on the seed and the trial's number alone. With one generator for the
-    whole search, a resumed search and every further worker would draw the same numbers again.
+    A proposal is a function of the seed, the trial's number and the trials that are finished: not
+    of the process that draws it, nor of the values that a killed process had stored already. With
+    one generator for the whole search, a resumed search and every further worker would draw the
+    same numbers again.
 
     Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization,
     https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization.
 
     Args:
         seed: of the search.
+        space: distributions by key, which are drawn in this order.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.number: int | None = None
-
-    def _of(self, trial: FrozenTrial) -> TPESampler:
-        if trial.number != self.number:
-            (state,) = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
-            self.number, self.tpe = trial.number, TPESampler(seed=int(state))
-        return self.tpe
+    def __init__(self, seed: int, space: Space) -> None:
+        self.seed, self.space = seed, dict(space)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return self._of(trial).infer_relative_search_space(study, trial)
+        return dict(self.space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._of(trial).sample_relative(study, trial, search_space)
+        """Draw all values of a trial at once."""
+        (state,) = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
+        tpe = TPESampler(seed=int(state))
+        joint = tpe.infer_relative_search_space(study, trial)
+        drawn = tpe.sample_relative(study, trial, joint)
+        for key, part in search_space.items():
+            if key not in drawn and not part.single():
+                drawn[key] = tpe.sample_independent(study, trial, key, part)
+        return drawn
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
-        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
+        return self.sample_relative(study, trial, dict(self.space))[param_name]
 
 
 def suggest(trial: Trial, key: str, distribution: Distribution) -> Any:

@@ -1,78 +1,117 @@
-"""Storage of a search's trials: an SQLite file, or a database that workers share."""
+"""Storage of a search's trials: a file, or a database server that workers share."""
 
 import contextlib
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import (
+    BaseJournalBackend,
+    JournalFileBackend,
+    JournalRedisBackend,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
+from kd.config.passwords import masked, password, with_password
 from kd.errors import UserError
-from kd.io.locks import locked
+from kd.tuning.exclusive import Exclusive
 from kd.tuning.sampler import SeededByTrial
+from kd.tuning.space import Space
+from kd.tuning.storage_url import StorageUrl
 
-# A trial counts as dead after this many heartbeats without one of its worker.
-_MISSED_HEARTBEATS = 6
 _SQLITE_TIMEOUT = 60  # seconds to wait for another worker's write
+_CONNECT_TIMEOUT = 20  # seconds to wait for a server
+_CONNECT_ARGUMENTS: dict[str, dict[str, object]] = {
+    "sqlite": {"timeout": _SQLITE_TIMEOUT},
+    "postgresql+psycopg": {"connect_timeout": _CONNECT_TIMEOUT},
+    "postgresql+psycopg2": {"connect_timeout": _CONNECT_TIMEOUT},
+    "mysql+pymysql": {"connect_timeout": _CONNECT_TIMEOUT},
+    "mariadb+pymysql": {"connect_timeout": _CONNECT_TIMEOUT},
+}
 
 
 class Storage:
-    """A database of trials.
+    """Opens the study of a search.
 
     Args:
-        name: a file, for SQLite, or a database URL.
+        name: a file or a URL, see `StorageUrl`.
+
+    Attributes:
+        exclusive: context manager that makes the other workers wait.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.file = None if "://" in name else Path(name).absolute()
+        self.url = StorageUrl(name)
+        self._connect: dict[str, object] = {}
+        if (url := self.url.url) is not None and "connect_timeout" not in url.query:
+            driver = "sqlite" if url.get_backend_name() == "sqlite" else url.drivername
+            self._connect = _CONNECT_ARGUMENTS.get(driver, {})
+        self.exclusive = Exclusive(self.url, self._connect)
 
-    def study(self, settings: dict[str, Any]) -> optuna.Study:
-        """Open the study, or create it.
+    def open(self) -> BaseStorage:
+        """Open the storage, whose tables are created.
 
-        Args:
-            settings: seed, pruning and heartbeat, as in conf/search.yaml.
+        Raises:
+            UserError: the storage cannot be reached, or holds something else.
         """
-        heartbeat, pruning = settings["heartbeat"], settings["pruning"]
-        arguments = {} if self.file is None else {"connect_args": {"timeout": _SQLITE_TIMEOUT}}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats
-            backend = optuna.storages.RDBStorage(
-                self.name if self.file is None else f"sqlite:///{self.file}",
-                engine_kwargs=arguments,
-                heartbeat_interval=heartbeat,
-                grace_period=_MISSED_HEARTBEATS * heartbeat,
+        with warnings.catch_warnings(), self.errors(), self.exclusive():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            if self.url.url is None:
+                return JournalStorage(self._journal())
+            # A server closes connections that are idle during a long trial.
+            arguments = {"connect_args": self._connect, "pool_pre_ping": self.url.file is None}
+            return RDBStorage(
+                self.url.url.render_as_string(hide_password=False), engine_kwargs=arguments
             )
-        # The median stopping rule of Golovin et al. 2017, https://doi.org/10.1145/3097983.3098043.
-        # Optuna compares steps ≥ n_warmup_steps; epochs count from 1.
-        pruner = optuna.pruners.MedianPruner(pruning["startup"], pruning["warmup"] + 1)
-        return optuna.create_study(
-            study_name="kd",
-            storage=backend,
-            direction="maximize",
-            load_if_exists=True,
-            sampler=SeededByTrial(settings["seed"]),
-            pruner=pruner,
-        )
 
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Make other workers on the same file wait; a database server needs no lock."""
-        if self.file is None:
-            yield
-            return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with locked(Path(f"{self.file}.lock"), f"waiting for another worker to open {self.file}"):
-            yield
+    def _journal(self) -> BaseJournalBackend:
+        if self.url.redis is not None:
+            return JournalRedisBackend(self.url.redis)
+        return JournalFileBackend(str(self.url.file))
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn errors of the database into one message that names it."""
+        """Turn errors of the storage into one message that names it."""
         try:
             yield
-        except (OptunaError, SQLAlchemyError, ImportError) as error:
-            message = str(error.__cause__ or error).splitlines()[0]
-            raise UserError(f"search.storage={self.name}: {message}") from error
+        except (OptunaError, SQLAlchemyError) as error:
+            raise UserError(self._message(error)) from None
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] != "redis":
+                raise
+            raise UserError(self._message(error)) from None
+
+    def _message(self, error: Exception) -> str:
+        text = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
+        secret = password(with_password(self.name))
+        shown = text if secret is None else text.replace(secret, "***")
+        return f"search.storage={masked(self.name)}: {shown}"
+
+
+def open_study(
+    backend: BaseStorage, name: str, space: Space, settings: dict[str, Any]
+) -> optuna.Study:
+    """Open a study, or create it.
+
+    Args:
+        backend: the storage.
+        name: of the study.
+        space: distributions by key.
+        settings: seed and pruning, as in conf/search.yaml.
+    """
+    pruning = settings["pruning"]
+    # The median stopping rule of Golovin et al. 2017, https://doi.org/10.1145/3097983.3098043.
+    # Optuna compares steps ≥ n_warmup_steps; epochs count from 1.
+    pruner = optuna.pruners.MedianPruner(pruning["startup"], pruning["warmup"] + 1)
+    return optuna.create_study(
+        study_name=name,
+        storage=backend,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=SeededByTrial(settings["seed"], space),
+        pruner=pruner,
+    )

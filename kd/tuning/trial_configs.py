@@ -5,9 +5,8 @@ from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import CategoricalDistribution, distribution_to_json
+from optuna.distributions import CategoricalDistribution
 
-from kd.config.identity import content_hash, settings_hash
 from kd.config.messages import user_message
 from kd.errors import UserError
 from kd.tuning.space import Space
@@ -17,15 +16,6 @@ from kd.tuning.trial_overrides import merge_overrides, override
 def trial_config(base: list[str], overrides: list[str], **flags: bool) -> DictConfig:
     """Compose the config that `kd.train` would have with both lists of overrides."""
     return compose("train", merge_overrides(base, overrides), **flags)
-
-
-def experiment_name(default: DictConfig, space: Space) -> str:
-    """Name a search by the hash of its default config and its space.
-
-    A storage holds the trials of one experiment; a resumed search must have the same name.
-    """
-    distributions = {key: distribution_to_json(part) for key, part in space.items()}
-    return content_hash([settings_hash(default), distributions])
 
 
 def check_space(space: Space, base: list[str]) -> DictConfig:

@@ -1,9 +1,11 @@
 """Safetensors files with checksums: caches and weights."""
 
+import json
 import os
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load, load_file
 
 from kd.io import tensors as tensor_file
@@ -104,3 +106,17 @@ def test_the_first_writable_place_is_locked(tmp_path):
 def test_an_error_at_the_place_is_not_taken_for_an_unwritable_one(tmp_path):
     with pytest.raises(OSError, match="mine"), first_writable([tmp_path / "x", tmp_path / "y"]):
         raise OSError(os.EX_IOERR, "mine")
+
+
+def test_equal_weights_make_equal_files(tmp_path):
+    """The metadata stand in order of key, although safetensors hashes them at random."""
+    weights = {"b": torch.rand(3), "a": torch.rand(2)}
+    metadata = dict.fromkeys("gxcawq", "é" * 3)
+    content = safetensors_bytes(weights, metadata)
+    size = int.from_bytes(content[:8], "little")
+    names = list(json.loads(content[8 : 8 + size])["__metadata__"])
+    assert (names, size % 8) == (sorted([*metadata, "checksums"]), 0)
+    (tmp_path / "w").write_bytes(content)
+    with safe_open(tmp_path / "w", "pt") as file:
+        assert {name: file.metadata()[name] for name in metadata} == metadata
+        assert all(torch.equal(file.get_tensor(name), weights[name]) for name in weights)

@@ -24,7 +24,7 @@ def sampled(file: Path, *counts: int, seed: int = 3) -> list[dict]:
         study = optuna.create_study(
             storage=f"sqlite:///{file}",
             study_name="s",
-            sampler=SeededByTrial(seed),
+            sampler=SeededByTrial(seed, SPACE),
             load_if_exists=True,
             direction="maximize",
         )
@@ -51,6 +51,6 @@ def test_parameters_of_a_trial_are_independent(tmp_path):
 
 
 def test_continuous_values_have_four_digits(tmp_path):
-    study = optuna.create_study(sampler=SeededByTrial(0))
+    study = optuna.create_study(sampler=SeededByTrial(0, RATE))
     value = suggest(study.ask(), "optimizer.lr", RATE["optimizer.lr"])
     assert float(f"{value:.4g}") == value

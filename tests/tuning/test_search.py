@@ -9,11 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import optuna
 import pytest
 from commands import ROOT, Command
 from conftest import TINY
-from optuna.trial import TrialState
 
 CE = ("method=ce", "student=resnet8", "student.net.width=0.5", "logger=none")
 
@@ -82,20 +80,31 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_a_killed_search_resumes_and_keeps_finished_trials(start, tmp_path):
-    process = start(tmp_path, "search.trials=1000", "search.heartbeat=1")
-    wait_for(tmp_path / "trial_0002" / ".hydra")
+def content(folder: Path) -> list[dict]:
+    trials = json.loads((folder / "search.json").read_text())["trials"]
+    return [{key: value for key, value in t.items() if key != "folder"} for t in trials]
+
+
+def test_a_killed_search_is_the_same_search(start, tmp_path):
+    """The killed trial keeps its number and its values; its worker's lock is free at once."""
+    whole = ended(start(tmp_path / "whole", "search.trials=4", "trainer.max_epochs=3"))
+    arguments = (tmp_path / "killed", "search.trials=4", "trainer.max_epochs=3")
+    process = start(*arguments)
+    wait_for(tmp_path / "killed" / "trial_0002" / "checkpoints" / "last.ckpt")
     process.send_signal(signal.SIGKILL)
     process.ended()
-    kept = tmp_path / "trial_0000" / "result.json"
+    kept = tmp_path / "killed" / "trial_0000" / "result.json"
     before = kept.stat().st_mtime_ns
-    ended(start(tmp_path, "search.trials=4", "search.heartbeat=1"))
+    printed = ended(start(*arguments))
     assert kept.stat().st_mtime_ns == before
-    study = optuna.load_study(study_name="kd", storage=f"sqlite:///{tmp_path / 'study.db'}")
-    counted = [trial for trial in study.trials if trial.state != TrialState.FAIL]
-    assert [trial.state for trial in counted] == [TrialState.COMPLETE] * len(counted)
-    assert len(counted) == 4
-    assert len(study.trials) == 5
+    assert "trial 2 (resumed): " in printed
+    assert "waiting" not in printed
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    for name in ("student.safetensors", "checkpoints/best.ckpt"):
+        files = [tmp_path / which / "trial_0002" / name for which in ("whole", "killed")]
+        if name == "student.safetensors":
+            assert files[0].read_bytes() == files[1].read_bytes()
+    assert whole
 
 
 def test_workers_share_a_storage(start, tmp_path):

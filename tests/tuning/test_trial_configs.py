@@ -1,14 +1,18 @@
 """Configs of trials: defaults, and values that no run can have."""
 
+from typing import Any
+
 import pytest
 from hydra import compose
+from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from searches import RATE
+from searches import RATE, SETTINGS
 
 from kd.config.compose import CONF_DIR, plain
 from kd.errors import UserError
+from kd.tuning.identity import search_identity, study_name
 from kd.tuning.space import Space, contains, read_space
-from kd.tuning.trial_configs import check_space, default_values, experiment_name, trial_config
+from kd.tuning.trial_configs import check_space, default_values, trial_config
 
 
 @pytest.mark.usefixtures("config_path")
@@ -61,9 +65,15 @@ def test_the_spaces_of_the_config_group_are_valid(name):
 
 
 @pytest.mark.usefixtures("config_path")
-def test_an_experiment_is_its_default_config_and_its_space():
+def test_a_search_is_its_default_config_its_space_its_seed_and_its_pruning():
     default, other = (trial_config(["paths.run=run"], o) for o in ([], ["optimizer.lr=0.1"]))
     wider: Space = {"optimizer.lr": FloatDistribution(0.001, 0.4, log=True)}
-    assert experiment_name(default, dict(RATE)) == experiment_name(default, RATE)
-    different = ((default, RATE), (other, RATE), (default, wider))
-    assert len({experiment_name(*pair) for pair in different}) == 3
+    pruning = {"startup": 9, "warmup": 0}
+
+    def name(cfg: DictConfig, space: Space, **settings: Any) -> str:
+        return study_name(search_identity(cfg, space, SETTINGS | settings))
+
+    assert name(default, dict(RATE)) == name(default, RATE, trials=99, heartbeat=5, storage="x")
+    different = [name(default, RATE), name(other, RATE), name(default, wider)]
+    different += [name(default, RATE, seed=1), name(default, RATE, pruning=pruning)]
+    assert len({*different}) == 5
