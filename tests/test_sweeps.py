@@ -104,6 +104,7 @@ def launched(*overrides: str):
         (["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=3"], "3"),
         (["hydra/launcher=submitit_local"], None),
         (["hydra/launcher=slurm"], "4"),
+        (["hydra/launcher=ray"], "1"),
     ],
 )
 def test_threads_of_a_job(overrides, threads):
@@ -155,6 +156,12 @@ def test_the_slurm_script_requests_the_configured_resources(tmp_path, monkeypatc
         (
             MissingConfigException("", "hydra/launcher/joblbi", ["basic", "joblib"]),
             "hydra/launcher=joblbi: there is no such option; did you mean 'joblib'",
+        ),
+        (
+            RuntimeError(
+                "Unknown plugin class : 'hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher'"
+            ),
+            "hydra/launcher=ray is not installed: pip install -e '.[ray]'",
         ),
         (
             RuntimeError('Could not detect "srun", are you'),

@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from kd.config.compose import CONF_DIR, register_models
 from kd.config.grammar import readable
 from kd.config.messages import user_message
 from kd.config.overrides import expand_shorthand
+from kd.config.passwords import hide_password
 from kd.config.preflight import Check, check_arguments
 from kd.config.record import register_resumed
 from kd.errors import UserError
@@ -62,6 +64,9 @@ def command(
             os.environ.setdefault(_FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0"))
             # Hydra then raises exceptions instead of printing them.
             os.environ["HYDRA_FULL_ERROR"] = "1"
+            # Hydra compares a config with the plugin's of the same name, and says that it no longer
+            # will; ours states every setting.
+            warnings.filterwarnings("ignore", "\n'hydra/launcher/ray' is validated", UserWarning)
             with closed_pipe_ends_quietly():
                 try:
                     primary = _prepare(config_name, aliases, check)
@@ -80,7 +85,8 @@ def command(
 def _prepare(config_name: str, aliases: Mapping[str, str], check: Check | None) -> str:
     """Check the command line, write it as Hydra takes it, and return the primary config's name."""
     arguments, problems = read_arguments(sys.argv[1:])
-    overrides = [_in_grammar(expand_shorthand(w, aliases)) for w in arguments.overrides]
+    overrides = [hide_password(expand_shorthand(w, aliases)) for w in arguments.overrides]
+    overrides = [_in_grammar(word) for word in overrides]
     arguments = replace(arguments, overrides=overrides)
     register_models(CONF_DIR, *filter(None, [arguments.config_dir]))
     resumed = register_resumed(arguments.words()) if config_name == "train" else None

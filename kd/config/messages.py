@@ -15,6 +15,9 @@ from kd.config.names import key_paths, meant_settings
 from kd.config.unread import METHOD_KEYS
 from kd.errors import UserError, nearest
 
+# Errors of joblib, submitit and Ray, by name: none of them is imported here
+_KILLED = ("TerminatedWorkerError", "UncompletedJobError", "WorkerCrashedError")
+
 _CANNOT_WRITE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
     *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK, errno.ENAMETOOLONG, errno.ELOOP),
@@ -40,11 +43,13 @@ def user_message(error: Exception) -> str | None:
     # By name: Lightning, joblib and submitit are not imported here.
     if type(error).__name__ == "MisconfigurationException":
         return f"trainer: {error}"
-    if type(error).__name__ in ("TerminatedWorkerError", "UncompletedJobError"):
+    if type(error).__name__ in _KILLED:
         return (
             "a job's process was killed, perhaps for lack of memory; the same command with the "
             "same hydra.sweep.dir runs the jobs that are missing"
         )
+    if isinstance(error, RuntimeError) and "Unknown plugin class" in str(error):
+        return _missing_plugin(str(error))
     if isinstance(error, RuntimeError) and "srun" in str(error):
         return "hydra/launcher: this machine has no srun; start the sweep on a SLURM login node"
     if isinstance(error, UserError):
@@ -54,6 +59,14 @@ def user_message(error: Exception) -> str | None:
     if isinstance(error, yaml.YAMLError):
         return f"a config file cannot be read: {' '.join(str(error).split())}"
     return None
+
+
+def _missing_plugin(text: str) -> str:
+    """Return the message for a launcher that only its config, one of ours, has."""
+    name = text.split("hydra_plugins.hydra_")[-1].partition("_launcher")[0]
+    extra = LAUNCHERS.get(name)
+    install = f"pip install -e '.[{extra}]'" if extra else "install the package that has it"
+    return f"hydra/launcher={name} is not installed: {install}"
 
 
 def without_class_names(error: BaseException) -> str:

@@ -73,10 +73,10 @@ def member_taps(members: Iterable[str], features: str | None) -> dict[str, str]:
 def threads_of_a_job(launcher: Mapping[str, Any]) -> dict[str, str]:
     """Return the environment variables that set the number of torch's threads in a sweep's job.
 
-    One thread under joblib, whose jobs run side by side and would compete for the cores; as many as
-    submitit reserves for a job. Otherwise no variables are set, and torch takes every core.
+    One thread under joblib and Ray, whose jobs run side by side and would compete for the cores; as
+    many as submitit reserves for a job. Otherwise no variables are set, and torch takes every core.
     """
-    side_by_side = "joblib" in str(launcher.get("_target_"))
+    side_by_side = any(name in str(launcher.get("_target_")) for name in ("joblib", "hydra_ray"))
     threads = 1 if side_by_side else launcher.get("cpus_per_task")
     return {} if threads is None else dict.fromkeys(_THREADS, str(threads))
 

@@ -8,9 +8,9 @@ from omegaconf import DictConfig
 from optuna.distributions import distribution_to_json
 from optuna.storages import BaseStorage
 
-from kd.config.identity import config_hash, content_hash
+from kd.config.identity import content_hash, settings_hash
 from kd.errors import UserError
-from kd.io.checksums import read_json, write_json
+from kd.io.checksums import read_intact, write_json
 from kd.tuning.space import Space
 from kd.tuning.storage_url import StorageUrl
 
@@ -26,7 +26,7 @@ def search_identity(default: DictConfig, space: Space, settings: dict[str, Any])
         settings: seed and pruning, as in conf/search.yaml.
     """
     return {
-        "config": config_hash(default),
+        "config": settings_hash(default),
         "space": {key: distribution_to_json(part) for key, part in space.items()},
         "seed": settings["seed"],
         "pruning": settings["pruning"],
@@ -47,7 +47,7 @@ def claim_folder(folder: Path, url: StorageUrl, identity: dict[str, Any]) -> Non
     inside = url.file is not None and url.file.is_relative_to(folder.absolute())
     ours = identity | {"storage": url.file.name if inside and url.file else url.shown}
     file = folder / _FILE
-    theirs = read_json(file)
+    theirs = read_intact(file)
     if theirs is None:
         write_json(file, ours)
         return

@@ -132,9 +132,10 @@ def test_a_proposal_that_was_stored_in_part_is_completed(values, search, tmp_pat
             drawn.append(key)
         return suggest(trial, key, part)
 
-    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+    with monkeypatch.context() as patched:
         patched.setattr("kd.tuning.study.suggest", kill)
-        search(space=space, trials=12).run()
+        with pytest.raises(SystemExit):
+            search(space=space, trials=12).run()
     made = search(space=space, trials=12)
     assert len(made.study.trials[11].params) == values
     made.run()
