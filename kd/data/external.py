@@ -17,9 +17,10 @@ from torch import Tensor
 from kd.compat import finished_batches
 from kd.data.arrays import digest
 from kd.data.base import DataModule, Limits
-from kd.data.external_facts import class_names_of, in_memory, labels_of, some_of
+from kd.data.external_facts import class_names_of, labels_of
+from kd.data.external_identity import recognised, warn_of_shared_samples
 from kd.data.external_loader import ForeignLoader, MapLoader, Request, Samples
-from kd.data.external_source import MapSource, Source, as_source, has_length, module_loader
+from kd.data.external_source import MapSource, Source, as_source, check_foreign, module_loader
 from kd.data.foreign_batch import Conversion, ModuleHooks
 from kd.data.isolated import isolated
 from kd.data.last_batch import drops_last
@@ -131,6 +132,7 @@ class ExternalData(DataModule):
             found = given if self.module is None else module_loader(self.module, split)
             self._sources[split] = as_source(found, split, self.batch_size)
         self._read_first_batch()
+        warn_of_shared_samples(self.name, self._sources)
         if self.limits.resume:
             log.info("data %r: no checkpoints within an epoch: %s", self.name, self.limits.resume)
 
@@ -156,16 +158,8 @@ class ExternalData(DataModule):
         self._hooks.trainer = trainer
         if isinstance(source, MapSource):
             return self._in_own_order(source)
-        if trainer and trainer.world_size > 1:
-            raise UserError(
-                f"data {self.name!r}: {source.reason}, so that all {trainer.world_size} devices "
-                "would train on the same samples; use trainer.devices=1"
-            )
-        if trainer and not has_length(source.loader) and type(trainer.limit_train_batches) is float:
-            raise UserError(
-                f"data {self.name!r}: the training loader has no length, which schedules need; set "
-                "trainer.limit_train_batches to the number of batches of an epoch"
-            )
+        if trainer:
+            check_foreign(self.name, source, trainer.world_size, trainer.limit_train_batches)
         return ForeignLoader(source, self._conversion("train"))
 
     def _in_own_order(self, source: MapSource) -> MapLoader:
@@ -178,17 +172,14 @@ class ExternalData(DataModule):
             self.batch_size,
             seed=self.seed,
             shuffle=source.shuffle and not getattr(trainer, "overfit_batches", 0),
-            drop_last=self._drops_last(source, world_size),
+            drop_last=drops_last(
+                len(source.rows), self.batch_size, world_size, self.name, source.drop_last
+            ),
             rank=trainer.global_rank if trainer else 0,
             world_size=world_size,
         )
         finished = partial(finished_batches, trainer) if trainer else None
         return MapLoader(source, sampler, self.seed, self._conversion("train"), finished=finished)
-
-    def _drops_last(self, source: MapSource, world_size: int) -> bool:
-        if source.drop_last is None:
-            return drops_last(len(source.rows), self.batch_size, world_size, self.name)
-        return source.drop_last
 
     def val_dataloader(self) -> Iterable[Batch]:
         return self._evaluation("val")
@@ -302,14 +293,8 @@ class ExternalData(DataModule):
 
     def _recognised(self) -> list[Any]:
         """What identifies the data: some samples of each split, and all that lies in memory."""
-        parts: list[Any] = [self.class_names, self._normalisation]
-        for split, source in self._sources.items():
-            assert isinstance(source, MapSource)
-            rows = some_of(source.rows)
-            content = Samples(source, seed=0)[Request(0, 0, rows.tolist())][1]
-            parts += [source.rows, *self._conversion(split, check=False)(content, 0, 0)]
-            parts += in_memory(source.dataset)
-        return parts
+        convert = partial(self._conversion, check=False)
+        return [self.class_names, self._normalisation, *recognised(self._sources, convert)]
 
     def images_fingerprint(self, split: str) -> str:
         raise UserError(f"data {self.name!r}: {self.limits.cache}")

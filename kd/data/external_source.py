@@ -153,6 +153,30 @@ def has_length(loader: Any) -> bool:
         return False
 
 
+def check_foreign(name: str, source: ForeignSource, world_size: int, limit: int | float) -> None:
+    """Refuse a training loader that cannot be shared, or whose epochs have no end.
+
+    Args:
+        name: of the data.
+        source: the loader.
+        world_size: number of devices.
+        limit: `trainer.limit_train_batches`: a number of batches, or a fraction of them.
+
+    Raises:
+        UserError: it is one of these.
+    """
+    if world_size > 1:
+        raise UserError(
+            f"data {name!r}: {source.reason}, so that all {world_size} devices "
+            "would train on the same samples; use trainer.devices=1"
+        )
+    if not has_length(source.loader) and type(limit) is float:
+        raise UserError(
+            f"data {name!r}: the training loader has no length, which schedules need; set "
+            "trainer.limit_train_batches to the number of batches of an epoch"
+        )
+
+
 def module_loader(module: LightningDataModule, split: str) -> Any:
     """The loader of one split of a data module.
 

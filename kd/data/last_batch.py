@@ -7,7 +7,9 @@ MAX_DROPPED = 0.05  # fraction of the images; a batch fewer an epoch is no loss 
 MIN_BATCH = 2  # of each device: batch normalisation has no statistics of a single image
 
 
-def drops_last(samples: int, batch_size: int, world_size: int, name: str) -> bool:
+def drops_last(
+    samples: int, batch_size: int, world_size: int, name: str, chosen: bool | None = None
+) -> bool:
     """Return whether an epoch leaves the incomplete last batch out.
 
     It does so while that is at most 5 % of the images: all batches then have one size, and other
@@ -20,11 +22,14 @@ def drops_last(samples: int, batch_size: int, world_size: int, name: str) -> boo
         batch_size: over all devices.
         world_size: number of devices.
         name: of the data.
+        chosen: by the user, which holds; None: not.
 
     Example:
         >>> drops_last(1293, 64, 1, "digits"), drops_last(189, 128, 1, "pets")
         (True, False)
     """
+    if chosen is not None:
+        return chosen
     last = samples % batch_size
     if samples < batch_size or last <= MAX_DROPPED * samples:
         return True  # a single batch is never left out

@@ -313,3 +313,14 @@ def test_a_module_with_two_validation_sets():
 def test_other_types_are_refused_as_a_split(train, message):
     with pytest.raises(UserError, match=message):
         three(train)
+
+
+def test_one_data_set_for_training_and_test_is_said(caplog):
+    whole = TensorDataset(torch.rand(60, 1, 8, 8), torch.arange(60) % 3)
+    rows = [Subset(whole, range(*part)) for part in ((0, 40), (40, 50), (35, 60))]
+    ready(tuple(rows))
+    assert "5 of 25 test samples are train samples as well" in caplog.text
+    assert "10 of 25 test samples are val samples as well" in caplog.text
+    caplog.clear()
+    ready((rows[0], rows[1], Subset(whole, range(50, 60))))
+    assert not caplog.messages
