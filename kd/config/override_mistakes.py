@@ -126,6 +126,8 @@ def _describe(override: Override, error: Exception, cfg: DictConfig, groups: set
         choices = cfg.hydra.runtime.choices
         for problem in refuse_addition(override, lambda place: choices[place]):
             return problem
+    if "support deletion" in str(error.__cause__):
+        return f"~{key}: it is needed; give it another value, as {key}=…"
     if "Cannot merge" in str(error.__cause__):
         expected = "list" if OmegaConf.is_list(OmegaConf.select(cfg, key)) else "mapping"
         return f"{word}: must be a {expected}"
