@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from kd.config.closed_pipe import closed_pipe_ends_quietly
 from kd.config.compose import CONF_DIR, plain, register_models
 from kd.config.messages import user_message
 
@@ -119,6 +120,11 @@ def markdown(found: Iterable[Row]) -> str:
 
 
 def main() -> None:
+    with closed_pipe_ends_quietly():
+        _main()
+
+
+def _main() -> None:
     parser = argparse.ArgumentParser("kd.methods", description="A table of the methods.")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument(

@@ -18,6 +18,7 @@ from kd.config.arguments import INFORMATION, read_arguments
 from kd.config.closed_pipe import closed_pipe_ends_quietly
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.grammar import readable
+from kd.config.help import help_text
 from kd.config.messages import user_message
 from kd.config.overrides import expand_shorthand
 from kd.config.passwords import hide_password
@@ -97,6 +98,9 @@ def _prepare(config_name: str, aliases: Mapping[str, str], check: Check | None) 
         arguments = replace(arguments, overrides=overrides)
     if problems or not arguments.flags.keys() & INFORMATION:
         arguments = check_arguments(arguments, problems, resumed or config_name, config_name, check)
+    if "--help" in arguments.flags:
+        print(help_text(arguments, resumed or config_name))
+        sys.exit()
     sys.argv[1:] = arguments.words()
     return resumed or config_name
 

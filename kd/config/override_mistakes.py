@@ -13,6 +13,7 @@ from kd.config.compose import plain
 from kd.config.grammar import parse, readable, shorten
 from kd.config.group_options import check_choice, refuse_addition
 from kd.config.messages import unknown_key, user_message, without_class_names
+from kd.config.sweep_jobs import refuse_endless
 from kd.errors import UserError
 
 
@@ -50,6 +51,7 @@ def read_overrides(words: Sequence[str], loader: Any) -> Overrides:
     for word in words:
         try:
             override = parse(readable(word), loader)
+            refuse_endless(override)
         except UserError as error:
             found.problems.append(f"{error}{_meant(word, loader)}")
             continue

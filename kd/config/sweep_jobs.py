@@ -8,9 +8,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from kd.config.grammar import parse, shorten
+from kd.errors import UserError
 
 # Up to this number all jobs are checked, 0.1 s each; above it every value once.
 _ALL = 24
+_MANY = 10_000  # values of one setting
 
 
 def swept(cfg: DictConfig, loader: Any) -> list[Override]:
@@ -30,6 +32,23 @@ def values(override: Override) -> list[str]:
         return []  # an interval, which only other sweepers read
     key = override.get_key_element()
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def refuse_endless(override: Override) -> None:
+    """Check that the values of a sweep can be listed.
+
+    Raises:
+        UserError: a range has no end, a step of 0, or too many values.
+    """
+    if not override.is_discrete_sweep():
+        return
+    word = shorten(override.input_line or "")
+    try:
+        count = sum(1 for _ in itertools.islice(override.sweep_iterator(), _MANY + 1))
+    except (ValueError, ArithmeticError) as error:
+        raise UserError(f"{word}: {error}") from error
+    if count > _MANY:
+        raise UserError(f"{word}: more than {_MANY} values")
 
 
 def jobs(sweeps: Sequence[Sequence[str]]) -> list[list[str]]:
