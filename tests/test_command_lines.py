@@ -46,7 +46,7 @@ VALUES = """
 0 1 -1 2.5 1e3 1_000 1e400 -1e400 nan inf -0 007 0x10 99999999999999999999 true false null None yes
 '' '1' "x" [] [1,2] [a] [[1]] [1, {} {a:1} {a:{b:2}} {_target_:os.system} ${seed}
 ${nothing} ${oc.env:NOPE}
-??? ~ ~/x ~nobody/x /x/epoch=0-step=20.ckpt C:\\Users\\x a,b 1,2,3 a=b a:b #x %s $x $(ls) it's (1) f(x)
+??? ~ ~/x ~nobody/x /x/epoch=0-step=20.ckpt C:\\Users\\x a,b 1,2,3 a=b a:b #x %s $x $(ls) it's (1)
 choice(1,2) range(3) range(0,3,0) glob(*) glob(z*) shuffle(1,2) sort(3,1) interval(0,1) int(x)
 ../.. /dev/null /nowhere/x ä 模型 \u00a01 \u200b x!y <b> a;b * ? \\ \\n {a [b 'c "d } ] ) a@b http://x/y?z=1
 """.split()  # noqa: SIM905
