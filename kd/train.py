@@ -9,6 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kd.build.precision import choose_precision
+from kd.compat import process_rank
 from kd.config.command import command
 from kd.config.headline import headline
 from kd.config.record import all_overrides, own_folders, resume_command, start_point
@@ -51,6 +52,12 @@ def main(cfg: DictConfig) -> float:
             log.warning("interrupted; resume with: %s", resume_command(folder, own_folders()))
         raise
     rank_zero_only(print_summary)(result)
+    if HydraConfig.get().mode == RunMode.RUN and not process_rank():
+        log.info(
+            'results in %s; load the student with kd.load("%s"); compare runs with: '
+            "python -m kd.report sweep=%s",
+            *(folder, folder, folder.parent),
+        )
     return float(result["val/acc"])
 
 

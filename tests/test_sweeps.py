@@ -61,7 +61,12 @@ def test_jobs_side_by_side_have_one_thread_and_fail_alone(train, tmp_path):
         f"hydra.sweep.dir={tmp_path / 'sweep'}", OMP_NUM_THREADS="2", fresh=True, **HERE,
     )  # fmt: skip
     assert answer.returncode == 1
-    assert "the loss is not finite" in answer.stderr
+    for job in (0, 1):  # when it fails, with its folder
+        line = f"job {job} failed, {tmp_path / 'sweep'}/{job}_ce_resnet8_s{job}: the loss is not"
+        assert answer.stdout.count(line) == 1
+    summary = f"sweep in {tmp_path / 'sweep'}: 4 jobs, 2 completed, 2 failed; compare them with: "
+    assert f"{summary}python -m kd.report sweep={tmp_path / 'sweep'}" in answer.stdout
+    assert "error: 2 jobs failed; the same command with hydra.sweep.dir=" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert statuses(tmp_path / "sweep") == ["completed", "completed", "failed", "failed"]
     counts = [path.read_text() for path in (tmp_path / "threads").iterdir()]
@@ -83,6 +88,7 @@ def test_the_same_command_completes_a_sweep_whose_worker_was_killed(train, tmp_p
     again = train(*command, fresh=True, **HERE)
     assert again.returncode == 0, again.stderr
     assert statuses(tmp_path / "sweep") == ["completed"] * 3
+    assert "3 jobs, 3 completed; compare them with" in again.stdout
     assert again.stdout.count("nothing to do") == len(done)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 

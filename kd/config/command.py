@@ -24,6 +24,7 @@ from kd.config.overrides import expand_shorthand
 from kd.config.passwords import hide_password
 from kd.config.preflight import Check, check_arguments
 from kd.config.record import register_resumed
+from kd.config.sweep import SweepFolder, announce_failure, sweep_summary
 from kd.errors import UserError
 
 Task = Callable[[DictConfig], Any]
@@ -55,10 +56,11 @@ def command(
             try:
                 return task(cfg)
             except Exception as error:
-                # Ends here, before Hydra adds "Error executing job with overrides". In a sweep
-                # that line says which job it was.
+                # Ends here, before Hydra adds "Error executing job with overrides".
                 if HydraConfig.get().mode == RunMode.RUN:
                     _exit_with_message(error)
+                else:  # Hydra reports it after the last job
+                    announce_failure(user_message(error))
                 raise
 
         def start() -> None:
@@ -72,9 +74,11 @@ def command(
                 try:
                     primary = _prepare(config_name, aliases, check)
                     hydra.main(str(CONF_DIR), primary, version_base="1.3")(job)()
+                    _end_sweep()
                 except KeyboardInterrupt:
                     sys.exit(130)
                 except Exception as error:
+                    _end_sweep()
                     _exit_with_message(error)
                     raise
 
@@ -111,6 +115,20 @@ def _in_grammar(word: str) -> str:
         return readable(word)
     except UserError:
         return word
+
+
+def _end_sweep() -> None:
+    """Print where the results of a sweep lie; exit with code 1 if a job has failed."""
+    folder = SweepFolder.folder
+    if folder is None or not folder.is_dir():
+        return
+    summary, failed = sweep_summary(folder)
+    print(summary)
+    if failed and os.environ.get(_FULL_ERROR) != "1":
+        sys.exit(
+            f"error: {failed} job{'s' * (failed > 1)} failed; the same command with "
+            f"hydra.sweep.dir={folder} runs what is not completed"
+        )
 
 
 def _exit_with_message(error: Exception) -> None:
