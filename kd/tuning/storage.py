@@ -14,6 +14,7 @@ from optuna.storages.journal import (
     JournalRedisBackend,
 )
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from kd.config.passwords import masked, password, with_password
 from kd.errors import UserError
@@ -62,8 +63,10 @@ class Storage:
             warnings.simplefilter("ignore", ExperimentalWarning)
             if self.url.url is None:
                 return JournalStorage(self._journal())
-            # A server closes connections that are idle during a long trial.
-            arguments = {"connect_args": self._connect, "pool_pre_ping": self.url.file is None}
+            arguments: dict[str, Any] = {"connect_args": self._connect}
+            if self.url.file is None:
+                # Servers and firewalls close connections that are idle during a long trial.
+                arguments["poolclass"] = NullPool
             return RDBStorage(
                 self.url.url.render_as_string(hide_password=False), engine_kwargs=arguments
             )
