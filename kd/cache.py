@@ -36,8 +36,10 @@ def _clear(root: Path, name: str) -> None:
 
 
 def _table(root: Path) -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
+    from kd.io.printable import printable
     from kd.teachers.output_cache import entries
 
     table = Table(title=f"teacher outputs cached in {root}")
@@ -46,9 +48,13 @@ def _table(root: Path) -> "Table":
     for entry in entries(root):
         about = entry.about
         source = f"{about.get('teacher', '?')} on {about.get('data', '?')}"
-        tensors = ", ".join(f"{k}: {v}" for k, v in about.get("tensors", {}).items())
-        size = f"{entry.size / 1e6:.1f}"
-        table.add_row(entry.name, size, source, about.get("view", "?"), tensors)
+        sizes = about.get("tensors")
+        tensors = (
+            ", ".join(f"{k}: {v}" for k, v in sizes.items()) if isinstance(sizes, dict) else ""
+        )
+        size, view = f"{entry.size / 1e6:.1f}", about.get("view", "?")
+        cells = (printable(text) for text in (entry.name, size, source, view, tensors))
+        table.add_row(*map(escape, cells))
     return table
 
 

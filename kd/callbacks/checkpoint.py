@@ -69,6 +69,7 @@ class Checkpoints(Checkpoint):
         self._random: dict[str, Any] | None = None  # random state to restore
         self._score: float | None = None  # of this epoch's validation
         self._epochs_done = 0
+        self.stepped = False  # in this process
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved = time.monotonic()
@@ -90,6 +91,7 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self.stepped = True
         if batch_idx + 1 == trainer.num_training_batches or trainer.world_size > 1:
             return  # on_train_epoch_end follows
         if (batch_idx + 1) % trainer.accumulate_grad_batches:

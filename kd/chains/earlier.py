@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kd.chains.stage import ChainStage
 from kd.config.experiment import differing, experiment_settings, name_differences
 from kd.errors import UserError
+from kd.io.documents import read_yaml_text
 from kd.io.run_folder import RunFolder
 
 _REMEDY = "choose another folder with hydra.run.dir=…, or delete this one"
@@ -36,8 +38,8 @@ def check_earlier(stages: Sequence[ChainStage], folder: Path) -> None:
 
 def _load(file: Path) -> DictConfig:
     try:
-        saved = OmegaConf.load(file)
-    except (OSError, ValueError, YAMLError) as error:
+        saved = OmegaConf.create(read_yaml_text(file))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{file} cannot be read: {error}; {_REMEDY}") from error
     if not isinstance(saved, DictConfig):
         raise UserError(f"{file} is damaged: not a config; {_REMEDY}")

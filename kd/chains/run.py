@@ -13,7 +13,7 @@ from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.checksums import write_json
 from kd.io.locks import clear, exclusive_folder
-from kd.io.regular_files import read_bytes
+from kd.io.regular_files import check_regular, read_bytes
 from kd.io.run_folder import RunFolder
 from kd.training.changed_inputs import changed_inputs
 from kd.training.run import run
@@ -67,6 +67,7 @@ def weights_hash(file: Path) -> bytes:
     safetensors writes the metadata in the header in random order, so equal weights may lie in
     different files. Names and shapes, also in the header, follow from the config.
     """
+    check_regular(file)
     content = file.read_bytes()
     size = int.from_bytes(content[:8], "little")  # of the header, which these 8 bytes precede
     return hashlib.sha256(content[8 + size :]).hexdigest().encode()

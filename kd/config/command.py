@@ -1,6 +1,7 @@
 """The decorator that makes a Hydra command, with one-line messages for a user's mistakes."""
 
 import functools
+import logging
 import os
 import re
 import sys
@@ -26,7 +27,9 @@ from kd.config.preflight import Check, check_arguments
 from kd.config.record import register_resumed
 from kd.config.sweep import SweepFolder, announce_failure, sweep_summary
 from kd.errors import UserError
+from kd.io.printable import printable
 
+_MAX_MESSAGE = 100_000  # characters
 Task = Callable[[DictConfig], Any]
 
 # "1": show tracebacks. Kept apart from HYDRA_FULL_ERROR, which every command sets for itself and
@@ -53,6 +56,8 @@ def command(
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def job(cfg: DictConfig) -> Any:
+            for handler in logging.getLogger().handlers:
+                handler.addFilter(_printable_record)
             try:
                 return task(cfg)
             except Exception as error:
@@ -134,4 +139,10 @@ def _end_sweep() -> None:
 def _exit_with_message(error: Exception) -> None:
     """Exit if the error is a user's mistake and no traceback is wanted."""
     if os.environ.get(_FULL_ERROR) != "1" and (message := user_message(error)) is not None:
-        sys.exit(f"error: {message}")
+        sys.exit(f"error: {printable(message, _MAX_MESSAGE, lines=True)}")
+
+
+def _printable_record(record: logging.LogRecord) -> bool:
+    """Make control characters visible that a line of the log has from a file's content or name."""
+    record.msg, record.args = printable(record.getMessage(), _MAX_MESSAGE, lines=True), None
+    return True

@@ -20,7 +20,7 @@ _KILLED = ("TerminatedWorkerError", "UncompletedJobError", "WorkerCrashedError")
 
 _CANNOT_WRITE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
-    *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG),
 }
 
 
@@ -38,6 +38,10 @@ def user_message(error: Exception) -> str | None:
             f"cannot write to {error.filename or 'the disk'}: {error.strerror}; choose another "
             "folder with hydra.run.dir=… or paths.output=…"
         )
+    # Any other one is of a file or folder as well: missing, of another kind, its name too long, …
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        return f"{error.filename}: {reason}" if error.filename else reason or type(error).__name__
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         return "a group needs an option, not null; --help lists the options, such as logger=none"
     # By name: Lightning, joblib and submitit are not imported here.

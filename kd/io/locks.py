@@ -10,11 +10,13 @@ from filelock import FileLock, Timeout
 
 from kd.errors import UserError
 from kd.io.own_files import delete_run, is_link
+from kd.io.regular_files import check_regular
 from kd.io.run_folder import RunFolder
 from kd.io.run_places import check_places
 
 log = logging.getLogger(__name__)
 
+_MAX_LOCK = 100  # bytes; a lock is an empty file
 # Errors of flock(2) on file systems without locks, such as some network mounts.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 _HELD: dict[Path, FileLock] = {}  # a lock that is collected is released
@@ -55,7 +57,7 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
 
     Raises:
         UserError: another process holds the lock, or the run would replace what is not a run's, see
-            `check_places`.
+            `check_places`; or the folder was deleted within the block.
         OSError: the folder cannot be written.
     """
     check_places(folder)
@@ -71,8 +73,12 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+    path = RunFolder(folder).lock
+    held = path.exists()
     try:
         yield
+        if held and not path.exists():
+            raise UserError(f"{folder} was deleted while the run wrote to it; start it again")
     finally:
         lock.release()
 
@@ -127,4 +133,6 @@ def clear(folder: Path) -> None:
 def _lock(path: Path) -> FileLock:
     # Where there is no flock, filelock would fall back to a marker file. That one outlives a holder
     # on another machine, and the lock would never be free again.
+    if is_link(path) or (path.exists() and check_regular(path) > _MAX_LOCK):
+        raise UserError(f"{path} is a link, or no lock of kd; remove it, or choose another folder")
     return FileLock(path, fallback_to_soft=False)

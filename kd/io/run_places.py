@@ -75,4 +75,5 @@ def _has_record(run: RunFolder) -> bool:
 
 
 def _kind(mode: int) -> str:
-    return "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "no file"
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFREG: "a file", stat.S_IFIFO: "a named pipe"}
+    return kinds.get(stat.S_IFMT(mode), "no regular file")

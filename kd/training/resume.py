@@ -27,6 +27,8 @@ from kd.config.experiment import differing, experiment_settings, name_difference
 from kd.config.identity import Identity
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
+from kd.io.printable import printable
+from kd.io.regular_files import check_regular
 from kd.io.run_folder import RunFolder
 from kd.io.weights import read_file
 
@@ -93,9 +95,13 @@ def find_checkpoint(cfg: DictConfig, folder: Path) -> Resumed | None:
     if file is None:
         return None
     content = read_file(file)
-    _check_fits(file, content, cfg.optimizer._target_)
-    resumed = _resumed(file, content, settings)
-    _copy_best(file, content, own)
+    try:
+        _check_fits(file, content, cfg.optimizer._target_)
+        resumed = _resumed(file, content, settings)
+        _copy_best(file, content, own)
+    except (LookupError, TypeError, AttributeError) as error:  # entries of other kinds
+        said = f"{type(error).__name__}: {printable(error, 300)}"
+        raise UserError(f"resume={file}: the checkpoint is damaged ({said})") from error
     log.info("resuming from %s", file)
     return resumed
 
@@ -183,4 +189,5 @@ def _copy_best(file: Path, content: Any, folder: RunFolder) -> None:
         raise UserError(f"resume={file}: {best}, the checkpoint of the best epoch, is missing")
     if best.resolve() != folder.best.resolve():
         read_file(best)  # raises for a damaged file, before it is copied
+        check_regular(best)
         write_atomic(folder.best, best.read_bytes())

@@ -20,6 +20,7 @@ from kd.training.figures import check_drawing
 from kd.training.identify import identify, recipe_of
 from kd.training.lightning_messages import quiet_lightning
 from kd.training.limits import warn_of_limits
+from kd.training.restoring import restoring
 from kd.training.resume import find_checkpoint
 from kd.training.status import RunStatus
 from kd.training.student import build_student, check_start
@@ -77,7 +78,7 @@ def run(
         saved_state(trainer).identity = identity
         distiller.settings_changed = resumed is not None and resumed.changed
         checkpoint = None if resumed is None else resumed.checkpoint
-        with error_hints(data.batch_size):
+        with restoring(checkpoint, trainer), error_hints(data.batch_size):
             # weights_only: a checkpoint that a stranger sent is data, and no code of it is run.
             trainer.fit(distiller, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         parts = RunParts(data, trainer, distiller, acquired)

@@ -1,8 +1,10 @@
 """Storage of a search's trials: a file, or a database server that workers share."""
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from kd.config.passwords import masked, password, with_password
 from kd.errors import UserError
+from kd.io.regular_files import check_regular
 from kd.tuning.exclusive import Exclusive
 from kd.tuning.sampler import SeededByTrial
 from kd.tuning.space import Space
@@ -59,6 +62,8 @@ class Storage:
         Raises:
             UserError: the storage cannot be reached, or holds something else.
         """
+        if self.url.file is not None and os.path.lexists(self.url.file):
+            check_regular(Path(self.url.file))  # opening a named pipe would wait for ever
         with warnings.catch_warnings(), self.errors(), self.exclusive():
             warnings.simplefilter("ignore", ExperimentalWarning)
             if self.url.url is None:
