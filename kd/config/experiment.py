@@ -82,8 +82,8 @@ def _without_display(content: Any) -> Any:
     return {**content, "trainer": {k: v for k, v in trainer.items() if k not in _DISPLAY}}
 
 
-def _is_passive(callback: Mapping[str, Any]) -> bool:
-    target = str(callback.get("_target_"))
+def _is_passive(callback: Any) -> bool:
+    target = str(callback.get("_target_")) if isinstance(callback, Mapping) else ""
     package, name = target.split(".", 1)[0], target.rsplit(".", 1)[-1]
     known = package in _LIGHTNING and name in _PASSIVE_CALLBACKS
     return known or target.startswith("kd.callbacks.")

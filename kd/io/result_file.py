@@ -207,6 +207,8 @@ def mistyped(content: Mapping[str, Any]) -> str | None:
 
 def _fits(value: Any, kind: Any, finite: bool) -> bool:
     parts = get_args(kind)
+    if kind is Any:
+        return True
     if get_origin(kind) in (Union, UnionType):
         return any(_fits(value, part, finite) for part in parts)
     if get_origin(kind) is Literal:

@@ -37,13 +37,32 @@ def by_student(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
         Pairs of a title, such as `digits, resnet8, width=0.5`, and the rows.
     """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    several = _replaced_data(rows)
     for row in rows:
         # The whole net, not its name alone: `student.net.width=0.5` is another student.
         net = sorted(((k, v) for k, v in row.settings.items() if k.startswith("student.")), key=str)
-        groups[row.settings["data"], row.settings["student"], *net].append(row)
+        data = [("data.fingerprint", _fingerprint(row))] if row.settings["data"] in several else []
+        groups[row.settings["data"], row.settings["student"], *net, *data].append(row)
     keys = list(groups)
     titles = [", ".join([f"{k[0]}, {k[1]}", *_variant(k, keys)]) for k in keys]
     return [(printable(t, MAX_LABEL), own) for t, own in zip(titles, groups.values(), strict=True)]
+
+
+def _fingerprint(row: Row) -> str:
+    """The fingerprint of a row's data; empty if it is not recorded or unknown."""
+    return str(next(iter(row.runs.values())).result.get("data/fingerprint") or "")
+
+
+def _replaced_data(rows: Sequence[Row]) -> set[str]:
+    """Names of data of which runs with equal settings have seen different versions."""
+    found: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for row in rows:
+        # Other settings of the data explain another fingerprint: a split, say, or a normalisation.
+        own = ((k, v) for k, v in row.settings.items() if k.startswith("data."))
+        settings = sorted((pair for pair in own if pair[0] != "data.fingerprint"), key=str)
+        if fingerprint := _fingerprint(row):
+            found[row.settings["data"], *settings].add(fingerprint)
+    return {key[0] for key, fingerprints in found.items() if len(fingerprints) > 1}
 
 
 def _variant(key: tuple[Any, ...], keys: Sequence[tuple[Any, ...]]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from kd.config.identity import content_hash
+from kd.reports.origin import described, experiment
 from kd.reports.runs import Excluded, Run
 from kd.reports.settings import Settings
 from kd.reports.statistics import Interval, Paired, t_interval
@@ -64,29 +65,40 @@ class Row:
 
 
 def make_rows(runs: Iterable[Run]) -> tuple[list[Row], list[Excluded]]:
-    """Group runs by their settings.
+    """Group runs by their settings, data, teacher's recipe, and settings changed on resuming.
 
-    If several runs have the same settings and seed, the latest counts. Runs without a recorded
-    config are identified by the names of method, teacher, student, mode and data alone.
+    If several runs have the same of all these and the same seed, the latest counts. Runs without a
+    recorded config are identified by the names of method, teacher, student, mode and data alone.
 
     Returns:
         Rows in the order of their first runs, and the runs that a later one replaced.
     """
-    rows: dict[frozenset[tuple[str, object]], Row] = {}
+    rows: dict[frozenset[tuple[str, object]], dict[str, Row]] = {}
     replaced = []
     for run in runs:  # oldest first
         # Hydra's order of keys depends on the command line, so settings are compared as a set.
-        row = rows.setdefault(frozenset(run.settings.items()), Row(run.settings, {}))
+        equal = rows.setdefault(frozenset(run.settings.items()), {})
+        row = equal.setdefault(experiment(run.result, run.folder), Row(run.settings, {}))
         earlier = row.runs.get(run.seed)
         if earlier is not None:
             replaced.append(Excluded("left out", earlier.folder, _reason(earlier, run)))
         row.runs[run.seed] = run
-    return list(rows.values()), replaced
+    return [row for equal in rows.values() for row in _told_apart(list(equal.values()))], replaced
+
+
+def _told_apart(rows: list[Row]) -> list[Row]:
+    """Add to rows of equal settings what else distinguishes them."""
+    for row in rows if len(rows) > 1 else ():
+        first = next(iter(row.runs.values()))
+        row.settings = {**row.settings, **described(first.result, first.folder)}
+    return rows
 
 
 def _reason(earlier: Run, later: Run) -> str:
     if earlier.result.get("config_hash") == later.result.get("config_hash"):
         return f"repeated by the later run {later.folder}"
+    if "recipe_hash" in earlier.result:
+        return f"repeated by the later run {later.folder}, with another teacher of the same recipe"
     return (
         f"same names and seed as {later.folder} but another config_hash; without "
         ".hydra/config.yaml they cannot be distinguished"

@@ -106,7 +106,8 @@ def _settings(folder: Path, result: dict[str, Any]) -> Settings:
     path = RunFolder(folder).config
     if not os.path.lexists(path):
         return roles
-    return roles | read_settings(read_text(path, MAX_YAML), roles["teacher"] == "none")
+    text, recognised = read_text(path, MAX_YAML), result.get("data/fingerprint") is not None
+    return roles | read_settings(text, roles["teacher"] == "none", recognised)
 
 
 def _limits(result: dict[str, Any]) -> Settings:

@@ -2,7 +2,9 @@
 
 from collections import Counter
 
+from kd.reports.groups import Group
 from kd.reports.leaderboard import Leaderboard
+from kd.reports.origin import teachers
 
 # Overrides that say nothing about an experiment: paths, seeds, output.
 _UNIMPORTANT = ("paths.", "hydra.", "seed=", "logger=", "trainer.enable_progress_bar")
@@ -23,9 +25,18 @@ def summary(board: Leaderboard) -> list[tuple[str, str]]:
         seeds = ", ".join(map(str, group.seeds))
         accuracies = [f"{name} {100 * acc:.2f}" for name, acc in group.teachers.items()]
         teacher = f"; teacher test accuracy: {', '.join(accuracies)}" if accuracies else ""
-        lines.append((group.title, f"seeds {seeds}; baseline {group.baseline.label}{teacher}"))
+        text = f"seeds {seeds}; baseline {group.baseline.label}{teacher}{_several_teachers(group)}"
+        lines.append((group.title, text))
     lines.append(("git commit", ", ".join(sorted(commits)) + _warning(commits)))
     return [(term, text) for term, text in lines if text]  # no common overrides, unknown commit
+
+
+def _several_teachers(group: Group) -> str:
+    """Name the rows whose seeds had different teachers; empty if there are none."""
+    counts = {row.label: teachers([run.result for run in row.runs.values()]) for row in group.rows}
+    named = [f"{label} ({count})" for label, count in counts.items() if count > 1]
+    said = "; several teachers of one recipe, with different weights, in: "
+    return said + ", ".join(named) if named else ""
 
 
 def _count(number: int, thing: str) -> str:

@@ -161,7 +161,12 @@ def _resumed(file: Path, content: Mapping[str, Any], settings: Mapping[str, Any]
     if not changes:
         return Resumed(file, recorded, recorded.changes, changed=False)
     epochs = settings.get(_EPOCHS)
-    if isinstance(epochs, int) and 0 <= epochs <= done:
+    if isinstance(epochs, int) and 0 <= epochs < done:
+        raise UserError(
+            f"resume={file}: {done} epochs are done, which is more than {_EPOCHS}={epochs}; choose "
+            f"more than {done}, or start a new run without resume"
+        )
+    if epochs == done:
         raise UserError(
             f"resume={file}: {done} epochs are done, so {_EPOCHS}={epochs} leaves none in which "
             f"{_named(changes)} could take effect; choose more than {done} epochs"

@@ -85,6 +85,17 @@ def test_a_stage_equals_a_single_run_of_its_config(finished, output, tmp_path):
     assert result["config_hash"] == recorded["config_hash"]
 
 
+def test_the_same_chain_in_another_folder_is_the_same_experiment(finished, output, tmp_path):
+    start_chain(output, tmp_path, *STAGES)
+    for name in ("1_mlp800", "2_resnet8"):
+        ours, theirs = (
+            json.loads((folder / name / "result.json").read_text())
+            for folder in (finished[0], tmp_path)
+        )
+        for key in ("config_hash", "recipe_hash", "teacher/weights_hash"):
+            assert ours[key] == theirs[key], key
+
+
 def test_an_error_while_running_names_the_stage(output, tmp_path):
     """A tap of the right name and the wrong shape is found only once the nets exist."""
     with pytest.raises(UserError, match=r"stage 1_mlp800: attention transfer needs maps"):

@@ -14,6 +14,7 @@ from lightning import Callback
 from safetensors.torch import load_file
 
 from kd.chains.run import weights_hash
+from kd.data.digits import Digits
 from kd.errors import UserError
 from kd.io.tensors import safetensors_bytes
 
@@ -100,6 +101,18 @@ def test_an_interrupted_chain_resumes(sigterm, code, output, finished, tmp_path)
 def test_a_finished_chain_is_not_run_again(again, chain):
     assert again(chain) == []
     assert again(chain, "logger=csv", "doctor=true") == []  # settings that change no number
+
+
+def test_a_finished_chain_is_not_kept_on_other_data(again, chain, monkeypatch):
+    load = Digits.load
+
+    def load_other(self):
+        arrays = load(self)
+        return arrays._replace(test_targets=arrays.test_targets.roll(1))
+
+    monkeypatch.setattr(Digits, "load", load_other)
+    with pytest.raises(UserError, match=r"stage 1_mlp800 is finished, .*changed since: data 'dig"):
+        again(chain)
 
 
 def test_a_lost_stage_is_trained_again(again, chain):

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import ConfigCompositionException
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 
@@ -169,6 +170,42 @@ def test_a_csv_logger_has_another_table(tmp_path):
         logger.finalize("success")
         rows = (tmp_path / "csv" / "metrics.csv").read_text().split()
         assert rows == ["loss,step", "0.5,3"]
+
+
+class EarlyRow(Checkpoint):
+    """Record the training figures when a checkpoint callback sees them."""
+
+    row: tuple[dict[str, float], int]
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        self.row = compat.training_figures(trainer)
+
+
+class Logs(Tiny):
+    def training_step(self, batch, batch_index):
+        loss = super().training_step(batch, batch_index)
+        self.log("each", loss, on_step=True, on_epoch=False)
+        self.log("mean", loss, on_step=False, on_epoch=True)
+        return loss
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_epochs_are_logged_from_one_and_known_before_they_are_logged(tmp_path):
+    logger = ResumableCSVLogger(save_dir=tmp_path, name="", version="csv")
+    early = EarlyRow()
+    options = QUIET | {"logger": logger, "log_every_n_steps": 1, "enable_checkpointing": True}
+    trainer = Trainer(max_epochs=2, callbacks=[early], default_root_dir=tmp_path, **options)
+    images: Any = torch.ones(2, 1)
+    with changed("lightning", "kd.compat.count_epochs_from_one"):
+        compat.count_epochs_from_one(trainer)
+        trainer.fit(Logs(), DataLoader(images))
+        rows = logger.experiment.metrics
+        assert [row["epoch"] for row in rows if "each" in row] == [1, 1, 2, 2]
+        assert [row["epoch"] for row in rows if "mean" in row] == [1, 2]
+    with changed("lightning", "kd.compat.training_figures"):
+        figures, step = early.row
+        last = rows[-1]
+        assert (figures, step) == ({"mean": last["mean"]}, last["step"])
 
 
 def test_the_rank_of_a_single_process_is_zero(monkeypatch):
