@@ -3,6 +3,7 @@
 from typing import Any
 
 from kd.data.splits import stratified_split
+from kd.errors import UserError
 
 
 def hold_out_test(
@@ -18,9 +19,17 @@ def hold_out_test(
 
     Returns:
         The images and targets of both splits.
+
+    Raises:
+        UserError: no image is held out.
     """
     images, targets = fields["train_images"], fields["train_targets"]
     rows = dict(zip(("train", "test"), stratified_split(targets, fraction, seed), strict=True))
+    if not len(rows["test"]):
+        raise UserError(
+            f"data.test_fraction={fraction:g} holds out none of {len(targets)} images: no class "
+            "has enough of them for one; raise it, or add a test folder"
+        )
     pool = paths["train"]
     for split, chosen in rows.items():
         paths[split] = [pool[row] for row in chosen.tolist()]

@@ -1,4 +1,4 @@
-"""Warnings about test labels that do not fit what a student has learnt."""
+"""Warnings about test labels that do not fit what a net has learnt."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,29 +10,33 @@ log = logging.getLogger(__name__)
 _ERRORS = 3  # standard errors below chance; a guessing net is there in one of 700 runs
 
 
-def warn_of_labels(confusion: Tensor, class_names: Sequence[str], val_acc: float) -> None:
+def warn_of_labels(
+    confusion: Tensor, class_names: Sequence[str], val_acc: float | None, net: str = "student"
+) -> None:
     """Warn of a test accuracy below chance, and of classes that are predicted as each other.
 
     Args:
         confusion: counts [K, K] by label and prediction, of the test set.
         class_names: names of the K classes.
-        val_acc: accuracy on images whose labels come from where the training labels do.
+        val_acc: accuracy on images whose labels come from where the training labels do; None:
+            unknown.
+        net: the net's role, for the message.
     """
     cycles = list(exchanged(confusion))
     if cycles:
         named = "; ".join(" → ".join(str(class_names[k]) for k in [*c, c[0]]) for c in cycles[:5])
         log.warning(
-            "test images of a class are mostly predicted as another one, and that as the first "
-            "(%s): the labels of the test set may be exchanged",
-            named,
+            "%s: test images of a class are mostly predicted as another one, and that as the first "
+            "(%s): labels of the test set may be exchanged",
+            *(net, named),
         )
     images, chance = int(confusion.sum()), 1 / len(confusion)
     acc = float(confusion.diagonal().sum()) / max(images, 1)
     if images and acc < chance - _ERRORS * sqrt(chance * (1 - chance) / images):
         log.warning(
-            "test accuracy %.4f is below chance (%.4f; validation accuracy %.4f): the labels of "
-            "the test set may be exchanged, or its classes be numbered otherwise",
-            *(acc, chance, val_acc),
+            "%s: test accuracy %.4f is below chance (%.4f%s): the labels of the test set may be "
+            "exchanged, or its classes be numbered otherwise",
+            *(net, acc, chance, "" if val_acc is None else f"; validation accuracy {val_acc:.4f}"),
         )
 
 

@@ -21,11 +21,13 @@ from kd.io.own_files import delete_run
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
 from kd.io.weights import kept_epoch, load_weights, read_file
+from kd.metrics import confusion_matrix
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
 from kd.training.acquired import AcquiredTeacher
 from kd.training.fingerprints import recipe_hash, weights_hash
+from kd.training.label_fit import warn_of_labels
 from kd.training.teacher_cache import TeacherCache
 from kd.training.teacher_run import teacher_data, teacher_key, teacher_run
 
@@ -76,6 +78,12 @@ def acquire_teacher(
     logits = _predict(cache.for_test(), data, device)
     accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()
     _log_accuracy(cfg, found, accuracy)
+    warn_of_labels(
+        confusion_matrix(logits, data.test_targets),
+        data.class_names,
+        None,
+        f"teacher {cfg.teacher.name}",
+    )
     if found.path is not None and found.source != "checkpoint":
         _check_record(found.path, accuracy, cfg.teacher.epoch)
     teacher = cache.for_training()

@@ -149,6 +149,11 @@ def test_a_test_set_is_held_out_where_there_is_none(tmp_path, caplog, layout):
     assert len(trained | tested) == 50
 
 
+def test_too_few_images_for_a_test_set_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"data.test_fraction=0.1 holds out none of 4 images"):
+        ready(images(tree(tmp_path, *flat("all")).joinpath("all"), test_fraction=0.1))
+
+
 def test_names_follow_the_images(tmp_path):
     data = ready(images(tree(tmp_path, *flat("all", count=10)).joinpath("all")))
     for split in ("train", "test"):
