@@ -87,6 +87,7 @@ def without_class_names(error: BaseException) -> str:
     line = re.sub(
         r"\b(\w+\.)*(Interpolation\w*Error|Config\w+|\w+Exception|\w+Error)\b:? ?", "", line
     )
+    line = re.sub(r"\b(DictConfig|ListConfig)\b", "value", line)
     return re.sub(r"raised while resolving interpolation: ", "", line).strip(' "')
 
 

@@ -28,6 +28,7 @@ from kd.validation.method import (
     weight_problems,
 )
 from kd.validation.mode import mode_problems
+from kd.validation.monitors import monitor_problems
 from kd.validation.problems import attempt, refuse
 from kd.validation.signatures import target_problems
 from kd.validation.values import value_problems
@@ -90,6 +91,8 @@ def _examine(
     objectives = parts.objectives()
     scheduler = parts.optimization("")
     parts.optimization("teacher.training.")
+    if parts.sound("callbacks", "method"):
+        problems += monitor_problems(cfg)
     return problems, objectives, scheduler
 
 
