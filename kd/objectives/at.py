@@ -13,6 +13,11 @@ divided by the number of positions. That division and the half are part of the t
 weight is 1000. The authors' code squares and averages instead, as do most others:
 `variant="mean_square"`.
 
+The norm of a difference of unit vectors hardly depends on H·W, so the term has the paper's size at
+the paper's 32×32 inputs and a larger one at smaller inputs: on 8×8 digits the maps have a sixteenth
+of the positions and `beta: 1000` weighs 16 times as much. `method.beta=62.5` weighs there what 1000
+does at 32×32.
+
 Reduction: mean over the batch, sum over taps; see the formulas for positions.
 """
 

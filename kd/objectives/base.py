@@ -185,10 +185,17 @@ class LogitObjective(Objective):
     Args:
         standardise: standardise every row of logits of both nets first; see `standardise`. The
             term is then invariant to scale and shift of the student's logits. It needs K > 2: with
-            two classes every standardised row is ±(1, −1)/√2.
+            two classes every standardised row is ±(1, −1)/√2. The setting changes neither
+            temperature nor weight; the paper has T = 2 and weights of 9 for T²·KL and 0.1 for the
+            labels: `experiment=logit_standardisation`.
+
+    Attributes:
+        reads_labels_of_logits: whether `compare` gets the logits as they are, because it also has
+            confidences in the label, and standardises what it softens by itself.
     """
 
     family = "response"
+    reads_labels_of_logits: ClassVar[bool] = False
 
     def __init__(self, standardise: bool = False) -> None:
         super().__init__()
@@ -198,9 +205,13 @@ class LogitObjective(Objective):
         # A method without a teacher (tfkd) has no teacher outputs to read.
         reference = teacher if self.needs_teacher else student
         ours, theirs = student.logits.float(), reference.logits.float()
-        if self.standardise:
-            ours, theirs = standardise(ours), standardise(theirs)
+        if not self.reads_labels_of_logits:
+            ours, theirs = self.standardised(ours), self.standardised(theirs)
         return self.compare(ours, theirs, batch.target)
+
+    def standardised(self, logits: Tensor) -> Tensor:
+        """Return logits [B, K] standardised, or as they are without `standardise`."""
+        return standardise(logits) if self.standardise else logits
 
     @abstractmethod
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:

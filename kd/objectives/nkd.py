@@ -87,14 +87,15 @@ class Normalized(LogitObjective):
     Args:
         temperature: T > 0 for the classes other than the label, in both nets.
         gamma: weight γ ≥ 0 of these classes.
-        standardise: see `LogitObjective`.
+        standardise: see `LogitObjective`; only the classes other than the label have standardised
+            logits, as these limit the confidence in the label.
 
     Raises:
         ValueError: `temperature` or `gamma` is out of range.
     """
 
     needs_labels = True
-
+    reads_labels_of_logits = True
     scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(
@@ -107,4 +108,6 @@ class Normalized(LogitObjective):
         self.gamma = gamma
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return nkd(student, teacher, target, self.temperature, self.gamma)
+        softened = self.standardised(student), self.standardised(teacher)
+        others = other_cross_entropy(*softened, target, self.temperature)
+        return target_cross_entropy(student, teacher, target) + self.gamma * others

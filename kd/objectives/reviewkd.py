@@ -17,6 +17,10 @@ most 512. Their code lists sizes and channels by hand for every net; here they c
 of the probed batch. Where the two nets' resolutions differ, their code resizes after the fusion;
 here every stage is brought to the teacher's size first.
 
+Their code compares maps before the last ReLU of a stage; the taps `stage…` here are behind it. Maps
+before it are at other taps of the teacher, such as `+teacher.taps.pre3=stage3.2.relu:in`, which
+`method.taps=[stage1:pre1,stage2:pre2,stage3:pre3]` pairs with the student's.
+
 Reduction: ⟨·⟩ is the mean over the batch, channels and positions; sum over taps.
 """
 

@@ -53,8 +53,12 @@ def wsld(
         Zhou et al. 2021, https://arxiv.org/abs/2102.00650
     """
     student, teacher = upcast(student_logits), upcast(teacher_logits)
+    return weighted_kl(student, teacher, label_weights(student, teacher, target), temperature)
+
+
+def weighted_kl(student: Tensor, teacher: Tensor, weights: Tensor, temperature: float) -> Tensor:
+    """T²·KL of softened logits [B, K] with weights [B], mean over the batch."""
     log_student, log_teacher = (F.log_softmax(z / temperature, dim=1) for z in (student, teacher))
-    weights = label_weights(student, teacher, target)
     return (weights * kl_per_sample(log_student, log_teacher)).mean() * temperature**2
 
 
@@ -72,14 +76,15 @@ class WeightedSoftLabels(LogitObjective):
 
     Args:
         temperature: T > 0, for both nets in the divergence.
-        standardise: see `LogitObjective`.
+        standardise: see `LogitObjective`; the weights are of the logits as they are, because
+            standardised ones limit the confidence in the label.
 
     Raises:
         ValueError: `temperature` is out of range.
     """
 
     needs_labels = True
-
+    reads_labels_of_logits = True
     scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(self, temperature: float = 4.0, standardise: bool = False) -> None:
@@ -87,4 +92,6 @@ class WeightedSoftLabels(LogitObjective):
         self.temperature = check_temperature(temperature)
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return wsld(student, teacher, target, self.temperature)
+        weights = label_weights(student, teacher, target)
+        softened = self.standardised(student), self.standardised(teacher)
+        return weighted_kl(*softened, weights, self.temperature)

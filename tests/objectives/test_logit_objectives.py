@@ -58,7 +58,13 @@ def test_they_are_found():
     assert "LogitObjective" not in names
 
 
-@pytest.mark.parametrize("kind", OBJECTIVES, ids=lambda kind: kind.__name__)
+# Their confidences in the label are of the logits as they are.
+WITH_LABELS = ("Normalized", "WeightedSoftLabels")
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in OBJECTIVES if k.__name__ not in WITH_LABELS], ids=lambda kind: kind.__name__
+)
 def test_standardised_the_students_scale_and_shift_play_no_part(kind):
     before, after = values(make(kind, standardise=True))
     assert before > 1e-3
@@ -71,3 +77,27 @@ def test_standardised_the_students_scale_and_shift_play_no_part(kind):
 def test_as_they_are_they_do(kind):
     before, after = values(make(kind, standardise=False))
     assert abs(after - before) > 1e-2 * before
+
+
+def one_hot_teacher():
+    """A student and a certain teacher for three images of six classes, and their batch."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.tensor([0, 3, 5])
+    student = torch.randn(3, 6, generator=generator)
+    teacher = 20 * torch.nn.functional.one_hot(target, 6).float()
+    return Outputs(student, {}), Outputs(teacher, {}), make_batch(target)
+
+
+def test_a_certain_teacher_stays_certain_of_the_label_when_standardised():
+    """WSLD's weight is 1 and NKD's term of the label the cross-entropy, as with plain logits."""
+    student, teacher, batch = one_hot_teacher()
+    weighted = make(find("WeightedSoftLabels"), standardise=True)(student, teacher, batch)
+    plain = make(find("SoftTargets"), standardise=True)(student, teacher, batch)
+    assert weighted.item() == pytest.approx(plain.item(), rel=1e-5)
+    label = find("Normalized")(gamma=0.0, standardise=True)(student, teacher, batch)
+    expected = torch.nn.functional.cross_entropy(student.logits, batch.target)
+    assert label.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def find(name):
+    return next(kind for kind in OBJECTIVES if kind.__name__ == name)
