@@ -26,6 +26,7 @@ class Student(nn.Module):
         class_names: names of the K classes in the order of the logits; empty if unknown.
         task: "image_classification"; None if unknown.
         taps: canonical name -> module path in this module, for `kd.Taps(student, student.taps, …)`.
+        normalisation: mean and std per channel on the 0..1 scale; None if unknown.
         metadata: the description in the file: architecture, input size, mean and std, method,
             version, commit. None: the file has none.
 
@@ -46,6 +47,7 @@ class Student(nn.Module):
         self.task: str | None = metadata["task"] if metadata else None
         paths = metadata["taps"] if metadata else {}
         self.taps = {name: f"net.{path}" for name, path in paths.items()}
+        self.normalisation = _mean_and_std(metadata)
         self._normalise = _normalise(metadata)
         known = self._normalise is not None
         self.accepts = (*(("uint8",) if known else ()), "normalised floating point")
@@ -105,9 +107,14 @@ class Student(nn.Module):
 
 
 def _normalise(metadata: StudentMetadata | None) -> Normalise | None:
+    known = _mean_and_std(metadata)
+    return None if known is None else Normalise(*known)
+
+
+def _mean_and_std(metadata: StudentMetadata | None) -> tuple[list[float], list[float]] | None:
     if metadata is None or metadata["mean"] is None or metadata["std"] is None:
         return None
-    return Normalise(metadata["mean"], metadata["std"])
+    return metadata["mean"], metadata["std"]
 
 
 def _strip_net(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:

@@ -3,10 +3,19 @@
 import copy
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
 from kd.config.compose import model_config, plain
+
+# Settings of a single teacher, and the list of them in an ensemble, one a member
+BY_MEMBER = {
+    "checkpoint": "checkpoints",
+    "checkpoint_key": "checkpoint_keys",
+    "mean": "means",
+    "std": "stds",
+}
 
 
 def is_ensemble(cfg: DictConfig) -> bool:
@@ -21,22 +30,23 @@ def member_configs(cfg: DictConfig) -> dict[str, DictConfig]:
     same net as `teacher=`. A net that is named twice is trained with two seeds.
     """
     names = member_names(cfg.teacher.members)
-    checkpoints = cfg.teacher.checkpoints or [None] * len(names)
+    lists = {key: cfg.teacher.get(name) or [None] * len(names) for key, name in BY_MEMBER.items()}
     repeats: Counter[str] = Counter()
     configs = {}
-    for (name, model), checkpoint in zip(names.items(), checkpoints, strict=True):
-        configs[name] = _single_teacher(cfg, model, checkpoint, repeats[model])
+    for number, (name, model) in enumerate(names.items()):
+        own = {key: plain(values[number]) for key, values in lists.items()}
+        configs[name] = _single_teacher(cfg, model, own, repeats[model])
         repeats[model] += 1
     return configs
 
 
 def _single_teacher(
-    cfg: DictConfig, model: str, checkpoint: str | None, seed_offset: int
+    cfg: DictConfig, model: str, own: dict[str, Any], seed_offset: int
 ) -> DictConfig:
     single, net = copy.deepcopy(cfg), plain(model_config(model))
     common = {key: single.teacher[key] for key in ("epoch", "cache", "training")}
     with open_dict(single):
-        single.teacher = {**net, **common, "checkpoint": checkpoint}
+        single.teacher = {**net, **common, **own}
     single.teacher.training.seed += seed_offset
     return single
 

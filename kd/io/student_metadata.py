@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from kd.errors import UserError
+from kd.io.checkpoint.kinds import is_safetensors
 from kd.io.documents import parse_json
 from kd.io.tensor_bounds import check_safetensors
 
@@ -70,14 +71,15 @@ def read_student_metadata(file: Path) -> StudentMetadata | None:
     The file may come from a stranger: every value is checked, and nothing is imported or executed.
 
     Args:
-        file: the weights. Files of another kind than safetensors have no description.
+        file: the weights. Files of another kind than safetensors have no description; the kind is
+            recognised by the first bytes, whatever the name.
 
     Raises:
         UserError: the file cannot be read, or its description is damaged or of a newer format.
     """
     from safetensors import safe_open
 
-    if file.suffix != ".safetensors":
+    if file.suffix != ".safetensors" and not is_safetensors(file):
         return None
     try:
         check_safetensors(file)

@@ -11,14 +11,13 @@ from torch import nn
 
 from kd.errors import UserError
 from kd.io.checkpoint.kinds import torch_format
-from kd.io.checkpoint.opened import Checkpoint
 from kd.io.checkpoint.read import check_exists, damaged, open_checkpoint, read_safetensors
 from kd.io.documents import read_json
 from kd.io.run_folder import RunFolder
 from kd.io.tensor_bounds import check_archive
 
 
-def load_weights(net: nn.Module, path: Path, key: str | None = None) -> None:
+def load_weights(net: nn.Module, path: Path, key: str | None = None, role: str = "teacher") -> None:
     """Load a checkpoint into `net`, every key exactly; no code of the file is run.
 
     Args:
@@ -27,21 +26,17 @@ def load_weights(net: nn.Module, path: Path, key: str | None = None) -> None:
             or without a prefix such as `module.`), a module that was saved whole, TorchScript, a
             safetensors file, or a folder of Hugging Face.
         key: path of the weights in the file, where several fit; None: the only ones.
+        role: `teacher` or `student`, whose setting the messages name.
 
     Raises:
         UserError: a missing or unreadable file; keys or shapes that do not fit; weights that are
             no finite numbers.
     """
-    fill(net, open_checkpoint(path), key)
-
-
-def fill(net: nn.Module, checkpoint: Checkpoint, key: str | None = None) -> None:
-    """Load an opened checkpoint into `net`; as `load_weights`."""
-    own = net.state_dict()
+    checkpoint, own = open_checkpoint(path, f"{role}.checkpoint_key"), net.state_dict()
     try:
         weights = checkpoint.weights(own, key)
     except UserError as error:
-        raise UserError(f"{error}{_trained_as(checkpoint.path)}") from error
+        raise UserError(f"{error}{_trained_as(path)}") from error
     # Counters of batch norm, which files of torch < 0.4.1 lack, keep the value of a new net.
     net.load_state_dict({**own, **weights})
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kd.data.loader import TensorLoader
 from kd.taps import Taps
 from kd.teachers.base import Report, Teacher
+from kd.teachers.renormalise import Renormalise
 from kd.types import Batch, Outputs
 
 
@@ -19,6 +20,8 @@ class FrozenTeacher(Teacher):
         net: the trained net; its parameters are frozen in place.
         tap_paths: its taps, canonical name -> module path.
         wanted: the taps to record.
+        renormalise: converts the student's images to those that the net was trained on; None: they
+            are the same.
 
     Example:
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
@@ -27,8 +30,15 @@ class FrozenTeacher(Teacher):
         (False, False)
     """
 
-    def __init__(self, net: nn.Module, tap_paths: Mapping[str, str], wanted: Iterable[str]) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        tap_paths: Mapping[str, str],
+        wanted: Iterable[str],
+        renormalise: Renormalise | None = None,
+    ) -> None:
         super().__init__()
+        self.renormalise = renormalise
         self.net = net.requires_grad_(False)
         self.taps = Taps(net, tap_paths, wanted)
         self._forwards = 0
@@ -61,12 +71,16 @@ class FrozenTeacher(Teacher):
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Outputs:
         self._forwards += len(batch.input)
-        logits, taps = self.taps.outputs(batch.input)
+        logits, taps = self.taps.outputs(self._normalised(batch.input))
         # As read from the cache: maps of another memory format are summed in another order.
         return Outputs(logits, {name: tap.contiguous() for name, tap in taps.items()})
 
     def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
-        return {"": self.taps.probe(images)}
+        return {"": self.taps.probe(self._normalised(images))}
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """The student's images [B, C, H, W] as the net takes them."""
+        return images if self.renormalise is None else self.renormalise(images)
 
     def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
         """Do nothing: outputs are computed on every batch."""

@@ -24,7 +24,7 @@ from kd.training.restoring import restoring
 from kd.training.resume import find_checkpoint
 from kd.training.status import RunStatus
 from kd.training.student import build_student, check_start
-from kd.training.teacher import acquire
+from kd.training.teacher import acquire, check_teacher
 from kd.validation.check import check_config
 from kd.validation.data import refuse_unsupported
 
@@ -67,6 +67,7 @@ def run(
         trainer = build_trainer(cfg, folder, settings(cfg), callbacks)
         check_devices(cfg, trainer, checked.method)
         check_start(cfg)
+        check_teacher(checked, given.teacher)
         data = given.data or build_data(cfg)
         check_drawing(plain(cfg.figures), data)
         refuse_unsupported(cfg, data, checked.method)

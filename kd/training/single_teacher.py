@@ -17,6 +17,7 @@ from kd.config.compose import plain
 from kd.data.base import DataModule
 from kd.data.loader import TensorLoader
 from kd.errors import UserError
+from kd.io.checkpoint.finite import refuse_not_finite
 from kd.io.own_files import delete_run
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
@@ -29,6 +30,8 @@ from kd.training.acquired import AcquiredTeacher
 from kd.training.fingerprints import recipe_hash, weights_hash
 from kd.training.label_fit import warn_of_labels
 from kd.training.teacher_cache import TeacherCache
+from kd.training.teacher_checks import check_outputs
+from kd.training.teacher_normalisation import renormalise
 from kd.training.teacher_run import teacher_data, teacher_key, teacher_run
 
 log = logging.getLogger(__name__)
@@ -70,26 +73,35 @@ def acquire_teacher(
         UserError: the weights cannot be loaded, or their accuracy differs from the recorded one.
     """
     started = time.perf_counter()
-    found = _Net(given, "given") if given is not None else configured_teacher(cfg, data, train)
+    found = _given(given) if given is not None else configured_teacher(cfg, data, train)
     seconds = time.perf_counter() - started if found.source == "trained now" else 0.0
 
-    live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted).to(device)
+    foreign = found.source in ("checkpoint", "given")
+    images = renormalise(cfg, data, found.net, found.path, foreign)
+    live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted, images).to(device)
     cache = TeacherCache(cfg, data, live)
     logits = _predict(cache.for_test(), data, device)
     accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()
     _log_accuracy(cfg, found, accuracy)
-    warn_of_labels(
-        confusion_matrix(logits, data.test_targets),
-        data.class_names,
-        None,
-        f"teacher {cfg.teacher.name}",
-    )
+    check_outputs(cfg.teacher.name, logits, data, foreign)
+    if not foreign:
+        warn_of_labels(
+            confusion_matrix(logits, data.test_targets),
+            data.class_names,
+            None,
+            f"teacher {cfg.teacher.name}",
+        )
     if found.path is not None and found.source != "checkpoint":
         _check_record(found.path, accuracy, cfg.teacher.epoch)
     teacher = cache.for_training()
     live.cpu()  # where the student's adapters are built; Lightning moves both to the device
     hashes = weights_hash(found.net), recipe_hash(found.path)
     return AcquiredTeacher(teacher, logits, accuracy, found.source, *hashes, seconds)
+
+
+def _given(net: nn.Module) -> _Net:
+    refuse_not_finite(net.state_dict(), "the teacher that was given")
+    return _Net(net, "given")
 
 
 def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> _Net:
@@ -100,7 +112,8 @@ def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> _Net:
         net = build_net(cfg, "teacher", data)
     path, source = _weights(cfg, data, train)
     epoch = cfg.teacher.epoch
-    load_weights(net, path if epoch is None else kept_epoch(path, epoch))
+    key = cfg.teacher.get("checkpoint_key") if source == "checkpoint" else None
+    load_weights(net, path if epoch is None else kept_epoch(path, epoch), key)
     return _Net(net, source, path)
 
 

@@ -75,7 +75,7 @@ def _net(cfg: DictConfig, data: DataModule) -> nn.Module:
     net, path = build_net(cfg, "student", data), cfg.student.get("checkpoint")
     if path is not None:
         try:
-            load_weights(net, Path(path))
+            load_weights(net, Path(path), cfg.student.get("checkpoint_key"), "student")
         except UserError as error:
             raise UserError(f"student.checkpoint={path}: {error}") from error
     return net

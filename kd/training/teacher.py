@@ -9,6 +9,7 @@ from kd.data.base import DataModule
 from kd.training.acquired import AcquiredTeacher
 from kd.training.ensemble import acquire_ensemble
 from kd.training.single_teacher import Train, acquire_teacher
+from kd.training.teacher_checks import check_teacher_files
 from kd.validation.check import CheckedConfig
 
 
@@ -32,9 +33,28 @@ def acquire(
         UserError: as `acquire_teacher`.
     """
     cfg, method = checked.cfg, checked.method
-    if not method.needs_teacher or distiller_class(cfg).teacher_kind != "pretrained":
+    if not _needs_teacher(checked):
         return None
     device = trainer.strategy.root_device
     if is_ensemble(cfg):
         return acquire_ensemble(cfg, data, method.teacher_taps, device, train)
     return acquire_teacher(cfg, data, method.teacher_taps, device, train, given)
+
+
+def check_teacher(checked: CheckedConfig, given: nn.Module | None = None) -> None:
+    """Check the files of the teacher before any data are loaded.
+
+    Args:
+        checked: the run's config and method.
+        given: the teacher net; None: built from the config.
+
+    Raises:
+        UserError: a checkpoint is missing, unreadable, or of another net.
+    """
+    if given is None and _needs_teacher(checked):
+        check_teacher_files(checked.cfg)
+
+
+def _needs_teacher(checked: CheckedConfig) -> bool:
+    pretrained = distiller_class(checked.cfg).teacher_kind == "pretrained"
+    return checked.method.needs_teacher and pretrained

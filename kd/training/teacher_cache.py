@@ -132,6 +132,8 @@ class TeacherCache:
             "precision": precision,  # of the forward pass: autocast changes the outputs
             "dtype": str(dtype),  # of the stored values
         }
+        if self.teacher.renormalise is not None:
+            content["normalisation"] = self.teacher.renormalise.wanted
         about = {
             "teacher": self.cfg.teacher.name,
             "data": f"{self.data.name}, {split}",

@@ -13,6 +13,7 @@ from kd.models.memory_format import MEMORY_FORMATS
 from kd.objectives.base import MAX_TEMPERATURE
 from kd.teachers.cached import DTYPES
 from kd.validation.ensemble import settings_problems
+from kd.validation.normalisation import normalisation_problems
 from kd.validation.numbers import is_integer, is_number
 
 # `auto` caches if there is room, `on` insists, `refresh` computes the outputs again.
@@ -26,6 +27,7 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
     yield from _names(cfg)
     yield from _trainings(cfg)
     yield from _cache(cfg)
+    yield from normalisation_problems(cfg)
     yield from _epoch(cfg)
     if is_ensemble(cfg):
         yield from settings_problems(cfg)
@@ -87,6 +89,10 @@ def _options(cfg: DictConfig) -> Iterator[str]:
         path = OmegaConf.select(cfg, key)
         if not isinstance(path, str | None):
             yield f"{key}={path}: must be a path"
+    for key in ("teacher.checkpoint_key", "student.checkpoint_key"):
+        name = OmegaConf.select(cfg, key)
+        if not isinstance(name, str | None) or name == "":
+            yield f"{key}={name}: must be a name within the checkpoint, as model_ema"
 
 
 def _knobs(cfg: DictConfig) -> Iterator[str]:

@@ -12,7 +12,8 @@ from kd.io.checkpoint.stored import StoredTensor, Unreadable, array, stored
 # Checkpoints of trainings nest to about 10; a file may refer to the same container many times, so
 # that the number of paths grows exponentially with the size of the file.
 _MAX_DEPTH = 48
-_MAX_VISITS = 5_000_000
+_MAX_CONTAINERS = 50_000
+_MAX_ENTRIES = 5_000_000
 _MAX_KEY = 1000  # characters
 _SCALARS = (str, bytes, int, float, bool, type(None))
 
@@ -51,17 +52,17 @@ def flatten(content: Any) -> dict[str, Leaf]:
     found: dict[str, Leaf] = {}
     # A stack instead of recursion: containers of a damaged file nest arbitrarily.
     todo = [_Node(content, "", "", None, ())]
-    visited = 0
+    containers = entries = 0
     while todo:
         node = todo.pop()
         if (leaf := _leaf(node.value)) is not None:
             found[node.path] = Leaf(leaf, node.mapping)
         elif len(node.above) < _MAX_DEPTH and id(node.value) not in node.above:
             inner = list(_children(node))
-            visited += 1 + len(inner)
-            if visited > _MAX_VISITS:
-                raise UserError(f"it refers to its own parts more than {_MAX_VISITS} times")
-            todo += [each for each in reversed(inner) if not isinstance(each.value, _SCALARS)]
+            containers, entries = containers + 1, entries + _length(node.value)
+            if containers > _MAX_CONTAINERS or entries > _MAX_ENTRIES:
+                raise UserError("it refers to its own parts too often")
+            todo += reversed(inner)
     return found
 
 
@@ -102,9 +103,15 @@ _TENSOR_CODE = ("torch._utils._rebuild_", "torch.distributed.tensor", "torch.dis
 def _children(node: _Node) -> Iterator[_Node]:
     above = (*node.above, id(node.value))
     for key, value, part_of in _entries(node):
-        if isinstance(key, str | int) and len(str(key)) <= _MAX_KEY:
+        if isinstance(value, _SCALARS) or not isinstance(key, str | int):
+            continue
+        if len(str(key)) <= _MAX_KEY:
             path = f"{node.path}.{key}" if node.path else str(key)
             yield _Node(value, path, node.path if part_of is None else part_of, part_of, above)
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, dict | list | tuple) else 1
 
 
 def _entries(node: _Node) -> Iterator[tuple[Any, Any, str | None]]:

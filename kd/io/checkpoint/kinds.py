@@ -122,6 +122,17 @@ def torch_format(file: Path) -> str:
     raise UserError(f"{file} is {kind.name}; {remedy}")
 
 
+def is_safetensors(file: Path) -> bool:
+    """Return whether a file is one of safetensors, by its first bytes.
+
+    Raises:
+        UserError: it is no regular file.
+        OSError: it cannot be read.
+    """
+    with open_regular(file) as opened:
+        return _is_safetensors(file, opened.read(9))
+
+
 def _is_safetensors(file: Path, head: bytes) -> bool:
     length = int.from_bytes(head[:8], "little")
     return head[8:9] == b"{" and length <= file.stat().st_size

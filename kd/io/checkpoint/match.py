@@ -157,13 +157,14 @@ def _by_order(leaves: Leaves, wanted: Wanted) -> Iterator[Match]:
     with_counters = list(wanted)
     for keys in dict.fromkeys([tuple(with_counters), tuple(required(wanted))]):
         found = False
-        expected = [(_last(key), tuple(wanted[key].shape)) for key in keys]
         for prefix, group in _all_groups(leaves):
             paths = [p for p in group if not _is(p, *_LEFTOVERS)]
             if len(keys) < len(with_counters):
                 paths = [path for path in paths if not _is(path, COUNTER)]
-            shapes = [(_last(p), getattr(leaves[p].value, "shape", None)) for p in paths]
-            if shapes == expected:
+            if len(paths) == len(keys) and all(
+                _last(path) == _last(key) and has_shape(leaves[path].value, wanted[key])
+                for key, path in zip(keys, paths, strict=True)
+            ):
                 found = True
                 values = {k: leaves[p].value for k, p in zip(keys, paths, strict=True)}
                 yield Match(prefix, values, dict(zip(keys, paths, strict=True)), "order")

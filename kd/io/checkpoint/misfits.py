@@ -126,5 +126,5 @@ def _hints(values: Mapping[str, Value], wanted: Wanted) -> Iterator[str]:
 def _without_parts(leaves: Mapping[str, Leaf], wanted: Mapping[str, Tensor]) -> Iterator[str]:
     name = parts_without_weights(leaves, wanted)
     if name is not None:
-        remedy = "; net.shortcut=pad builds such a ResNet" if name == "shortcut" else ""
+        remedy = "; +teacher.net.shortcut=pad builds such a ResNet" if name == "shortcut" else ""
         yield f"  without the weights of {name!r} it would fit in the order of its tensors{remedy}"

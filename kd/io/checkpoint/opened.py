@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 # Names that trainings give to a moving average of the weights
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|swa|shadow|averaged?|avg)(?:[._]|$)")
+_CHANGED = "changed_student."  # the net in kd.distillers.deployed.ChangedStudent
 _RUN = {"config_hash", "plan"}  # entries of the checkpoints of a run of kd
 
 
@@ -50,7 +51,7 @@ class Checkpoint:
 
         Args:
             wanted: the net's state dict.
-            key: path of the weights in the file, such as `model_ema`; None: the only ones that fit.
+            key: path of the weights in the file, such as `model_ema`; None: the only ones.
 
         Raises:
             UserError: none fit, several do, or they hold what is no number.
@@ -67,16 +68,45 @@ class Checkpoint:
         Raises:
             UserError: there is none; lists what is missing, unknown, or of another shape.
         """
-        leaves = self.leaves if key is None else self._below(key)
+        return self._fitting(self.leaves, wanted, key)
+
+    def check_names(self, wanted: Mapping[str, Tensor], key: str | None = None) -> None:
+        """Refuse a checkpoint whose names do not fit, whatever its shapes are.
+
+        Args:
+            wanted: state dict of the net as it is built for some other data.
+            key: as for `weights`.
+
+        Raises:
+            UserError: as `fitting`.
+        """
+        nameless = Unreadable("")
+        leaves = {path: leaf._replace(value=nameless) for path, leaf in self.leaves.items()}
+        self._fitting(leaves, wanted, key)
+
+    def _fitting(
+        self, leaves: Leaves, wanted: Mapping[str, Tensor], key: str | None
+    ) -> list[Match]:
+        leaves = leaves if key is None else self._below(leaves, key)
         found = find_matches(leaves, wanted)
+        if any(f".{match.prefix}".endswith(f".{_CHANGED}") for match in found):
+            raise UserError(self._changed())
         if not found:
             problems = describe(leaves, wanted)
             raise UserError(f"checkpoint {self.path} does not fit the net:\n{problems}")
         return found
 
-    def _below(self, key: str) -> Leaves:
+    def _changed(self) -> str:
+        return (
+            f"checkpoint {self.path} is the student of a method that predicts with parts of its "
+            "own (SimKD): the file holds the net (changed_student.*), and the projector and "
+            "classifier behind it (objective.*), without which the net's logits mean nothing. Take "
+            "the teacher of that run, or a student of another method"
+        )
+
+    def _below(self, leaves: Leaves, key: str) -> Leaves:
         start = f"{key.rstrip('.')}."
-        found = {path: leaf for path, leaf in self.leaves.items() if path.startswith(start)}
+        found = {path: leaf for path, leaf in leaves.items() if path.startswith(start)}
         if not found:
             raise UserError(
                 f"{self.option}={key}: {self.path} has no tensors of that name; it holds "
@@ -86,6 +116,9 @@ class Checkpoint:
 
     def _choose(self, matches: list[Match]) -> Match:
         """Return the only match, the only one that is no average, or the student of a run."""
+        # A net that is an argument of a LightningModule, with the weights that it began with
+        trained = [match for match in matches if not match.prefix.startswith("hyper_parameters.")]
+        matches = trained or matches
         if all(self._equal(matches[0], other) for other in matches[1:]):
             return matches[0]
         averages = [match for match in matches if _AVERAGE.search(match.prefix.lower())]

@@ -32,7 +32,7 @@ class Named:
     name: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # the text of values that refer twice to others has no bound
 class StandIn:
     """An object that a pickle describes, which is not built.
 

@@ -44,7 +44,7 @@ def open_checkpoint(path: Path, option: str = "teacher.checkpoint_key") -> Check
     if not leaves:
         raise UserError(_no_tensors(files[0], contents[0], tuple(names)))
     value = contents[0].value
-    entries = frozenset(map(str, value)) if isinstance(value, dict) else frozenset[str]()
+    entries = frozenset(_keys(value))
     return Checkpoint(path, tuple(files), leaves, entries, tuple(names), option)
 
 
@@ -115,10 +115,14 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _keys(value: Any) -> list[str]:
+    return [key for key in value if isinstance(key, str)] if isinstance(value, dict) else []
+
+
 def _no_tensors(file: Path, content: Content, names: tuple[str, ...]) -> str:
     value: Any = content.value
     kind = getattr(value, "name", type(value).__name__)
-    keys = f" with the keys {shorten(map(str, value))}" if isinstance(value, dict) and value else ""
+    keys = f" with the keys {shorten(_keys(value))}" if _keys(value) else ""
     classes = [name for name in names if not name.startswith("torch.")]
     said = f"; it names {shorten(classes, 4)}, which was not run" if classes else ""
     if str(kind).startswith("__torch__."):
