@@ -77,6 +77,10 @@ def read_arguments(words: Sequence[str]) -> tuple[Arguments, list[str]]:
                 flags |= _flag(word, rest)
             except UserError as error:
                 problems.append(str(error))
+    if "--shell-completion" in flags and not any(
+        word.startswith(("install=", "uninstall=", "query=")) for word in overrides
+    ):
+        problems.append("--shell-completion: add install=bash, install=zsh or install=fish")
     return Arguments(flags, overrides), [*problems, *_combinations(flags)]
 
 

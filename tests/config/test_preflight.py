@@ -117,6 +117,7 @@ def test_keys_that_something_reads_are_accepted(word, outcome):
         ("a..b=1", "'a..b' is no key"),
         ("–m", "dash of typography"),
         ("--resolve", "goes with --cfg"),
+        ("--shell-completion", "add install=bash"),
         ("--experimental-rerun=x", "execute"),
         ("--config-name=trian", "did you mean 'train'"),
         ("--config-path=/", "holds no train.yaml"),
