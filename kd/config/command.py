@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -56,6 +57,7 @@ def command(
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def job(cfg: DictConfig) -> Any:
+            threading.excepthook = _report_thread
             for handler in logging.getLogger().handlers:
                 handler.addFilter(_printable_record)
             try:
@@ -140,6 +142,15 @@ def _exit_with_message(error: Exception) -> None:
     """Exit if the error is a user's mistake and no traceback is wanted."""
     if os.environ.get(_FULL_ERROR) != "1" and (message := user_message(error)) is not None:
         sys.exit(f"error: {printable(message, _MAX_MESSAGE, lines=True)}")
+
+
+def _report_thread(error: threading.ExceptHookArgs) -> None:
+    """Print the traceback of a thread, but not of a file that TensorBoard's cannot write.
+
+    It raises the same error once more where the run logs its next value.
+    """
+    if not isinstance(error.exc_value, OSError):
+        threading.__excepthook__(error)
 
 
 def _printable_record(record: logging.LogRecord) -> bool:

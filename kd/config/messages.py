@@ -1,6 +1,7 @@
 """One-line messages for mistakes in a config or on the command line."""
 
 import errno
+import os
 import re
 from collections.abc import Sequence
 
@@ -41,7 +42,9 @@ def user_message(error: Exception) -> str | None:
     # Any other one is of a file or folder as well: missing, of another kind, its name too long, …
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
-        return f"{error.filename}: {reason}" if error.filename else reason or type(error).__name__
+        if error.filename is None:
+            return reason or type(error).__name__
+        return f"{os.fsdecode(error.filename)}: {reason}"
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         return "a group needs an option, not null; --help lists the options, such as logger=none"
     # By name: Lightning, joblib and submitit are not imported here.
