@@ -65,6 +65,15 @@ _READ = {("teacher", "checkpoint"), ("student", "checkpoint"), ("resume",)}
 _OUTPUT = {"runs", "sweeps", "chains", "searches", "teachers"}
 # No separator of paths, no interpolation; `fc:in`, `00:12:00:00` and `bf16-mixed` are words.
 _WORD = re.compile(r"(?!\.+$)[\w.:+-]*")
+# Parts that every run's config has, with those that hold a slot
+_MAPPINGS = {
+    *((part,) for part in ("checkpoint", "method", "optimizer", "paths", "scheduler")),
+    *((*above, "trainer") for above in ((), ("teacher", "training"))),
+    *(tuple(slot.split(".")[:-1]) for slot in _HOMES if slot.count(".") == 1),
+    *(("method", part) for part in ("objectives", "weights")),
+    ("teacher", "training"),
+    ("teacher", "cache"),
+}
 _TYPEABLE = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -146,8 +155,10 @@ def verify(
 def _reasons(value: Any, place: Place, folder: Path, own: OwnNames) -> Iterator[str]:
     """Find what is wrong with one value, without those inside it."""
     key, slot = place[-1] if place else "", slot_of(place[:-1])
-    if isinstance(value, dict) and not all(map(_is_word, value)):
+    if isinstance(value, dict) and not all(map(_is_name, value)):
         yield "has keys that are no names"
+    elif place in _MAPPINGS and not isinstance(value, dict):
+        yield "should be a mapping"
     elif not isinstance(value, dict | list | str | bool | int | float | None):
         yield "is no plain value"
     elif key == "_target_":
@@ -184,6 +195,10 @@ def _text_reasons(text: str, place: Place, folder: Path, own: OwnNames) -> Itera
 
 def _is_word(text: Any) -> bool:
     return isinstance(text, str) and _WORD.fullmatch(text) is not None
+
+
+def _is_name(key: Any) -> bool:
+    return isinstance(key, str) and re.fullmatch(r"[\w+-]+", key) is not None
 
 
 def _is_known(target: Any, slot: str, own: OwnNames) -> bool:
