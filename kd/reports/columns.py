@@ -51,15 +51,16 @@ def result_columns(board: Leaderboard) -> list[Column]:
     ]
 
 
-def cost_columns() -> list[Column]:
+def cost_columns(board: Leaderboard) -> list[Column]:
     """Return the columns after the verdict."""
     return [
         Column(
             "95 % interval", _interval, lambda row: (row.interval() or [None])[0], page_only=True
         ),
-        _spread("validation accuracy", "val/acc", page_only=True),
+        _validation(board),
         Column("gap recovered", _gap, lambda row: row.gap),
         _mean("parameters", "student/params"),
+        _mean("compression", "compression", decimals=1),
         _mean("images/s", "images_per_second"),
         _mean("training seconds", "fit_seconds", decimals=1),
         _mean("teacher forwards", "teacher_forwards", page_only=True),
@@ -68,6 +69,17 @@ def cost_columns() -> list[Column]:
 
 def _spread(heading: str, key: str, page_only: bool = False) -> Column:
     return Column(heading, lambda row: spread(row, key), lambda row: row.mean(key), page_only)
+
+
+def _validation(board: Leaderboard) -> Column:
+    """Validation accuracy, with a mark at each group's best row: selection never uses the test."""
+    best = [max(g.rows, key=lambda row: row.mean("val/acc") or 0) for g in board.groups if g.rows]
+
+    def text(row: Row) -> str:
+        several = any(row in group.rows and len(group.rows) > 1 for group in board.groups)
+        return spread(row, "val/acc") + (" (best)" if several and row in best else "")
+
+    return Column("validation accuracy", text, lambda row: row.mean("val/acc"))
 
 
 def spread(row: Row, key: str) -> str:
@@ -118,7 +130,10 @@ def _p(row: Row) -> str:
 
 
 def _gap(row: Row) -> str:
-    return EMPTY if row.gap is None else number(100 * row.gap, ".0f") + " %"
+    if row.gap is None:
+        return EMPTY
+    # A student below `ce` has recovered nothing; a percentage would suggest a scale.
+    return "below ce" if row.gap < 0 else number(100 * row.gap, ".0f") + " %"
 
 
 def _mean(heading: str, key: str, decimals: int = 0, page_only: bool = False) -> Column:

@@ -37,8 +37,8 @@ DEFINITIONS = (
     (
         "gap recovered",
         "(row − ce) / (teacher − ce), from mean test accuracies over common seeds, where ce is the "
-        "student trained with cross-entropy alone. 100 % equals the teacher. Empty if the teacher "
-        "is no better than ce.",
+        'student trained with cross-entropy alone. 100 % equals the teacher; "below ce" if it is '
+        "negative. Empty if the teacher is no better than ce.",
     ),
     (
         "costs",

@@ -19,7 +19,7 @@ def markdown(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> s
     parts = [f"# {_escape(title(about))}", _pairs(summary(board))]
     results, costs = (
         [c for c in columns if not c.page_only]
-        for columns in (result_columns(board), cost_columns())
+        for columns in (result_columns(board), cost_columns(board))
     )
     for group in board.groups:
         parts += [f"## {_escape(group.title)}", _table(group, results, costs)]

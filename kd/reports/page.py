@@ -46,7 +46,9 @@ def page(
         files=files,
         summary=summary(board),
         sorted_by=ACCURACY,
-        groups=[_table(group, result_columns(board), cost_columns()) for group in board.groups],
+        groups=[
+            _table(group, result_columns(board), cost_columns(board)) for group in board.groups
+        ],
         # Matplotlib escapes the text within an SVG.
         drawings=[drawing._replace(svg=Markup(drawing.svg)) for drawing in drawings],
         excluded=board.excluded,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from kd.config.identity import content_hash
+from kd.io.run_folder import RunFolder
 from kd.reports.origin import described, experiment
 from kd.reports.runs import Excluded, Run
 from kd.reports.settings import Settings
@@ -99,7 +100,10 @@ def _reason(earlier: Run, later: Run) -> str:
         return f"repeated by the later run {later.folder}"
     if "recipe_hash" in earlier.result:
         return f"repeated by the later run {later.folder}, with another teacher of the same recipe"
-    return (
-        f"same names and seed as {later.folder} but another config_hash; without "
-        ".hydra/config.yaml they cannot be distinguished"
+    recorded = all(RunFolder(run.folder).config.is_file() for run in (earlier, later))
+    reason = (
+        "the settings are equal, so the data, the teacher's weights or the version differ"
+        if recorded
+        else "without .hydra/config.yaml in both folders they cannot be distinguished"
     )
+    return f"same names and seed as {later.folder} but another config_hash; {reason}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kd.io.regular_files import read_text
 from kd.io.run_folder import RunFolder
@@ -77,6 +78,7 @@ def _draw(curves: dict[str, Curve], theme: Theme) -> Figure:
             ax.fill_between(*band, color=colour, alpha=0.13, linewidth=0)
     ax.set_ylim(*_limits(curves))
     ax.grid(axis="y")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch")
     ax.set_ylabel("validation accuracy, percent")
     legend_below(figure, *ax.get_legend_handles_labels(), handlelength=2.6)
