@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from kd.io.printable import printable
 from kd.io.result_file import read_result
+from kd.io.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,9 @@ def sweep_summary(folder: Path) -> tuple[str, int]:
     Returns:
         The description, and the number of jobs that have failed.
     """
-    results = [read_result(job) for job in sorted(folder.iterdir()) if (job / ".hydra").is_dir()]
+    results = [
+        read_result(job) for job in sorted(folder.iterdir()) if RunFolder(job).config.is_file()
+    ]
     states = [None if result is None else result.get("status") for result in results]
     counts = [(states.count("completed"), "completed"), (states.count("failed"), "failed")]
     unfinished = len(states) - sum(number for number, _ in counts)

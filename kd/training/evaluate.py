@@ -64,7 +64,7 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
         rank_zero_only(_draw)(RunFolder(folder).figures, plain(cfg.figures), parts)
     parameters = count_parameters(distiller.deployed())
     result = {"val/acc": selected.score, "best_epoch": selected.epoch, **tested}
-    result |= distiller.results() | figures_of_limits(trainer, data)
+    result |= distiller.results() | figures_of_limits(trainer, data, test)
     result |= {
         "student/params": parameters,
         "epochs": trainer.current_epoch,

@@ -57,9 +57,15 @@ def _part(trainer: Trainer, data: DataModule, split: str) -> Part:
     return Part(min(used * size, total) if used < batches else total, total, limited)
 
 
-def figures_of_limits(trainer: Trainer, data: DataModule) -> dict[str, Any]:
-    """Return the entries of result.json."""
-    parts = parts_used(trainer, data)
+def figures_of_limits(trainer: Trainer, data: DataModule, test: bool) -> dict[str, Any]:
+    """Return the entries of result.json.
+
+    Args:
+        trainer: with its limits.
+        data: the run's data.
+        test: False: the test set is not used.
+    """
+    parts = {k: part for k, part in parts_used(trainer, data).items() if test or k != "test"}
     limited = [split for split, part in parts.items() if part.limited]
     return {f"{k}/images": part.images for k, part in parts.items()} | {"limited": limited}
 

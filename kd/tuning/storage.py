@@ -63,7 +63,10 @@ class Storage:
             UserError: the storage cannot be reached, or holds something else.
         """
         if self.url.file is not None and os.path.lexists(self.url.file):
-            check_regular(Path(self.url.file))  # opening a named pipe would wait for ever
+            try:  # opening a named pipe would wait for ever
+                check_regular(Path(self.url.file))
+            except UserError as error:
+                raise UserError(f"search.storage={masked(self.name)}: {error}") from None
         with warnings.catch_warnings(), self.errors(), self.exclusive():
             warnings.simplefilter("ignore", ExperimentalWarning)
             if self.url.url is None:

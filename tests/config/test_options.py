@@ -1,9 +1,13 @@
 """Every YAML file composes, passes the check, and documents a command that is valid."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+from lightning import LightningDataModule
 from support import composed
 
 from kd.config.compose import CONF_DIR
@@ -75,6 +79,7 @@ def test_no_yaml_is_left_untested():
         CONF_DIR / "search.yaml",
         *(CONF_DIR / "search").glob("*.yaml"),
         CONF_DIR / "hydra" / "launcher" / "slurm.yaml",
+        CONF_DIR / "hydra" / "launcher" / "ray.yaml",
     }
     assert set(FILES) == covered
 
@@ -83,7 +88,10 @@ DOCUMENTED = [*FILES, CONF_DIR / "README.md"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTED, ids=[str(p.relative_to(CONF_DIR)) for p in DOCUMENTED])
-def test_commands_in_comments_are_valid(path: Path):
+def test_commands_in_comments_are_valid(path: Path, monkeypatch):
+    mine: Any = ModuleType("mypackage")  # of the user, in a comment
+    mine.MyData = type("MyData", (LightningDataModule,), {"__init__": lambda self, root: None})
+    monkeypatch.setitem(sys.modules, "mypackage", mine)
     for line in re.findall(r"^(?:# )?python -m kd\.train(.*)$", path.read_text(), re.MULTILINE):
         arguments = line.partition("  #")[0]
         if "resume=FOLDER" in arguments:
@@ -91,6 +99,8 @@ def test_commands_in_comments_are_valid(path: Path):
         overrides = [a.strip("'\"") for a in arguments.split() if not a.startswith("-")]
         if "hydra/launcher=slurm" in overrides:
             pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+        if "hydra/launcher=ray" in overrides:
+            pytest.importorskip("hydra_plugins.hydra_ray_launcher")
         missing = ["data.root=x"] if "data=image_folder" in overrides else []
         if "=…" not in arguments and "..." not in arguments:
             check_config(

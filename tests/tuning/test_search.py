@@ -141,7 +141,7 @@ def test_a_hopeless_trial_is_pruned(start, tmp_path, output):
     [
         (["search=rat"], "search=rat: there is no such option; did you mean 'rate'"),
         (["search.trials=0", "search.seed=x"], "search.trials=0: must .*\n  search.seed=x: must"),
-        (["search.trails=5"], "no 'search.trails'.*did you mean 'trials'"),
+        (["search.trails=5"], "no 'search.trails'.*did you mean 'search.trials'"),
         (["+search.space={method.alpha:{low:0,high:1}}"], "method=ce has no 'alpha'"),
         (["search.storage=/dev/null/s.db"], "cannot write to /dev/null.*|/dev/null"),
     ],

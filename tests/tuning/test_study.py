@@ -247,7 +247,7 @@ def test_another_search_in_the_same_file_is_refused(search, tmp_path, monkeypatc
     ("storage", "message"),
     [
         ("/dev/null/study.db", "cannot|Not a directory|File exists"),
-        ("{folder}", "search.storage=.*unable to open database file"),
+        ("{folder}", "search.storage=.* is a folder, not a file"),
         ("{folder}/text", "search.storage=.*file is not a database"),
         ("nosuch://host/db", "search.storage=nosuch://host/db: "),
     ],

@@ -32,7 +32,10 @@ def test_defaults_come_from_the_config_and_the_command_line():
     ("space", "message"),
     [
         ({"method.temprature": FloatDistribution(1, 2)}, "'temprature'; .*temperature"),
-        ({"optimizer.lrr": FloatDistribution(1, 2)}, "'optimizer.lrr'.*did you mean 'lr'"),
+        (
+            {"optimizer.lrr": FloatDistribution(1, 2)},
+            "'optimizer.lrr'.*did you mean 'optimizer.lr'",
+        ),
         ({"metod": CategoricalDistribution(("kd",))}, "'metod'.*did you mean 'method'"),
         ({"method": CategoricalDistribution(("kd", "dkdd"))}, "method=dkdd: .*did you mean 'dkd'"),
         ({"method.alpha": FloatDistribution(0, 2)}, "method.alpha=2.0: must be in"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from kd.io.checkpoint.pickles import PickleError, PickleReader, StandIn
-from kd.io.checkpoint.stored import REBUILD, Storage, storage_dtype
+from kd.io.checkpoint.stored import REBUILD, Storage, quantised_bytes, storage_dtype
 
 # torch writes the members of its archives uncompressed, and the code of TorchScript compressed.
 _MAX_COMPRESSION = 20
@@ -144,6 +144,8 @@ class _Storages:
         try:
             dtype = storage_dtype(identity[1])
         except PickleError:
+            # Unread, but the sections of the storages behind it begin after its values.
+            self.sizes[identity[2]] = quantised_bytes(identity[1])
             return StandIn(getattr(identity[1], "name", "storage"))
         key = identity[2]
         self.sizes[key] = 1 if dtype is None else dtype.itemsize

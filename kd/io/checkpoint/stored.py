@@ -27,6 +27,14 @@ _STORAGES = {
     "ComplexDoubleStorage": torch.complex128,
     "ComplexFloatStorage": torch.complex64,
 }
+# Bytes of a value of torch's quantised types; those of less than a byte are counted in bytes.
+_QUANTISED = {
+    "QInt8Storage": 1,
+    "QUInt8Storage": 1,
+    "QInt32Storage": 4,
+    "QUInt4x2Storage": 1,
+    "QUInt2x4Storage": 1,
+}
 _NUMPY = {
     "f8": torch.float64,
     "f4": torch.float32,
@@ -96,6 +104,12 @@ def storage_dtype(kind: Any) -> torch.dtype | None:
     if name not in _STORAGES:
         raise PickleError(f"storage of kind {name} is not supported")
     return _STORAGES[name]
+
+
+def quantised_bytes(kind: Any) -> int:
+    """Return the bytes of one value of a storage class of quantised values; 0 for another class."""
+    name = kind.name.rpartition(".")[2] if isinstance(kind, Named) else str(kind)
+    return _QUANTISED.get(name, 0)
 
 
 def _tensor(
