@@ -292,14 +292,22 @@ def test_a_checkpoint_of_another_run_is_not_overwritten(train, first_run, output
     assert results(tmp_path)[0]["test/acc"] == results(first_run[0])[0]["test/acc"]
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", pickle.dumps(print)])
-def test_a_damaged_checkpoint_is_named(content, train, first_run, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty (0 bytes)"),
+        (b"PK\x03\x04 half", "is a damaged zip archive"),
+        (pickle.dumps(print), "is no checkpoint"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(content, reason, train, first_run, tmp_path):
     shutil.copytree(first_run[0], tmp_path, dirs_exist_ok=True)
     (tmp_path / "result.json").unlink()
     (tmp_path / "checkpoints" / "last.ckpt").write_bytes(content)
     answer = train(f"resume={tmp_path}", tiny=False)
     assert answer.returncode == 1
-    assert f"checkpoint {tmp_path}/checkpoints/last.ckpt" in answer.stderr
+    assert f"{tmp_path}/checkpoints/last.ckpt" in answer.stderr
+    assert reason in answer.stderr
     assert f"delete {tmp_path}/checkpoints to start over" in answer.stderr
     assert "Traceback" not in answer.stderr
 

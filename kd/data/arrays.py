@@ -39,7 +39,8 @@ class Arrays(NamedTuple):
 
     def problems(self) -> list[str]:
         """Reasons why training on these arrays is impossible, one sentence each."""
-        found = []
+        if found := self._labels_of_no_class():
+            return found
         height, width = self.train_images.shape[2:]
         if height != width:
             found.append(f"images must be square, got {height} x {width}")
@@ -52,6 +53,20 @@ class Arrays(NamedTuple):
         for split, targets in (("test", self.test_targets), ("validation", self.val_targets)):
             if targets is not None and len(targets) == 0:
                 found.append(f"no {split} image")
+        return found
+
+    def _labels_of_no_class(self) -> list[str]:
+        found, classes = [], len(self.class_names)
+        targets = {"training": self.train_targets, "test": self.test_targets}
+        if self.val_targets is not None:
+            targets["validation"] = self.val_targets
+        for split, labels in targets.items():
+            wrong = labels[(labels < 0) | (labels >= classes)]
+            if len(wrong):
+                found.append(
+                    f"{len(wrong)} {split} labels are not in 0..{classes - 1}, such as "
+                    f"{int(wrong[0])}"
+                )
         return found
 
 

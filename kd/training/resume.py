@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kd.callbacks.checkpoint import EPOCHS_DONE, IDENTITY, OPTIMIZER
 from kd.config.experiment import differing, experiment_settings, name_differences
@@ -97,7 +97,7 @@ def find_checkpoint(cfg: DictConfig, folder: Path) -> Resumed | None:
     content = read_file(file)
     try:
         _check_fits(file, content, cfg.optimizer._target_)
-        resumed = _resumed(file, content, settings)
+        resumed = _resumed(file, content, settings, cfg)
         _copy_best(file, content, own)
     except (LookupError, TypeError, AttributeError) as error:  # entries of other kinds
         said = f"{type(error).__name__}: {printable(error, 300)}"
@@ -141,7 +141,9 @@ def _check_fits(file: Path, content: Any, optimizer: str) -> None:
         )
 
 
-def _resumed(file: Path, content: Mapping[str, Any], settings: Mapping[str, Any]) -> Resumed:
+def _resumed(
+    file: Path, content: Mapping[str, Any], settings: Mapping[str, Any], cfg: DictConfig
+) -> Resumed:
     """Compare the settings with those of the checkpoint, and record what changes.
 
     Raises:
@@ -154,8 +156,13 @@ def _resumed(file: Path, content: Mapping[str, Any], settings: Mapping[str, Any]
     # Two paths of the same class, such as torch.optim.SGD and torch.optim.sgd.SGD
     changes.pop("optimizer._target_", None)
     if fixed := {key: pair for key, pair in changes.items() if not _is_applied(key)}:
+        # The identity has `given` in the place of a path.
+        said = {
+            key: (old, OmegaConf.select(cfg, key) if new == "given" else new)
+            for key, (old, new) in fixed.items()
+        }
         raise UserError(
-            f"resume={file}: it was trained with {name_differences(fixed)}, which cannot change "
+            f"resume={file}: it was trained with {name_differences(said)}, which cannot change "
             "within a run; leave it as it was, or start a new run without resume"
         )
     if not changes:

@@ -14,7 +14,8 @@ from kd.config.experiment import experiment_settings
 from kd.config.identity import Identity
 from kd.training.run import run
 
-NATIVE, EMULATED = frozenset({"bfloat16"}), frozenset()
+NATIVE = frozenset({"bfloat16"})
+EMULATED: frozenset[str] = frozenset()
 
 
 def chosen(monkeypatch, formats, **trainer):

@@ -19,7 +19,7 @@ class LogStream(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         handlers = logging.getLogger().handlers
-        self.streams += [h.stream for h in handlers if type(h) is logging.StreamHandler]
+        self.streams.extend(h.stream for h in handlers if type(h) is logging.StreamHandler)
 
 
 @pytest.fixture

@@ -40,8 +40,10 @@ def test_the_line_of_an_interrupted_run_resumes_it(words, train, tmp_path):
     small = ("method=ce", "student=resnet8", "student.net.width=0.5", "trainer=cpu")
     where = (f"paths.output={tmp_path}", f"hydra.run.dir={tmp_path / 'run'}")
     stop = "+callbacks.stop={_target_: support.InterruptAt, step: 25}"
-    path = {"PYTHONPATH": f"{tmp_path}:{ROOT / 'tests'}"}
-    started = Command("kd.train", *small, *where, "trainer.max_epochs=2", *words, stop, **path)
+    path = f"{tmp_path}:{ROOT / 'tests'}"
+    started = Command(
+        "kd.train", *small, *where, "trainer.max_epochs=2", *words, stop, PYTHONPATH=path
+    )
     ended = started.ended()
     assert ended.returncode == 130
     line = present(re.search(r"interrupted; resume with: (.*)", ended.stdout + ended.stderr))[1]
@@ -50,5 +52,5 @@ def test_the_line_of_an_interrupted_run_resumes_it(words, train, tmp_path):
         register_resumed(again[:1])
     (step,) = [word for word in again if "stop" in word]
     again.remove(step)
-    ended = Command("kd.train", *again, "~callbacks.stop", **path).ended()
+    ended = Command("kd.train", *again, "~callbacks.stop", PYTHONPATH=path).ended()
     assert ended.returncode == 0, ended.stderr

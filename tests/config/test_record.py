@@ -169,7 +169,8 @@ def test_other_files_of_the_record_change_nothing(record):
     words = ["hydra.callbacks.x={_target_:os.system}", "seed=7", "--config-dir=/theirs"]
     (record / ".hydra" / "overrides.yaml").write_text("".join(f"- {word!r}\n" for word in words))
     cfg = resumed(record)
-    assert (cfg.seed, cfg.hydra.callbacks, cfg.hydra.searchpath) == (1, {}, [])
+    assert (cfg.seed, cfg.hydra.searchpath) == (1, [])
+    assert cfg.hydra.callbacks == {"sweep": {"_target_": "kd.config.sweep.SweepFolder"}}  # own
 
 
 def test_a_class_of_ones_own_is_named_again(record):
@@ -302,14 +303,21 @@ def finished(output, tmp_path):
     return tmp_path, configure
 
 
-def test_a_late_mistake_costs_no_finished_run(finished):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("student.checkpoint=nowhere", r"student\.checkpoint=None instead of nowhere"),
+        ("trainer.devices=300", r"trainer\.devices=300"),
+    ],
+)
+def test_a_late_mistake_costs_no_finished_run(setting, message, finished):
     folder, configure = finished
     files = RunFolder(folder)
     names = (files.result, files.config, files.overrides, files.last)
     before = [file.read_bytes() for file in names]
-    wrong = configure(f"resume={folder}", "trainer.max_epochs=2", "student.checkpoint=nowhere")
-    with pytest.raises(UserError, match=r"student\.checkpoint=nowhere"):
-        run(wrong, folder, overrides=["student.checkpoint=nowhere"])
+    wrong = configure(f"resume={folder}", "trainer.max_epochs=2", setting)
+    with pytest.raises(UserError, match=message):
+        run(wrong, folder, overrides=[setting])
     assert [file.read_bytes() for file in names] == before
 
 

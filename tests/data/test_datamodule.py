@@ -181,6 +181,14 @@ def test_arguments_are_checked(settings, message):
         (arrays(counts=(80,)), {}, "at least two classes"),
         (arrays(counts=(40, 0, 40)), {}, "no training image of class class1"),
         (arrays(test=0), {}, "no test image"),
+        *(
+            (arrays(**{f"{split}_targets": torch.full((80,), label)}), {}, message)
+            for split, label, message in (
+                ("train", 4, r"80 training labels are not in 0\.\.\d+, such as 4"),
+                ("test", 20, r"80 test labels are not in 0\.\.\d+, such as 20"),
+                ("val", -1, r"80 validation labels are not in 0\.\.\d+, such as -1"),
+            )
+        ),
     ],
 )
 def test_data_that_cannot_be_trained_on_is_refused(given, settings, message):

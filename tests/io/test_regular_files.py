@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def listening(path: Path) -> None:
         server.bind(str(path))
 
 
-KINDS = {
+KINDS: dict[str, Callable[[Path], object]] = {
     "a folder": Path.mkdir,
     "a named pipe": fifo,
     "a socket": listening,

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def server() -> Iterator[str]:
     if folder is None:
         pytest.skip("there is no PostgreSQL on this machine: apt-get install postgresql")
     # postgres refuses to run as root.
-    user = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+    user: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
     root = Path(tempfile.mkdtemp(prefix="kd-postgres-", dir="/tmp"))
     data, secret = root / "data", root / "password"
     secret.write_text(PASSWORD)

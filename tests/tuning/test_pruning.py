@@ -11,12 +11,12 @@ from support import UNUSED
 from kd.tuning.pruning import ReportToTrial
 
 
-def end_epoch(trial: optuna.Trial, epoch: int, accuracy: float, **flags: bool) -> None:
+def end_epoch(trial: optuna.Trial, epoch: int, accuracy: float, prune: bool = True) -> None:
     metrics = {"val/acc": torch.tensor(accuracy)}
     trainer: Any = SimpleNamespace(
         sanity_checking=False, current_epoch=epoch - 1, callback_metrics=metrics
     )
-    ReportToTrial(trial, **flags).on_validation_end(trainer, UNUSED)
+    ReportToTrial(trial, prune).on_validation_end(trainer, UNUSED)
 
 
 def test_trials_below_the_median_are_pruned_after_the_warmup():
