@@ -143,7 +143,7 @@ def _test(
     confusion = distiller.test_figures.confusion
     by_class = None if confusion is None else class_accuracies(confusion)
     if confusion is not None:
-        rank_zero_only(warn_of_labels)(confusion, data.class_names, selected.score)
+        rank_zero_only(warn_of_labels)(confusion, data.class_names, val_acc=selected.score)
     accuracies = {name: value for name, value in last.items() if name.endswith("/acc_last")}
     return {**tested, **accuracies, "test/acc_per_class": by_class}
 

@@ -22,13 +22,11 @@ from kd.io.own_files import delete_run
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
 from kd.io.weights import kept_epoch, load_weights, read_file
-from kd.metrics import confusion_matrix
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
 from kd.training.acquired import AcquiredTeacher
 from kd.training.fingerprints import recipe_hash, weights_hash
-from kd.training.label_fit import warn_of_labels
 from kd.training.teacher_cache import TeacherCache
 from kd.training.teacher_checks import check_outputs
 from kd.training.teacher_normalisation import renormalise
@@ -84,13 +82,6 @@ def acquire_teacher(
     accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()
     _log_accuracy(cfg, found, accuracy)
     check_outputs(cfg.teacher.name, logits, data, foreign)
-    if not foreign:
-        warn_of_labels(
-            confusion_matrix(logits, data.test_targets),
-            data.class_names,
-            None,
-            f"teacher {cfg.teacher.name}",
-        )
     if found.path is not None and found.source != "checkpoint":
         _check_record(found.path, accuracy, cfg.teacher.epoch)
     teacher = cache.for_training()

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 from checkpoint_files import save
 from support import built, configured
 
@@ -13,7 +12,6 @@ from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.io.weights import load_weights
 from kd.training.run import run
-from kd.training.teacher_checks import best_order
 
 FEW = ("trainer.max_epochs=1", "trainer.limit_train_batches=3", "data/view=none")
 OTHER = ("data.mean=[0.0]", "data.std=[1.0]")  # the images are in 0..1
@@ -192,10 +190,3 @@ def test_guessing_is_warned_of(tmp_path, caplog):
     file = save(tmp_path / "x.pt", net.state_dict())
     teach(tmp_path / "run", tmp_path, f"teacher.checkpoint={file}")
     assert "no more than the most frequent class alone" in caplog.text
-
-
-def test_best_order_inverts_a_permutation():
-    order = torch.randperm(7, generator=torch.Generator().manual_seed(0))
-    counts = torch.zeros(7, 7)
-    counts[torch.arange(7), order] = 5
-    assert best_order(counts) == (order.tolist(), 1.0)
