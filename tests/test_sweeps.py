@@ -74,6 +74,7 @@ def test_jobs_side_by_side_have_one_thread_and_fail_alone(train, tmp_path):
     assert 1 <= len(counts) <= 2
 
 
+@pytest.mark.slow
 def test_the_same_command_completes_a_sweep_whose_worker_was_killed(train, tmp_path):
     kill = f"+callbacks.kill={{_target_: test_sweeps.KillOnce, mark: {tmp_path / 'mark'}}}"
     command = (*SIDE_BY_SIDE, "seed=0,1,2", kill, f"hydra.sweep.dir={tmp_path / 'sweep'}")

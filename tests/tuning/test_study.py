@@ -99,7 +99,10 @@ def stopped(search, stop, after, **settings):
     return made
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, OSError])
+@pytest.mark.parametrize(
+    "stop",
+    [KeyboardInterrupt, *(pytest.param(e, marks=pytest.mark.slow) for e in (SystemExit, OSError))],
+)
 def test_a_search_that_is_stopped_five_times_is_the_same_search(
     stop, search, tmp_path, monkeypatch
 ):
