@@ -132,9 +132,10 @@ class Distiller(EvaluatedModule, ABC):
             The pairings of `images`.
         """
         pairings = self.example_pairings(images)
+        size = (images.shape[2], images.shape[3]) if images.dim() == 4 else None
         for name, pairing in pairings.items():
             heads = pairing.student_head, pairing.teacher_head
-            setting = Setting(self.num_classes, targets, *heads)
+            setting = Setting(self.num_classes, targets, *heads, size)
             for objective in self.terms_of(name).values():
                 teacher = objective.aligned(pairing.teacher or NO_OUTPUTS)
                 objective.build(pairing.student, teacher, setting)

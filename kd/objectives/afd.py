@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting, check_choice, upcast
-from kd.objectives.maps import as_sequence, paired_maps, resample
+from kd.objectives.maps import as_sequence, drop_single_positions, paired_maps, resample
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "sigmoid")
@@ -110,8 +110,10 @@ class AttentiveFeatures(Objective):
         self.attentions = nn.ModuleDict()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
+        pairs = {t: paired_maps("afd", student, teacher, t, t) for t in self.student_taps}
+        drop_single_positions("afd", self, student, teacher)
         for tap in self.student_taps:
-            student_map, teacher_map = paired_maps("afd", student, teacher, tap, tap)
+            student_map, teacher_map = pairs[tap]
             narrow, wide = student_map.shape[1], teacher_map.shape[1]
             self.aligns[tap] = (
                 nn.Identity() if narrow == wide else nn.Conv2d(narrow, wide, 1, bias=False)

@@ -13,10 +13,10 @@ divided by the number of positions. That division and the half are part of the t
 weight is 1000. The authors' code squares and averages instead, as do most others:
 `variant="mean_square"`.
 
-The norm of a difference of unit vectors hardly depends on H·W, so the term has the paper's size at
-the paper's 32×32 inputs and a larger one at smaller inputs: on 8×8 digits the maps have a sixteenth
-of the positions and `beta: 1000` weighs 16 times as much. `method.beta=62.5` weighs there what 1000
-does at 32×32.
+The distance of unit vectors hardly depends on H·W, so the division makes the term of 8×8 digits 16
+times as large as that of the paper's 32×32 images, where beta = 1000 belongs. `smallest_image=32`,
+the method's default, weighs the term of smaller images by their share of 32×32 pixels; larger ones
+have the paper's division by their own positions. null has it for all.
 
 Reduction: mean over the batch, sum over taps; see the formulas for positions.
 """
@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import Objective, Setting, check_choice, upcast
-from kd.objectives.maps import as_sequence, check_maps, resample, warn_of_single_positions
+from kd.objectives.maps import as_sequence, check_maps, drop_single_positions, resample
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "mean_square")
@@ -94,27 +94,43 @@ class AttentionTransfer(Objective):
         taps: canonical names of taps with maps [B, C, H, W] in both nets.
         variant: "paper" or "mean_square"; see `at`.
         power: p > 0, exponent of the activations.
+        smallest_image: side of a square of pixels; the term of images with fewer is multiplied by
+            their share of it. None: 1 for all.
 
     Raises:
-        ValueError: `taps` is empty, `power` is out of range, or there is no such variant.
+        ValueError: `taps` is empty, `power` or `smallest_image` is out of range, or there is no
+            such variant.
     """
 
     family = "feature"
 
-    def __init__(self, taps: Sequence[str], variant: str = "paper", power: float = 2.0) -> None:
+    def __init__(
+        self,
+        taps: Sequence[str],
+        variant: str = "paper",
+        power: float = 2.0,
+        smallest_image: int | None = None,
+    ) -> None:
         super().__init__()
         self.pair(taps)
         check_choice("variant", variant, VARIANTS)
         if power <= 0:
             raise ValueError(f"power must be > 0, got {power!r}")
         self.variant = variant
+        if smallest_image is not None and smallest_image < 1:
+            raise ValueError(f"smallest_image must be ≥ 1 or null, got {smallest_image!r}")
         self.power = power
+        self.smallest_image = smallest_image
+        self.scale = 1.0
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         check_maps("attention transfer", self.student_taps, student, teacher)
-        warn_of_single_positions("attention transfer", self.student_taps, student, teacher)
+        drop_single_positions("attention transfer", self, student, teacher)
+        if self.smallest_image is not None and setting.image_size is not None:
+            height, width = setting.image_size
+            self.scale = min(height * width / self.smallest_image**2, 1.0)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         student_maps = [student.taps[tap] for tap in self.student_taps]
         teacher_maps = [teacher.taps[tap] for tap in self.student_taps]
-        return at(student_maps, teacher_maps, self.power, self.variant)
+        return self.scale * at(student_maps, teacher_maps, self.power, self.variant)

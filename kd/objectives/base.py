@@ -20,12 +20,14 @@ class Setting(NamedTuple):
             no such module. An objective that only reads it must not register it as a submodule, or
             the head would be saved and optimised twice.
         teacher_head: the same of the teacher.
+        image_size: height and width of the images in pixels; None where inputs are no images.
     """
 
     num_classes: int
     targets: Tensor
     student_head: nn.Module | None = None
     teacher_head: nn.Module | None = None
+    image_size: tuple[int, int] | None = None
 
 
 Family = Literal["labels", "response", "feature", "relation"]
@@ -99,6 +101,11 @@ class Objective(nn.Module, ABC):
         pairs = set(zip(self.student_taps, self.teacher_taps, strict=True))
         if len(pairs) > len({own for own, _ in pairs}):
             raise ValueError(f"taps must pair a tap of the student once, got {list(taps)}")
+
+    def keep_pairs(self, taps: Sequence[str]) -> None:
+        """Drop the pairs whose tap of the student is not among `taps`."""
+        kept = zip(self.student_taps, self.teacher_taps, strict=True)
+        self.pair([f"{own}:{other}" for own, other in kept if own in taps])
 
     def aligned(self, teacher: Outputs) -> Outputs:
         """Return the teacher's outputs with its taps by the student's names of `pair`."""

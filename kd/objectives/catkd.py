@@ -17,6 +17,8 @@ convolution in between.
 Reduction: sum over cells, mean over classes and the batch.
 """
 
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +28,8 @@ from kd.objectives.base import Objective, Setting, upcast
 from kd.objectives.heads import frozen_head
 from kd.objectives.maps import paired_maps, resample
 from kd.types import Batch, Outputs
+
+log = logging.getLogger(__name__)
 
 
 def catkd(
@@ -112,6 +116,13 @@ class ClassAttention(Objective):
         student_map, teacher_map = paired_maps(
             "catkd", student, teacher, self.student_tap, self.teacher_tap
         )
+        if 1 in (student_map[0, 0].numel(), teacher_map[0, 0].numel()):
+            log.warning(
+                "catkd compares positions, and the last maps %s of the student and %s of the "
+                "teacher have one in common: the term has no gradient; use larger images or a "
+                "teacher with a larger last map",
+                *(list(student_map.shape[1:]), list(teacher_map.shape[1:])),
+            )
         source = f"the average of tap {self.teacher_tap!r}, a map {list(teacher_map.shape)}"
         pooled = teacher_map.mean((2, 3))
         copy = frozen_head(setting.teacher_head, pooled, teacher.logits, source)

@@ -12,13 +12,18 @@ paper, 1 in most configurations for detection.
 Reduction: sum over positions, mean over channels and the batch.
 """
 
+import logging
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting, check_temperature, upcast
-from kd.objectives.maps import paired_maps, resample
+from kd.objectives.maps import has_single_position, paired_maps, resample
 from kd.types import Batch, Outputs
+
+log = logging.getLogger(__name__)
 
 
 def cwd(student_map: Tensor, teacher_map: Tensor, map_temperature: float = 4.0) -> Tensor:
@@ -58,6 +63,8 @@ class ChannelWise(Objective):
 
     Args:
         tap: canonical name of a tap with maps [B, C, H, W] in both nets.
+        earlier: taps that may take its place, in order: where the teacher's map at `tap` has a
+            single position, the last of them with several does, and a line names it.
         temperature: T > 0, for both nets.
 
     Raises:
@@ -66,14 +73,18 @@ class ChannelWise(Objective):
 
     family = "feature"
 
-    def __init__(self, tap: str = "stage3", temperature: float = 4.0) -> None:
+    def __init__(
+        self, tap: str = "stage3", temperature: float = 4.0, earlier: Sequence[str] = ()
+    ) -> None:
         super().__init__()
-        self.pair((tap,))
-        (self.tap,) = self.student_taps
+        own = tap.partition(":")[0]
+        self.pair([*(name for name in earlier if name.partition(":")[0] != own), tap])
+        self.tap = own
         self.temperature = check_temperature(temperature)
         self.align: nn.Module = nn.Identity()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
+        self._choose(student, teacher)
         student_map, teacher_map = paired_maps("cwd", student, teacher, self.tap, self.tap)
         if teacher_map.shape[2] * teacher_map.shape[3] == 1:
             raise UserError(
@@ -83,6 +94,22 @@ class ChannelWise(Objective):
         narrow, wide = student_map.shape[1], teacher_map.shape[1]
         if narrow != wide:
             self.align = nn.Conv2d(narrow, wide, 1, bias=False)
+
+    def _choose(self, student: Outputs, teacher: Outputs) -> None:
+        """Keep the pair of `tap`, or the last with several positions where its map has one."""
+        first, shape = self.tap, list(teacher.taps[self.tap].shape[1:])
+        if len(shape) == 3 and shape[1] * shape[2] == 1:
+            several = [
+                tap for tap in self.student_taps if not has_single_position(tap, student, teacher)
+            ]
+            self.tap = next(reversed(several), first)
+        if self.tap != first:
+            log.warning(
+                "cwd compares positions, and the teacher's map %s at the student's tap %s has one: "
+                "the student's tap %s takes its place",
+                *(shape, first, self.tap),
+            )
+        self.keep_pairs([self.tap])
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         teacher_map = teacher.taps[self.tap]

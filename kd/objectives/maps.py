@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
+from kd.objectives.base import Objective
 from kd.types import Outputs
 
 log = logging.getLogger(__name__)
@@ -54,20 +55,32 @@ def check_maps(method: str, taps: Sequence[str], student: Outputs, teacher: Outp
             )
 
 
-def warn_of_single_positions(
-    method: str, taps: Sequence[str], student: Outputs, teacher: Outputs
+def drop_single_positions(
+    method: str, objective: Objective, student: Outputs, teacher: Outputs
 ) -> None:
-    """Warn of pairs of maps of which one has a single position: normalised, it is a constant."""
-    for tap in taps:
+    """Drop pairs of maps of which one has a single position: normalised, it is a constant.
+
+    Each is named in the log. If no other pair is left, all stay.
+    """
+    taps = objective.student_taps
+    single = [tap for tap in taps if has_single_position(tap, student, teacher)]
+    kept = [tap for tap in taps if tap not in single]
+    advice = "the pair is left out" if kept else "the method has no gradient; name an earlier stage"
+    for tap in single:
         shapes = [list(outputs.taps[tap].shape[1:]) for outputs in (student, teacher)]
-        if any(len(shape) == 3 and shape[1] * shape[2] == 1 for shape in shapes):
-            log.warning(
-                "%s compares positions, and at the student's tap %s the maps %s and %s have one in "
-                "common: the pair has no gradient; leave it out of method.taps",
-                method,
-                tap,
-                *shapes,
-            )
+        log.warning(
+            "%s compares positions, and at the student's tap %s the maps %s and %s have one in "
+            "common: %s",
+            *(method, tap, *shapes, advice),
+        )
+    if kept:
+        objective.keep_pairs(kept)
+
+
+def has_single_position(tap: str, student: Outputs, teacher: Outputs) -> bool:
+    """Whether the map [B, C, H, W] of one of the nets has a single position."""
+    shapes = [outputs.taps[tap].shape for outputs in (student, teacher)]
+    return any(len(shape) == 4 and shape[2] * shape[3] == 1 for shape in shapes)
 
 
 def paired_maps(

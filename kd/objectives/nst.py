@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import Objective, Setting
-from kd.objectives.maps import check_maps, resample, warn_of_single_positions
+from kd.objectives.maps import check_maps, drop_single_positions, resample
 from kd.objectives.pairs import full_precision
 from kd.types import Batch, Outputs
 
@@ -110,7 +110,7 @@ class NeuronSelectivity(Objective):
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         check_maps("nst", self.student_taps, student, teacher)
-        warn_of_single_positions("nst", self.student_taps, student, teacher)
+        drop_single_positions("nst", self, student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         student_maps, teacher_maps = (
