@@ -356,3 +356,13 @@ def test_another_runs_folder_is_not_overwritten(finished, output, tmp_path_facto
         run(foreign, folder)
     assert RunFolder(folder).best.read_bytes() == best
     assert present(read_result(folder))["status"] == "completed"
+
+
+def test_a_log_that_is_a_link_is_refused_before_hydra_opens_it(record, tmp_path):
+    """The folder may come from somebody else, and the link lead to a file of the user's."""
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    (record / "train.log").symlink_to(mine)
+    with pytest.raises(UserError, match="is a symbolic link"):
+        register_resumed([f"resume={record}"])
+    assert mine.read_text() == "mine"
