@@ -76,7 +76,9 @@ def _check_one(
         wrong = [v for v in value if v not in options]
         return (f"{shown}: {nearest(wrong[0], options)}" if wrong else None), None
     if isinstance(value, list):
-        return f"{shown}: a list, where one option is chosen; {valid}", None
+        several = ",".join(map(str, value))
+        sweep = f"a sweep over them is -m {place}={several}; " if len(value) > 1 else ""
+        return f"{shown}: a list, where one option is chosen; {sweep}{valid}", None
     if value is None or value == "":
         return f"{shown}: a group needs an option, not null; {valid}", None
     name = str(value)
@@ -87,6 +89,8 @@ def _check_one(
     familiar = _FAMILIAR.get(group, {}).get(name.lower())
     meant = familiar if familiar in options else closest(name, options)
     hint = f"did you mean {meant!r}? " if meant else ""
+    if group == "data" and "/" in name.replace("\\", "/"):
+        hint = f"a folder of images is data=image_folder data.root={name}; "
     if group == "model":
         hint += (
             f"a model is chosen by its role, as student={name} or teacher={name}, and a new one "

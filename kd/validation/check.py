@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -84,7 +84,9 @@ def _examine(
     """Return all problems, the objectives, and the scheduler if it can be built."""
     if problems := [*_missing(cfg)]:
         return problems, {}, None
-    problems = [*value_problems(cfg), *target_problems(_plain(cfg))]
+    problems = [*value_problems(cfg)]
+    found = {problem.partition("=")[0] for problem in problems}
+    problems += [p for p in target_problems(_plain(cfg)) if not found & _same_value(cfg, p)]
     # A part with a wrong value is not built: its constructor would report the same mistake again.
     wrong = [problem.partition("=")[0].partition(":")[0] for problem in problems]
     parts = _Parts(cfg, given, problems, wrong)
@@ -94,6 +96,20 @@ def _examine(
     if parts.sound("callbacks", "method"):
         problems += monitor_problems(cfg)
     return problems, objectives, scheduler
+
+
+def _same_value(cfg: DictConfig, problem: str) -> set[str]:
+    """Return the key of a wrong value, and the key to which it refers as in `seed: ${seed}`."""
+    key, mark, _ = problem.partition("=")
+    place, _, last = key.rpartition(".")
+    try:
+        parent = OmegaConf.select(cfg, place) if mark and place else None
+    except OmegaConfBaseException:  # a key with dots or brackets in it
+        return {key}
+    if not isinstance(parent, DictConfig) or not OmegaConf.is_interpolation(parent, last):
+        return {key}
+    written = cast(dict[str, Any], OmegaConf.to_container(parent))[last]
+    return {key, str(written).strip("${}")}
 
 
 @dataclass(frozen=True)

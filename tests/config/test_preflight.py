@@ -99,6 +99,8 @@ def test_keys_that_something_reads_are_accepted(word, outcome):
         ("seed=${seed}", "seed="),
         ("seed=${oc.env:NOPE_OF_A_TEST}", "Environment variable 'NOPE_OF_A_TEST' not found"),
         ("student=[1]", "student=[1]: a list, where one option is chosen"),
+        ("method=[kd,at]", "a sweep over them is -m method=kd,at"),
+        ("data=./pets", "a folder of images is data=image_folder data.root=./pets"),
         ("recipe=[1]", "recipe=[1]: a list"),
         ("paths.run=1e400", "paths.run=inf: must be a path"),
         ("paths.output=", "paths.output: the path is empty"),

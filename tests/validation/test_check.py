@@ -4,7 +4,7 @@ import pytest
 from support import composed
 
 from kd.errors import UserError
-from kd.validation.check import check_config
+from kd.validation.check import check_config, config_problems
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,11 @@ def test_mistakes_are_named(overrides, message):
 def test_all_mistakes_are_reported_at_once():
     with pytest.raises(UserError, match=r"(?s)2 mistakes.*temperature=-1.*alpha=7"):
         check_config(composed("method.temperature=-1", "method.alpha=7"))
+
+
+@pytest.mark.parametrize("override", ["seed=0..4", "trainer.max_epochs=ten"])
+def test_one_wrong_value_is_one_mistake(override):
+    assert len(config_problems(composed(override))) == 1
 
 
 def test_the_method_of_a_checked_config_is_the_configured_one():
