@@ -1,7 +1,9 @@
 """Reading and checking of a single run folder."""
 
+import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +13,15 @@ from kd.io.checksums import is_intact
 from kd.io.documents import MAX_YAML, read_json, read_yaml
 from kd.io.printable import printable
 from kd.io.regular_files import read_text
-from kd.io.result_file import mistyped, upgraded
+from kd.io.result_file import declaration, mistyped, upgraded
 from kd.io.run_folder import RunFolder
 from kd.reports.settings import ROLES, Settings, read_settings
 
 RESULT = RunFolder(Path()).result.name
 _TRIALS = ("untested", "pruned")  # statuses of a search's trials
 _STATUSES = ("completed", "failed", *_TRIALS)
+_FRACTIONS = ("/acc", "/acc_last", "/acc_per_class", "/agreement", "/ece")
+_MAX_NUMBER = 1e15  # of images, seconds or parameters; a table cannot show 1e308
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,25 @@ def _problem(result: Any) -> str | None:
         return f"{key}={result[key]!r:.60} is not a name"
     # Also false for NaN. Percentages from other tools would otherwise win every comparison.
     if not isinstance(accuracy, int | float) or not 0 <= accuracy <= 1:
-        return f"test/acc={accuracy!r} is not a fraction in [0, 1]"
+        return f"test/acc={accuracy!r:.60} is not a fraction in [0, 1]"
     if type(seed) is not int:  # True is an int
-        return f"seed={seed!r} is not a whole number"
-    return mistyped(upgraded(result))
+        return f"seed={seed!r:.60} is not a whole number"
+    known = upgraded(result)
+    return mistyped(known) or _out_of_range(known)
+
+
+def _out_of_range(result: Mapping[str, Any]) -> str | None:
+    """Describe the first number, of the right type, that no run can have; None if all are fine."""
+    for key, value in result.items():
+        if key == "seed" or declaration(key) is None:
+            continue
+        fraction = key.endswith(_FRACTIONS)
+        most = 1 if fraction else math.inf if key.endswith("/nll") else _MAX_NUMBER
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float) and (number < 0 or number > most):
+                wanted = "a fraction in [0, 1]" if fraction else f"in [0, {most:g}]"
+                return f"{key}={number!r:.60} is not {wanted}"
+    return None
 
 
 def _settings(folder: Path, result: dict[str, Any]) -> Settings:

@@ -60,6 +60,29 @@ def test_an_accuracy_outside_0_to_1_is_broken(accuracy, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("test/acc", value) for value in (True, [1], 1e308, -5, "0.9", {})),
+        *(("val/acc", value) for value in (98.0, -5, 1e308, True, float("inf"), [0.9])),
+        *(("teacher/test/acc", 99), ("test/ece", -0.1), ("test/agreement", 1.5)),
+        *(("test/acc_per_class", [0.5, 1e308]), ("peer1/test/acc", 95.0), ("test/ema/acc", -1)),
+        *(("student/params", -5), ("student/params", 2**60), ("fit_seconds", 1e308)),
+        *(("images_per_second", -1.0), ("teacher_forwards", 2.5), ("test/nll", -1.0)),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_broken(key, value, tmp_path):
+    broken = read_run(write_run(tmp_path, 0.9, **{key: value}))
+    assert isinstance(broken, Excluded)
+    assert broken.state == "broken"
+    assert re.match(rf"{key}=.* is not (a fraction|in|of type)", broken.why)
+    assert len(broken.why) < 150
+
+
+def test_an_infinite_likelihood_is_read(tmp_path):
+    assert isinstance(read_run(write_run(tmp_path, 0.9, **{"test/nll": float("inf")})), Run)
+
+
 @pytest.mark.parametrize("content", [b"a: [", b"text", b"\xff"])
 def test_a_damaged_command_line_is_reported(content, tmp_path):
     for name, accuracy in (("finished", 0.9), ("running", None)):
