@@ -287,6 +287,8 @@ class Distiller(EvaluatedModule, ABC):
         checkpoint["means"] = self._means.state_dict()
         checkpoint["plan"] = self.plan.state_dict()
         checkpoint["stages"] = [stage.name for stage in self.plan.stages]
+        if isinstance(self.deployed(), ChangedStudent):
+            checkpoint["changed_student"] = True  # `student.*` alone does not predict
         checkpoint["stage"] = None if self._stage is None else self.plan.stages.index(self._stage)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def changed_inputs(cfg: DictConfig, result: Mapping[str, Any]) -> str:
     path = start_checkpoint(cfg)
     if path is not None and Path(path).exists():
         net = build_net(cfg, "student", data)
-        load_weights(net, Path(path))
+        load_weights(net, Path(path), cfg.student.get("checkpoint_key"), "student")
         start = weights_hash(net)
         problems.append(
             difference(f"student.checkpoint={path}", result.get("student/start_hash"), start)

@@ -8,13 +8,13 @@ from kd.data.arrays import digest
 from kd.data.base import DataModule
 from kd.io.result_file import read_result
 
-_DIGITS = 12  # hexadecimal: 48 bits
+DIGITS = 12  # hexadecimal: 48 bits
 
 
 def data_fingerprint(data: DataModule) -> str | None:
     """Return the fingerprint of the data as a run uses them; None: they cannot be recognised."""
     found = data.run_fingerprint
-    return None if found is None else found[:_DIGITS]
+    return None if found is None else found[:DIGITS]
 
 
 def weights_hash(net: nn.Module) -> str:
@@ -24,7 +24,12 @@ def weights_hash(net: nn.Module) -> str:
         >>> weights_hash(nn.BatchNorm1d(2)) == weights_hash(nn.BatchNorm1d(2))
         True
     """
-    return digest(part for item in net.state_dict().items() for part in item)[:_DIGITS]
+    return weights_digest(net)[:DIGITS]
+
+
+def weights_digest(net: nn.Module) -> str:
+    """Return the hash that `weights_hash` shortens to `DIGITS`."""
+    return digest(part for item in net.state_dict().items() for part in item)
 
 
 def recipe_hash(path: Path | None) -> str | None:

@@ -6,27 +6,22 @@ from pathlib import Path
 from lightning import Callback
 from omegaconf import DictConfig
 
-from kd.build.data import build_data
 from kd.build.given import GivenParts
 from kd.build.precision import choose_precision
 from kd.build.trainer import build_trainer
-from kd.config.compose import plain
 from kd.config.identity import settings
 from kd.io.result_file import Result
 from kd.training.devices import check_devices, locked_folder
-from kd.training.error_hints import error_hints
-from kd.training.evaluate import RunParts, evaluate, saved_state
-from kd.training.figures import check_drawing
+from kd.training.evaluate import RunParts, evaluate
+from kd.training.fit import fit
 from kd.training.identify import identify, recipe_of
 from kd.training.lightning_messages import quiet_lightning
-from kd.training.limits import warn_of_limits
-from kd.training.restoring import restoring
 from kd.training.resume import find_checkpoint
+from kd.training.run_data import load_data
 from kd.training.status import RunStatus
 from kd.training.student import build_student, check_start
 from kd.training.teacher import acquire, check_teacher
 from kd.validation.check import check_config
-from kd.validation.data import refuse_unsupported
 
 NOTHING_GIVEN = GivenParts()
 
@@ -68,20 +63,12 @@ def run(
         check_devices(cfg, trainer, checked.method)
         check_start(cfg)
         check_teacher(checked, given.teacher)
-        data = given.data or build_data(cfg)
-        check_drawing(plain(cfg.figures), data)
-        refuse_unsupported(cfg, data, checked.method)
-        warn_of_limits(trainer, data)
+        data = load_data(checked, trainer, given.data)
         acquired = acquire(checked, data, trainer, run, given.teacher)
         distiller = build_student(checked, data, acquired, given.student)
         identity = identify(cfg, data, acquired, distiller.student, given, resumed)
         status.begin(identity, recipe_of(cfg, identity, acquired), acquired)
-        saved_state(trainer).identity = identity
-        distiller.settings_changed = resumed is not None and resumed.changed
-        checkpoint = None if resumed is None else resumed.checkpoint
-        with restoring(checkpoint, trainer), error_hints(data.batch_size):
-            # weights_only: a checkpoint that a stranger sent is data, and no code of it is run.
-            trainer.fit(distiller, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        fit(trainer, distiller, data, identity, resumed)
         parts = RunParts(data, trainer, distiller, acquired)
         status.complete(evaluate(cfg, folder, parts, test), test)
     return status.result

@@ -26,7 +26,7 @@ from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
 from kd.training.acquired import AcquiredTeacher
-from kd.training.fingerprints import recipe_hash, weights_hash
+from kd.training.fingerprints import DIGITS, recipe_hash, weights_digest
 from kd.training.teacher_cache import TeacherCache
 from kd.training.teacher_checks import check_outputs
 from kd.training.teacher_normalisation import renormalise
@@ -77,7 +77,8 @@ def acquire_teacher(
     foreign = found.source in ("checkpoint", "given")
     images = renormalise(cfg, data, found.net, found.path, foreign)
     live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted, images).to(device)
-    cache = TeacherCache(cfg, data, live)
+    weights = weights_digest(found.net)
+    cache = TeacherCache(cfg, data, live, weights)
     logits = _predict(cache.for_test(), data, device)
     accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()
     _log_accuracy(cfg, found, accuracy)
@@ -86,7 +87,7 @@ def acquire_teacher(
         _check_record(found.path, accuracy, cfg.teacher.epoch)
     teacher = cache.for_training()
     live.cpu()  # where the student's adapters are built; Lightning moves both to the device
-    hashes = weights_hash(found.net), recipe_hash(found.path)
+    hashes = weights[:DIGITS], recipe_hash(found.path)
     return AcquiredTeacher(teacher, logits, accuracy, found.source, *hashes, seconds)
 
 

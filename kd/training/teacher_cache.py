@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from kd.config.compose import plain
 from kd.config.identity import content_hash
-from kd.data.arrays import digest
 from kd.data.base import DataModule
 from kd.data.views import Identity
 from kd.errors import UserError
@@ -40,10 +39,14 @@ class TeacherCache:
         cfg: the run's config.
         data: the run's data, in memory.
         teacher: the live teacher with its weights.
+        weights: their digest.
     """
 
-    def __init__(self, cfg: DictConfig, data: DataModule, teacher: FrozenTeacher) -> None:
+    def __init__(
+        self, cfg: DictConfig, data: DataModule, teacher: FrozenTeacher, weights: str
+    ) -> None:
         self.cfg, self.data, self.teacher = cfg, data, teacher
+        self.weights = weights
         self.settings = cfg.teacher.cache
         self.space = data.view_space
         self.epochs: int = cfg.trainer.max_epochs
@@ -125,7 +128,7 @@ class TeacherCache:
         taps = self.teacher.taps
         content = {
             "net": plain(self.cfg.teacher.net),
-            "weights": digest(x for item in taps.net.state_dict().items() for x in item),
+            "weights": self.weights,
             "channels_last": is_channels_last(taps.net),  # sums are rounded otherwise
             "images": self.data.images_fingerprint(split),
             "view": repr(self.data.view if split == "train" else Identity()),

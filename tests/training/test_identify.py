@@ -73,8 +73,12 @@ def test_a_finished_run_is_compared_with_its_inputs(what, teacher, output, tmp_p
     if what == "start":
         small = built("resnet8", width=0.5)[0].state_dict()
         start = tmp_path / "start.safetensors"
-        start.write_bytes(safetensors_bytes(small))
-        cfg.student.checkpoint = str(start)
+        sets = {"first": 1.0, "second": 1.5}
+        start.write_bytes(
+            safetensors_bytes({f"{s}.{k}": (c * v).to(v.dtype) for s, c in sets.items()
+                               for k, v in small.items()})
+        )  # fmt: skip
+        cfg.student.checkpoint, cfg.student.checkpoint_key = str(start), "second"
     result = run(cfg, folder)
     assert present(finished(cfg, folder))["test/acc"] == result["test/acc"]
     if what == "data":

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from checkpoint_files import save
 from support import built, configured
 
@@ -141,11 +142,24 @@ def test_files_are_checked_before_data_are_loaded(kind, message, trained, tmp_pa
 
 
 def test_student_of_simkd_is_refused_with_the_reason(tmp_path):
-    (tmp_path / "simkd").mkdir()
-    teach(tmp_path / "simkd", tmp_path, "method=simkd")
-    settings = f"teacher.checkpoint={tmp_path / 'simkd'}", "teacher.net.width=0.5"
-    with pytest.raises(UserError, match="student of a method that predicts with parts of its own"):
-        teach(tmp_path / "next", tmp_path, *settings)
+    folder = RunFolder(tmp_path / "simkd")
+    folder.root.mkdir()
+    teach(folder.root, tmp_path, "method=simkd", "keep_epochs=true")
+    for file in (folder.root, folder.weights, folder.last, folder.best, folder.epoch(1)):
+        settings = f"teacher.checkpoint={file}", "teacher.net.width=0.5"
+        with pytest.raises(UserError, match="method that predicts with parts of its own"):
+            teach(tmp_path / "next", tmp_path, *settings)
+
+
+def test_checkpoint_of_a_run_with_peers_gives_the_student(tmp_path):
+    options = ("method=kd", "trainer.max_epochs=1", "trainer.limit_train_batches=3")
+    cfg = configured(tmp_path, tmp_path, *options, teacher=("mode=online",))
+    run(cfg, tmp_path)
+    (from_folder, _), (from_state, _) = built("resnet8", width=0.5), built("resnet8", width=0.5)
+    load_weights(from_folder, tmp_path)
+    load_weights(from_state, RunFolder(tmp_path).best)
+    expected = from_folder.state_dict()
+    assert all(torch.equal(value, expected[k]) for k, value in from_state.state_dict().items())
 
 
 def test_not_finite_weights_are_refused_twice(trained, tmp_path):

@@ -11,10 +11,8 @@ from typing import Any, BinaryIO, cast
 
 from kd.io.checkpoint.pickles import PickleError, PickleReader, StandIn
 from kd.io.checkpoint.stored import REBUILD, Storage, quantised_bytes, storage_dtype
+from kd.io.tensor_bounds import check_archive
 
-# torch writes the members of its archives uncompressed, and the code of TorchScript compressed.
-_MAX_COMPRESSION = 20
-_MAX_MEMBERS = 1_000_000
 _MAX_PICKLE = 1 << 28  # bytes of the pickle in an archive, which names the tensors
 _LOAD_FROM_BYTES = "torch.storage._load_from_bytes"
 _MAGIC = 0x1950A86A20F9469CFC6C  # first value in a file of torch < 1.6
@@ -37,15 +35,12 @@ def read_archive(file: Path) -> Content:
     """Read a zip archive of `torch.save` (torch ≥ 1.6) or of `torch.jit.save`.
 
     Raises:
-        PickleError, BadZipFile: it is damaged, or would unpack to many times its size.
+        PickleError, BadZipFile: it is damaged.
+        UserError: it would unpack to many times its size.
     """
+    check_archive(file)
     archive = zipfile.ZipFile(file)
     members = {info.filename: info for info in archive.infolist()}
-    if len(members) > _MAX_MEMBERS:
-        raise PickleError(f"it has {len(members)} members")
-    size, unpacked = file.stat().st_size, sum(info.file_size for info in members.values())
-    if unpacked > _MAX_COMPRESSION * size:
-        raise PickleError(f"its {size} bytes would unpack to {unpacked}")
     name = next(name for name in members if is_main(name))
     root = name.removesuffix("data.pkl")
     if members[name].file_size > _MAX_PICKLE:

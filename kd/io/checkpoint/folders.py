@@ -1,11 +1,10 @@
 """The weights file that a folder holds: of a run, of Hugging Face, or the only one there."""
 
-import json
 from pathlib import Path
 
 from kd.errors import UserError
 from kd.io.checkpoint.names import shorten
-from kd.io.regular_files import read_bytes
+from kd.io.documents import read_json
 from kd.io.run_folder import RunFolder
 
 # Names of `save_pretrained` in the libraries of Hugging Face, best first
@@ -83,11 +82,11 @@ def _below(folder: Path) -> str:
 def _parts(index: Path) -> list[Path]:
     """The files that an index of Hugging Face names, all in its folder."""
     try:
-        named = json.loads(read_bytes(index, _MAX_INDEX))["weight_map"].values()
+        named = read_json(index, _MAX_INDEX)["weight_map"].values()
         names = sorted({str(name) for name in named})
     except UserError:
         raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is damaged: {error}") from None
     missing = [n for n in names if Path(n).name != n or not (index.parent / n).is_file()]
     if missing or not names:

@@ -22,8 +22,10 @@ log = logging.getLogger(__name__)
 
 # Names that trainings give to a moving average of the weights
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|swa|shadow|averaged?|avg)(?:[._]|$)")
-_CHANGED = "changed_student."  # the net in kd.distillers.deployed.ChangedStudent
-_RUN = {"config_hash", "plan"}  # entries of the checkpoints of a run of kd
+# The net in kd.distillers.deployed.ChangedStudent; entry of the Lightning checkpoints of its run
+_CHANGED = "changed_student"
+_STUDENT = "state_dict.student."  # prefix in the checkpoints of a run of kd
+_RUN = {"identity", "plan"}  # entries of the checkpoints of a run of kd
 
 
 @dataclass(frozen=True)
@@ -89,20 +91,22 @@ class Checkpoint:
     ) -> list[Match]:
         leaves = leaves if key is None else self._below(leaves, key)
         found = find_matches(leaves, wanted)
-        if any(f".{match.prefix}".endswith(f".{_CHANGED}") for match in found):
-            raise UserError(self._changed())
+        if any(self._is_changed(match) for match in found):
+            raise UserError(
+                f"checkpoint {self.path} is the student of a method that predicts with parts of "
+                "its own (SimKD): without the projector and the classifier that the file holds "
+                "beside the net, the net's logits mean nothing. Take the teacher of that run, or a "
+                "student of another method"
+            )
         if not found:
             problems = describe(leaves, wanted)
             raise UserError(f"checkpoint {self.path} does not fit the net:\n{problems}")
         return found
 
-    def _changed(self) -> str:
-        return (
-            f"checkpoint {self.path} is the student of a method that predicts with parts of its "
-            "own (SimKD): the file holds the net (changed_student.*), and the projector and "
-            "classifier behind it (objective.*), without which the net's logits mean nothing. Take "
-            "the teacher of that run, or a student of another method"
-        )
+    def _is_changed(self, match: Match) -> bool:
+        """Whether these are the net of a student that predicts with other parts as well."""
+        in_state = _CHANGED in self.entries and match.prefix == _STUDENT
+        return in_state or f".{match.prefix}".endswith(f".{_CHANGED}.")
 
     def _below(self, leaves: Leaves, key: str) -> Leaves:
         start = f"{key.rstrip('.')}."
@@ -139,7 +143,7 @@ class Checkpoint:
 
     def _is_student(self, match: Match) -> bool:
         """Whether these are the student's weights in a checkpoint of a run of kd."""
-        return match.prefix == "state_dict.student." and self.entries >= _RUN
+        return match.prefix == _STUDENT and self.entries >= _RUN
 
     def _equal(self, one: Match, other: Match) -> bool:
         return all(

@@ -1,12 +1,11 @@
 """Normalisation of images that is recorded with a checkpoint."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd.errors import UserError
-from kd.io.regular_files import read_bytes
+from kd.io.documents import read_json
 from kd.io.run_folder import RunFolder
 from kd.io.student_metadata import read_student_metadata
 
@@ -63,8 +62,8 @@ def _described(path: Path) -> Iterator[Path]:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(read_bytes(file, _MAX_JSON)) if file.is_file() else None
-    except (OSError, UserError, ValueError, RecursionError):
+        return read_json(file, _MAX_JSON) if file.is_file() else None
+    except (OSError, UserError):
         return None
 
 
