@@ -27,8 +27,8 @@ _LOADED = [
     "sklearn.datasets",
 ]
 
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(_LOADED)
+server = multiprocessing.get_context("forkserver")
+server.set_forkserver_preload(_LOADED)
 
 
 class Command:
@@ -58,7 +58,7 @@ class Command:
                 )  # fmt: skip
         else:
             call = (module, arguments, self._files, environment)
-            self._process = _server.Process(target=_run, args=call)
+            self._process = server.Process(target=_run, args=call)
             self._process.start()
 
     @property

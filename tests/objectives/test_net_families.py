@@ -8,8 +8,9 @@ from commands import Command
 from kd.config.compose import CONF_DIR
 
 METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
-# The last map of DenseNet is 1×1 on 8×8 digits; CWD normalises over positions and needs several.
-NEEDS = {"fsp": ["method.variant=project"], "cwd": ["method.tap=stage3"]}
+TEACHERLESS = ("ce", "tfkd")
+# FSP pairs nets with different channels only if it projects them.
+NEEDS = {"fsp": ["method.variant=project"]}
 PAIRS = [("vgg8", "resnet8"), ("densenet121_half", "mobilenet_v2"), ("resnet18", "resnet8")]
 
 
@@ -30,3 +31,8 @@ def test_all_methods_distil_between_any_families(pair, tmp_path):
     found = [json.loads(path.read_text()) for path in tmp_path.glob("[0-9]/*/result.json")]
     assert sorted(result["method"] for result in found) == METHODS
     assert {result["status"] for result in found} == {"completed"}
+    taught = [result for result in found if result["method"] not in TEACHERLESS]
+    assert {result["teacher"] for result in taught} == {teacher}
+    sources = [result["teacher/source"] for result in taught]
+    assert sorted(set(sources)) == ["reused", "trained now"]
+    assert sources.count("trained now") == 1

@@ -1,7 +1,6 @@
 """Cached outputs: equal to the live teacher's, reused, shared, and computed again if damaged."""
 
 import errno
-import multiprocessing
 import os
 import signal
 import time
@@ -10,6 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
+from commands import server
 from safetensors import safe_open
 from support import present
 from torch import nn
@@ -324,16 +324,15 @@ def fill(folder: Path, counts, delay: float) -> None:
 
 
 def test_one_of_several_processes_computes_even_if_the_first_is_killed(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    counts = context.Queue()
+    counts = server.Queue()
     folder = tmp_path / "cache"
-    victim = context.Process(target=fill, args=(folder, counts, 5.0))
+    victim = server.Process(target=fill, args=(folder, counts, 5.0))
     victim.start()
     deadline = time.monotonic() + 60
     while not (folder / "about.json").exists():  # it holds the lock now, and is computing
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    others = [context.Process(target=fill, args=(folder, counts, 0.0)) for _ in range(3)]
+    others = [server.Process(target=fill, args=(folder, counts, 0.0)) for _ in range(3)]
     for process in others:
         process.start()
     os.kill(present(victim.pid), signal.SIGKILL)

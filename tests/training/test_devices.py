@@ -29,7 +29,12 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+FAST = ("peers", "kd")  # of several and of one trained net
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+)
 def test_two_processes_train_like_one(name, train, tmp_path):
     """Without batch norm, the mean over processes is the loss of the whole batch."""
     losses = []

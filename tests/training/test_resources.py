@@ -34,9 +34,9 @@ def tiny_disk(tmp_path):
 
 def test_a_full_disk_leaves_the_previous_checkpoint(tiny_disk, train, tmp_path):
     disk, grow = tiny_disk
-    options = [*SMALL, "method=ce", "logger=none", "trainer.max_epochs=3", "trainer=cpu"]
-    options += ["trainer.enable_progress_bar=false", f"hydra.run.dir={disk}/run"]
-    answer = train(*options, tiny=False)
+    options = [*SMALL, "method=ce", "logger=none", "trainer.max_epochs=3"]
+    options += [f"hydra.run.dir={disk}/run"]
+    answer = train(*options)
     assert answer.returncode == 1
     assert f"cannot write to {disk}/run/checkpoints/" in answer.stderr
     assert "No space left on device" in answer.stderr
@@ -45,11 +45,11 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tiny_disk, train, tmp_path):
     assert (failed["status"], "No space left" in failed["error"]) == ("failed", True)
     state = torch.load(disk / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert grow()
-    again = train(*options, tiny=False)
+    again = train(*options)
     assert again.returncode == 0, again.stderr
     assert "resuming from" in again.stdout
     whole = tmp_path / "whole"
-    assert train(*options[:-1], f"hydra.run.dir={whole}", tiny=False).returncode == 0
+    assert train(*options[:-1], f"hydra.run.dir={whole}").returncode == 0
     ours, theirs = (json.loads((f / "result.json").read_text()) for f in (disk / "run", whole))
     assert ours["test/nll"] == theirs["test/nll"]
     assert state["epoch"] < 2
