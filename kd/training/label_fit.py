@@ -14,7 +14,7 @@ _ERRORS = 3  # standard errors below chance; a guessing net is there in one of 7
 # mostly predicted as another one: two of ten classes that are exchanged cost 0.2.
 _GAIN = 0.1
 _IMAGES_A_CLASS = 10  # with fewer test images, a relabelling fits by chance
-_SHOWN = 20  # classes in a message
+_SHOWN = 20  # entries of an order in a message
 
 
 def warn_of_labels(
@@ -40,33 +40,43 @@ def warn_of_labels(
     images = int(confusion.sum())
     if not images:
         return
-    acc = _accuracy(confusion, range(len(confusion)))
+    acc, chance = _accuracy(confusion, range(len(confusion))), 1 / len(confusion)
     cycles = list(exchanged(confusion))
     if foreign and (order := _another_order(confusion, cycles)):
-        log.warning(
-            "%s: test accuracy %.4f, and %.4f if its classes were in another order (%s); "
-            "permute the rows of its classifier, weight and bias: %s",
-            *(net, acc, _accuracy(confusion, order), _moved(order, class_names), _listed(order)),
-        )
+        said = _said_of_order(confusion, order, class_names)
     elif cycles:
-        named = "; ".join(" → ".join(str(class_names[k]) for k in [*c, c[0]]) for c in cycles[:5])
-        log.warning(
-            "%s: test images of a class are mostly predicted as another one, and that as the first "
-            "(%s): labels of the test set may be exchanged",
-            *(net, named),
-        )
+        said = _said_of_cycles(cycles, class_names)
     elif teaches and acc <= float(confusion.sum(1).max()) / images:
-        log.warning(
-            "%s: test accuracy %.4f, no more than the most frequent class alone: its weights, its "
-            "mean and std, or the order of its classes do not fit these data",
-            *(net, acc),
+        said = (
+            f"test accuracy {acc:.4f}, no more than the most frequent class alone: its weights, "
+            "its mean and std, or the order of its classes do not fit these data"
         )
-    elif acc < (chance := 1 / len(confusion)) - _ERRORS * sqrt(chance * (1 - chance) / images):
-        log.warning(
-            "%s: test accuracy %.4f is below chance (%.4f%s): the labels of the test set may be "
-            "exchanged, or its classes be numbered otherwise",
-            *(net, acc, chance, "" if val_acc is None else f"; validation accuracy {val_acc:.4f}"),
+    elif acc < chance - _ERRORS * sqrt(chance * (1 - chance) / images):
+        val = "" if val_acc is None else f"; validation accuracy {val_acc:.4f}"
+        said = (
+            f"test accuracy {acc:.4f} is below chance ({chance:.4f}{val}): the labels of the test "
+            "set may be exchanged, or its classes be numbered otherwise"
         )
+    else:
+        return
+    log.warning("%s: %s", net, said)
+
+
+def _said_of_order(confusion: Tensor, order: Sequence[int], names: Sequence[str]) -> str:
+    own, other = _accuracy(confusion, range(len(order))), _accuracy(confusion, order)
+    return (
+        f"test accuracy {own:.4f}, and {other:.4f} if its classes were in another order "
+        f"({_moved(order, names)}); permute the rows of its classifier, weight and bias: "
+        f"{_listed(order)}"
+    )
+
+
+def _said_of_cycles(cycles: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    named = "; ".join(" → ".join(str(names[k]) for k in [*c, c[0]]) for c in cycles[:5])
+    return (
+        "test images of a class are mostly predicted as another one, and that as the first "
+        f"({named}): labels of the test set may be exchanged"
+    )
 
 
 def best_order(confusion: Tensor) -> list[int]:
@@ -139,6 +149,9 @@ def _moved(order: Sequence[int], names: Sequence[str]) -> str:
 
 
 def _listed(order: Sequence[int]) -> str:
-    return (
-        str(order) if len(order) <= _SHOWN else f"order], bias[order], with order of {len(order)}"
-    )
+    """The order; of many classes, the first rows that move."""
+    if len(order) <= _SHOWN:
+        return str(list(order))
+    moved = [f"{row} ← {output}" for row, output in enumerate(order) if row != output]
+    rest = f", … ({len(moved) - _SHOWN} more)" if len(moved) > _SHOWN else ""
+    return f"row {', '.join(moved[:_SHOWN])}{rest}"

@@ -41,15 +41,9 @@ def renormalise(
     name, own = cfg.teacher.name, data.normalisation
     if found is None:
         if foreign and path is not None and own is not None:
-            log.info(
-                "teacher %s: %s does not record how its images were normalised; it gets the data's "
-                "(mean %s, std %s). Set teacher.mean and teacher.std if it was trained otherwise",
-                *(name, path, _rounded(own[0]), _rounded(own[1])),
-            )
+            _log_guess(name, path, own)
         return None
-    (mean, std), source = found
-    if own is not None and _equal((mean, std), own):
-        return None
+    wanted, source = found
     if own is None:
         log.warning(
             "teacher %s: %s names mean and std of its images, and the data do not say how theirs "
@@ -57,6 +51,9 @@ def renormalise(
             *(name, source),
         )
         return None
+    if _equal(wanted, own):
+        return None
+    mean, std = wanted
     if len(mean) != data.in_channels:
         raise UserError(
             f"teacher {name}: {source} names mean and std of {len(mean)} channels, and the images "
@@ -66,7 +63,15 @@ def renormalise(
         "teacher %s: its images are normalised with mean %s, std %s (%s)",
         *(name, _rounded(mean), _rounded(std), source),
     )
-    return Renormalise(own, (mean, std))
+    return Renormalise(own, wanted)
+
+
+def _log_guess(name: str, path: Path, own: Normalisation) -> None:
+    log.info(
+        "teacher %s: %s does not record how its images were normalised; it gets the data's "
+        "(mean %s, std %s). Set teacher.mean and teacher.std if it was trained otherwise",
+        *(name, path, _rounded(own[0]), _rounded(own[1])),
+    )
 
 
 def _of_teacher(

@@ -1,5 +1,7 @@
 """Warnings about exchanged labels of a test set."""
 
+import re
+
 import pytest
 import torch
 
@@ -67,6 +69,15 @@ def test_two_of_many_classes_of_a_foreign_teacher_are_said(caplog):
     (message,) = caplog.messages
     assert "in another order ('1' is output 2, '2' is output 1)" in message
     assert message.endswith(str([0, 2, 1, *range(3, 20)]))
+
+
+@pytest.mark.parametrize(("moved", "end"), [(2, ": row 0 ← 1, 1 ← 0"), (30, r" \(10 more\)")])
+def test_of_many_classes_the_rows_that_move_are_said(moved, end, caplog):
+    rows = [*range(1, moved), 0, *range(moved, 100)]
+    counts = 50 * torch.eye(100, dtype=torch.int64)
+    warn_of_labels(counts[rows], list(map(str, range(100))), "teacher", teaches=True, foreign=True)
+    (message,) = caplog.messages
+    assert re.search(f"weight and bias: row 0 ← 1, .*{end}$|weight and bias{end}$", message)
 
 
 @pytest.mark.parametrize("foreign", [False, True])
