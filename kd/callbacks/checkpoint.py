@@ -71,22 +71,29 @@ class Checkpoints(Checkpoint):
         self._epochs_done = 0
         self.stepped = False  # in this process
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.world_size > 1:
+            self.stop.leave_to_lightning()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved = time.monotonic()
-        if trainer.is_global_zero:
-            self._remove_unfinished_files()
+        self.discard_later(trainer)
         if self._random is not None:
             set_random_state(self._random)
-        for logger in trainer.loggers:
-            if isinstance(logger, ResumableCSVLogger):
-                logger.truncate(trainer.global_step)
         if trainer.world_size == 1:
             self.stop.install()
 
-    def _remove_unfinished_files(self) -> None:
-        """Delete what a killed process left."""
-        for folder in (self.files.root, *self.files.folders()):
-            remove_unfinished(folder, self.files.is_own)
+    def discard_later(self, trainer: Trainer) -> None:
+        """Delete what a killed process left after its last state: parts of files, rows of logs.
+
+        Lightning does not call `on_train_start` where all epochs are done.
+        """
+        if trainer.is_global_zero:
+            for folder in (self.files.root, *self.files.folders()):
+                remove_unfinished(folder, self.files.is_own)
+        for logger in trainer.loggers:
+            if isinstance(logger, ResumableCSVLogger):
+                logger.truncate(trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -31,6 +31,11 @@ class StopRequest:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self.receive)
 
+    def leave_to_lightning(self) -> None:
+        """Remove a handler of SIGTERM, which Lightning would call beside its own."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     def restore(self) -> None:
         """Install the previous handlers again."""
         for number, handler in self._handlers.items():

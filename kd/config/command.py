@@ -4,12 +4,14 @@ import functools
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -77,6 +79,7 @@ def command(
             # Hydra compares a config with the plugin's of the same name, and says that it no longer
             # will; ours states every setting.
             warnings.filterwarnings("ignore", "\n'hydra/launcher/ray' is validated", UserWarning)
+            signal.signal(signal.SIGTERM, _terminate)
             with closed_pipe_ends_quietly():
                 try:
                     primary = _prepare(config_name, aliases, check)
@@ -92,6 +95,11 @@ def command(
         return start
 
     return decorate
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Exit on SIGTERM as on Ctrl-C: what is open is closed, and a run records how it ended."""
+    sys.exit(128 + number)
 
 
 def _prepare(config_name: str, aliases: Mapping[str, str], check: Check | None) -> str:

@@ -55,7 +55,9 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
         The figures of result.json.
     """
     data, trainer, distiller, acquired = parts
-    timer = _timer(trainer)
+    saved, timer = saved_state(trainer), _timer(trainer)
+    if not saved.stepped:  # an earlier process has trained, and was killed during its evaluation
+        saved.discard_later(trainer)
     selected, seconds = _selected(trainer, distiller, data), timer.time_elapsed()
     tested = _test(trainer, distiller, data, selected, test)
     metadata = {"student": student_metadata(cfg, distiller, data)}

@@ -56,6 +56,23 @@ def test_a_signal_in_validation_costs_no_row(number, undisturbed, output, tmp_pa
     assert rows(tmp_path) == undisturbed
 
 
+def test_a_kill_after_the_test_leaves_no_row_twice(undisturbed, output, tmp_path, monkeypatch):
+    """The figures of the test are logged before the result is written."""
+    cfg = configured(tmp_path, output, *OPTIONS)
+
+    def kill(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kd.training.evaluate.student_metadata", kill)
+        with pytest.raises(KilledError):
+            run(cfg, tmp_path)
+    (part := tmp_path / f".result.json.{os.getpid()}.tmp").write_text("{")
+    run(cfg, tmp_path)
+    assert rows(tmp_path) == undisturbed
+    assert not part.exists()
+
+
 def test_a_kill_after_the_checkpoint_costs_no_row(undisturbed, output, tmp_path, monkeypatch):
     """Lightning logs the epoch after its checkpoint is saved."""
     save = Checkpoints.on_train_epoch_end
