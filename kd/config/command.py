@@ -24,11 +24,12 @@ from kd.config.compose import CONF_DIR, register_models
 from kd.config.grammar import readable
 from kd.config.help import help_text
 from kd.config.messages import user_message
+from kd.config.output_folder import OutputFolder, remove_unused
 from kd.config.overrides import expand_shorthand
 from kd.config.passwords import hide_password
 from kd.config.preflight import Check, check_arguments
 from kd.config.record import register_resumed
-from kd.config.sweep import SweepFolder, announce_failure, sweep_summary
+from kd.config.sweep import announce_failure, sweep_summary
 from kd.errors import UserError
 from kd.io.printable import printable
 
@@ -134,7 +135,7 @@ def _in_grammar(word: str) -> str:
 
 def _end_sweep() -> None:
     """Print where the results of a sweep lie; exit with code 1 if a job has failed."""
-    folder = SweepFolder.folder
+    folder = OutputFolder.sweep
     if folder is None or not folder.is_dir():
         return
     summary, failed = sweep_summary(folder)
@@ -149,6 +150,7 @@ def _end_sweep() -> None:
 def _exit_with_message(error: Exception) -> None:
     """Exit if the error is a user's mistake and no traceback is wanted."""
     if os.environ.get(_FULL_ERROR) != "1" and (message := user_message(error)) is not None:
+        remove_unused()
         sys.exit(f"error: {printable(message, _MAX_MESSAGE, lines=True)}")
 
 

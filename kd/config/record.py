@@ -24,7 +24,6 @@ from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.documents import read_yaml, read_yaml_text
 from kd.io.run_folder import RunFolder
-from kd.io.run_places import check_places
 
 _NAME = "resumed"  # of the primary config in Hydra's store
 # Keys of every run's config
@@ -103,8 +102,6 @@ def register_resumed(arguments: Sequence[str]) -> str | None:
         return None  # a folder with nothing but checkpoints; the overrides describe the run
     _refuse_options(overrides, folder)
     recorded = _verified_record(folder, arguments)
-    if not any(override_key(each) == "hydra.run.dir" for each in overrides):
-        check_places(folder)  # before Hydra opens the log, which may be a link to the user's file
     current = OmegaConf.load(CONF_DIR / "train.yaml")
     # Settings that a newer version has added take their defaults.
     added = {key: value for key, value in current.items() if key not in recorded}

@@ -2,29 +2,14 @@
 
 import logging
 from pathlib import Path
-from typing import Any, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
 
 from kd.io.printable import printable
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
-
-
-class SweepFolder(Callback):
-    """Remembers the folder of the sweep, which Hydra resolves and does not return.
-
-    It is one of `hydra.callbacks` of conf/train.yaml.
-    """
-
-    folder: ClassVar[Path | None] = None
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        SweepFolder.folder = Path(config.hydra.sweep.dir)
 
 
 def announce_failure(message: str | None) -> None:

@@ -170,7 +170,9 @@ def test_other_files_of_the_record_change_nothing(record):
     (record / ".hydra" / "overrides.yaml").write_text("".join(f"- {word!r}\n" for word in words))
     cfg = resumed(record)
     assert (cfg.seed, cfg.hydra.searchpath) == (1, [])
-    assert cfg.hydra.callbacks == {"sweep": {"_target_": "kd.config.sweep.SweepFolder"}}  # own
+    assert cfg.hydra.callbacks == {
+        "output_folder": {"_target_": "kd.config.output_folder.OutputFolder"}
+    }  # own
 
 
 def test_a_class_of_ones_own_is_named_again(record):
@@ -356,13 +358,3 @@ def test_another_runs_folder_is_not_overwritten(finished, output, tmp_path_facto
         run(foreign, folder)
     assert RunFolder(folder).best.read_bytes() == best
     assert present(read_result(folder))["status"] == "completed"
-
-
-def test_a_log_that_is_a_link_is_refused_before_hydra_opens_it(record, tmp_path):
-    """The folder may come from somebody else, and the link lead to a file of the user's."""
-    mine = tmp_path / "mine.txt"
-    mine.write_text("mine")
-    (record / "train.log").symlink_to(mine)
-    with pytest.raises(UserError, match="is a symbolic link"):
-        register_resumed([f"resume={record}"])
-    assert mine.read_text() == "mine"
