@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kd.errors import UserError
+from kd.io.checkpoint.match import is_counter
 from kd.io.checkpoint.names import shorten
 
 log = logging.getLogger(__name__)
@@ -28,17 +29,19 @@ def as_weights(
     Raises:
         UserError: a tensor is no floating point one where the net's is, or is not finite.
     """
-    kinds = [f"{k} {_short(v.dtype)}" for k, v in found.items() if not _converts(v, wanted[k])]
-    if kinds:
+    others = {k: v.dtype for k, v in found.items() if not _converts(k, v, wanted[k])}
+    if others:
+        kinds = [f"{key} {_short(dtype)}" for key, dtype in others.items()]
+        quantised = ". Quantised weights are multiplied by their scale before they are saved"
         raise UserError(
-            f"checkpoint {path}: weights are floating point numbers, and {len(kinds)} of its "
-            f"tensors are not: {shorten(kinds)}. Quantised weights are multiplied by their scale "
-            "before they are saved"
+            f"checkpoint {path}: {len(kinds)} of its tensors have a type that is not converted to "
+            f"the net's: {shorten(kinds)}"
+            f"{'' if any(dtype.is_complex for dtype in others.values()) else quantised}"
         )
     refuse_not_finite(found, f"checkpoint {path}")
-    others = {v.dtype for k, v in found.items() if v.dtype in _FLOATS} - {torch.float32}
-    if others:
-        dtypes = ", ".join(sorted(map(_short, others)))
+    floats = {v.dtype for k, v in found.items() if v.dtype in _FLOATS and not is_counter(k)}
+    if floats - {torch.float32}:
+        dtypes = ", ".join(sorted(map(_short, floats - {torch.float32})))
         log.info("%s: weights in %s are converted to float32", path, dtypes)
     converted = {key: value.to(wanted[key].dtype) for key, value in found.items()}
     refuse_not_finite(converted, f"checkpoint {path}, converted to float32")
@@ -65,7 +68,9 @@ def refuse_not_finite(weights: Mapping[str, Tensor], place: str) -> None:
             )
 
 
-def _converts(value: Tensor, wanted: Tensor) -> bool:
+def _converts(key: str, value: Tensor, wanted: Tensor) -> bool:
+    if is_counter(key):  # `.half()` and moving averages of a whole state dict convert it as well
+        return not value.is_complex()
     if wanted.is_floating_point():
         return value.dtype in _FLOATS
     return not value.is_floating_point() and not value.is_complex()

@@ -25,6 +25,8 @@ Wanted = Mapping[str, Tensor]
 COUNTER = "num_batches_tracked"
 # Counters that `thop` leaves in every module: https://github.com/Lyken17/pytorch-OpCounter
 _LEFTOVERS = ("total_ops", "total_params")
+# Within the names of tensors from which torch.nn.utils.parametrize computes a weight
+_COMPUTED = "parametrizations"
 
 
 class Match(NamedTuple):
@@ -54,6 +56,11 @@ def find_matches(leaves: Leaves, wanted: Wanted) -> list[Match]:
         if found := list(way(leaves, wanted)):
             return found
     return []
+
+
+def is_counter(path: str) -> bool:
+    """Return whether a tensor is the counter of a batch norm."""
+    return _is(path, COUNTER)
 
 
 def required(wanted: Wanted) -> list[str]:
@@ -126,7 +133,7 @@ def has_shape(value: Value, wanted: Tensor) -> bool:
 def _by_wrappers(leaves: Leaves, wanted: Wanted) -> Iterator[Match]:
     """Leave out parts of the keys that the net does not have: those of known wrappers, then all."""
     known = {part for key in wanted for part in key.split(".")}
-    parts = {part for path in leaves for part in path.split(".")} - known
+    parts = {part for path in leaves for part in path.split(".")} - known - {_COMPUTED}
     for wrappers in (set(filter(_is_known_wrapper, parts)), parts):
         if found := list(_without(leaves, wanted, wrappers)):
             yield from found

@@ -23,6 +23,21 @@ _PAIRS = 3  # pairs of similar names in a message
 _COMPARED = 200  # names that are compared: the time is that number squared
 _MAPPINGS = 6  # in a message
 _SHOWN = 3  # first keys of a mapping
+# Last parts of names by which trainings replace a weight, and the remedy
+_REPLACED = (
+    (("weight_orig", "weight_mask"), "pruned: call torch.nn.utils.prune.remove on its layers"),
+    (("weight_g", "weight_v"), "under weight norm: call torch.nn.utils.remove_weight_norm"),
+    (
+        ("original", "original0", "original1"),
+        "parametrised: call torch.nn.utils.parametrize.remove_parametrizations",
+    ),
+    (("_flat_param", "flat_param"), "in flat parameters of FSDP: save its full state dict"),
+    (
+        ("_packed_params", "zero_point", "weight_scale", "weight_zero_point"),
+        "quantised: save the weights of the net before it was quantised",
+    ),
+)
+_OPTIMIZER = {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg"}
 
 
 def describe(leaves: Leaves, wanted: Wanted) -> str:
@@ -45,6 +60,7 @@ def describe(leaves: Leaves, wanted: Wanted) -> str:
     }
     lines = [f"  {what} ({len(v)}): {shorten(v)}" for what, v in lists.items() if v]
     lines += [*_similar(missing, unknown), *_hints(values, wanted), *_without_parts(leaves, wanted)]
+    lines += _remedies(leaves, lists)
     if missing or len({leaf.mapping for leaf in leaves.values()}) > 1:
         lines.append(f"  the file holds: {contents(leaves)}")
     return "\n".join(lines)
@@ -88,6 +104,17 @@ def _largest(leaves: Leaves) -> Iterable[str]:
     return max(groups.values(), key=len, default=[])
 
 
+def _remedies(leaves: Leaves, lists: Mapping[str, list[str]]) -> Iterator[str]:
+    last = {path.rpartition(".")[2] for path in leaves}
+    if last <= _OPTIMIZER:
+        yield "  it holds the state of an optimizer, and no weights"
+    signs = [remedy for names, remedy in _REPLACED if not last.isdisjoint(names)]
+    if signs:
+        yield f"  it looks {signs[0]}, and save its state dict again"
+    elif [what for what, names in lists.items() if names] == ["unknown to the net"]:
+        yield "  if the net's outputs do not depend on them, delete them, and save the others again"
+
+
 def _shapes(values: Mapping[str, Value], wanted: Wanted) -> Iterator[str]:
     for key, value in values.items():
         if not has_shape(value, wanted[key]):
@@ -114,6 +141,10 @@ def _hints(values: Mapping[str, Value], wanted: Wanted) -> Iterator[str]:
         if key in values and key.endswith("weight") and wanted[key].dim() > 1
     ]
     if not layers:
+        return
+    own, theirs = layers[-1]
+    if theirs != own and tuple(theirs) == tuple(reversed(own)):
+        yield "  its classifier is transposed: save weight.t().contiguous()"
         return
     for (own, theirs), place, what in (
         (layers[0], 1, "it is for {} input channels or features, not {}"),

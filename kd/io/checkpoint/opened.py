@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|swa|shadow|averaged?|avg)(?:[._]|$)")
 # The net in kd.distillers.deployed.ChangedStudent; entry of the Lightning checkpoints of its run
 _CHANGED = "changed_student"
+_PART = re.compile(r"-\d{5}-of-\d{5}\.")  # in the names of Hugging Face
 _STUDENT = "state_dict.student."  # prefix in the checkpoints of a run of kd
 _RUN = {"identity", "plan"}  # entries of the checkpoints of a run of kd
 
@@ -100,6 +101,8 @@ class Checkpoint:
             )
         if not found:
             problems = describe(leaves, wanted)
+            if _PART.search(self.path.name):
+                problems += "\n  the file is one part of several: name its folder or index file"
             raise UserError(f"checkpoint {self.path} does not fit the net:\n{problems}")
         return found
 
@@ -153,6 +156,11 @@ class Checkpoint:
 
     def _read(self, name: str, match: Match) -> Tensor:
         value, path = match.values[name], printable(match.paths[name])
+        if isinstance(value, Unreadable) and "meta_tensor" in value.kind:
+            raise UserError(
+                f"checkpoint {self.path}: {path} is on the device 'meta', which holds no values; "
+                "save the net after its weights have been loaded"
+            )
         if isinstance(value, Unreadable):
             raise UserError(
                 f"checkpoint {self.path}: {path} is a tensor that only {printable(value.kind)} "

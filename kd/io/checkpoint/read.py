@@ -15,6 +15,7 @@ from kd.io.checkpoint.kinds import torch_format
 from kd.io.checkpoint.names import shorten
 from kd.io.checkpoint.opened import Checkpoint
 from kd.io.checkpoint.pickles import PickleError
+from kd.io.checkpoint.stored import StoredTensor
 from kd.io.printable import printable
 from kd.io.tensor_bounds import check_safetensors
 from kd.io.tensors import is_intact
@@ -41,6 +42,7 @@ def open_checkpoint(path: Path, option: str = "teacher.checkpoint_key") -> Check
         except UserError as error:
             raise UserError(f"checkpoint {file} is damaged: {error}") from None
     names = dict.fromkeys(name for content in contents for name in content.names)
+    leaves.pop("", None)  # a tensor without a name
     if not leaves:
         raise UserError(_no_tensors(files[0], contents[0], tuple(names)))
     value = contents[0].value
@@ -122,6 +124,7 @@ def _keys(value: Any) -> list[str]:
 def _no_tensors(file: Path, content: Content, names: tuple[str, ...]) -> str:
     value: Any = content.value
     kind = getattr(value, "name", type(value).__name__)
+    kind = "one tensor, without a name" if isinstance(value, StoredTensor) else kind
     keys = f" with the keys {shorten(_keys(value))}" if _keys(value) else ""
     classes = [name for name in names if not name.startswith("torch.")]
     said = f"; it names {shorten(classes, 4)}, which was not run" if classes else ""

@@ -152,3 +152,43 @@ def test_modules_saved_whole_load_by_their_own_keys(zipped, tmp_path):
     net = small_net()
     load_weights(net, file)
     assert torch.equal(net.get_parameter("0.weight"), W["0.weight"])
+
+
+def replaced(*names: str):
+    """The weights with others in the place of the classifier's weight."""
+    rest = {key: value for key, value in W.items() if key != "4.weight"}
+    return {**rest, **{f"4.{name}": W["4.weight"] for name in names}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({**W, "4.weight": W["4.weight"].t().contiguous()}, "its classifier is transposed: save w"),
+        (replaced("weight_orig", "weight_mask"), r"looks pruned: call torch\.nn\.utils\.prune\.re"),
+        (replaced("weight_g", "weight_v"), "looks under weight norm: call"),
+        (replaced("parametrizations.weight.original"), "looks parametrised: call"),
+        ({"_fsdp_wrapped_module._flat_param": W["4.bias"]}, "looks in flat parameters of FSDP"),
+        ({**W, "4.weight_scale": W["4.bias"]}, "looks quantised: save"),
+        ({"optimizer": {"state": {0: {"exp_avg": W["4.bias"]}}}}, "state of an optimizer, and no"),
+        ({**W, "normalizer.mean": W["4.bias"]}, "if the net's outputs do not depend on them"),
+        ({k: v.to("meta") for k, v in W.items()}, "weight is on the device 'meta', which"),
+        (W["4.bias"], r"no state dict \(found one tensor, without a name\)"),
+    ],
+)  # fmt: skip
+def test_the_message_names_the_remedy(content, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        load_weights(small_net(), save(tmp_path / "x.pt", content))
+
+
+def test_a_part_of_several_files_is_named(tmp_path):
+    file = save(tmp_path / "pytorch_model-00001-of-00002.bin", {"0.weight": W["0.weight"]})
+    with pytest.raises(UserError, match="one part of several: name its folder or index file"):
+        load_weights(small_net(), file)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.int32])
+def test_counters_are_converted_from_any_number(dtype, tmp_path):
+    net = small_net(seed=2)
+    content = {k: v.to(dtype) if k.endswith("tracked") else v for k, v in W.items()}
+    load_weights(net, save(tmp_path / "x.pt", content))
+    assert torch.equal(net.state_dict()["1.num_batches_tracked"], W["1.num_batches_tracked"])
