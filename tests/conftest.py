@@ -9,6 +9,7 @@ import pytest
 import torch
 from commands import Command
 from hydra import initialize_config_dir
+from image_files import count_decoded, image_folder_in
 from support import idx
 
 from kd.config.compose import CONF_DIR, register_models
@@ -29,6 +30,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of 200 images, see `image_folder_in`."""
+    return image_folder_in(tmp_path)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of images that each call of `data=image_folder` decoded."""
+    return count_decoded(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from kd.config.compose import model_taps
 from kd.config.members import member_names
 from kd.errors import UserError
+from kd.models.default_taps import default_taps
 
 # MKL prefers its own variable to OpenMP's.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -81,5 +82,9 @@ def threads_of_a_job(launcher: Mapping[str, Any]) -> dict[str, str]:
     return {} if threads is None else dict.fromkeys(_THREADS, str(threads))
 
 
-for _resolver in (one_minus, common_stages, last_common_stage, member_taps, threads_of_a_job):
+_RESOLVERS = (
+    *(one_minus, common_stages, last_common_stage, member_taps, default_taps),
+    threads_of_a_job,
+)
+for _resolver in _RESOLVERS:
     OmegaConf.register_new_resolver(_resolver.__name__, _resolver, replace=True)

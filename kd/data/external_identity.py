@@ -1,4 +1,4 @@
-"""What identifies a user's data, and samples that two of its splits share."""
+"""Content that identifies a user's data, and a warning of samples that two splits share."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping

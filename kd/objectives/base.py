@@ -93,7 +93,10 @@ class Objective(nn.Module, ABC):
             ValueError: there are none, or one of the student has two partners.
         """
         if not taps:
-            raise ValueError("taps is empty: the two nets have no stage in common; name some")
+            raise ValueError(
+                "taps is empty: the two nets have no stage in common; name some of the nets' taps, "
+                "or give a net without any its own, as student.taps={stage1: features.3}"
+            )
         names = [tap.partition(":") for tap in taps]
         self.student_taps = tuple(own for own, _, _ in names)
         self.teacher_taps = tuple(other or own for own, _, other in names)

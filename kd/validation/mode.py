@@ -11,6 +11,8 @@ from kd.errors import nearest
 from kd.objectives.base import Objective
 from kd.validation.ensemble import taps_problem
 
+_TAPS_HINT = "it has no default taps: give module paths, as {role}.taps={{{tap}: features.3}}"
+
 
 def mode_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
     """Find a teacher that the mode does not use, and peers that cannot be built."""
@@ -86,4 +88,5 @@ def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator
 def _unknown_taps(place: str, role: str, wanted: tuple[str, ...], net: DictConfig) -> Iterator[str]:
     for tap in wanted:
         if tap not in net.taps:
-            yield f"{place}: no tap {tap!r} in {role}={net.name}; {nearest(tap, net.taps)}"
+            hint = nearest(tap, net.taps) if net.taps else _TAPS_HINT.format(role=role, tap=tap)
+            yield f"{place}: no tap {tap!r} in {role}={net.name}; {hint}"

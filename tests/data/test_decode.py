@@ -6,17 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from image_files import image_folder_in, picture
+from image_files import picture
 from PIL import Image
 
 from kd.data import decode
 from kd.data.decode import Target
 from kd.data.scan import scan
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return image_folder_in(tmp_path)
 
 
 def pixels(path: Path, size: int, grayscale: bool = False) -> bytes:

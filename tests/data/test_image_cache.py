@@ -6,20 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from image_files import count_decoded, image_folder_in, images, picture
+from image_files import images, picture
 from small_data import ready
 
 from kd.io import tensors as tensor_file
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return image_folder_in(tmp_path)
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    return count_decoded(monkeypatch)
 
 
 def test_sizes_and_grey_have_caches_of_their_own(folder, decoded):

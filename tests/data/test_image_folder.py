@@ -4,20 +4,10 @@ import logging
 
 import pytest
 import torch
-from image_files import count_decoded, image_folder_in, images, picture, spoil
+from image_files import images, picture, spoil
 from small_data import ready
 
 from kd.errors import UserError
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return image_folder_in(tmp_path)
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    return count_decoded(monkeypatch)
 
 
 def test_a_folder_is_read(folder, decoded):

@@ -5,22 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from image_files import count_decoded, image_folder_in, images
+from image_files import images
 
 from kd.data.scan import scan
 from kd.errors import UserError
 
 real_data = pytest.mark.skipif("KD_DATA_DIR" not in os.environ, reason="KD_DATA_DIR is not set")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return image_folder_in(tmp_path)
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    return count_decoded(monkeypatch)
 
 
 def remove(*folders: Path) -> None:

@@ -13,6 +13,11 @@ from kd.validation.check import check_config
         (["teacher=none"], "objectives.soft needs a teacher, and teacher=none"),
         (["method=fitnet", "method.student_tap=stag2"], "no tap 'stag2'.*did you mean 'stage2'"),
         (["method=fitnet", "method.teacher_tap=stage4"], "no tap 'stage4' in teacher=resnet20"),
+        (
+            ["method=fitnet", "student=torchvision", "student.net.arch=alexnet"],
+            "no tap 'stage2' in student=torchvision_alexnet; it has no default taps: give module "
+            "paths, as student.taps={stage2: features.3}",
+        ),
     ],
 )
 def test_missing_teachers_and_taps_are_named(overrides, message):
