@@ -31,7 +31,9 @@ def net_stages(cfg: DictConfig, overrides: Sequence[str], folder: Path) -> Itera
             if before is not None:
                 # Name, net and taps as configured for the student, width included.
                 teacher = {k: plain(before.cfg.student[k]) for k in ("name", "net", "taps")}
-                stage.cfg.teacher.update(teacher, checkpoint=before.reference, epoch=None)
+                # What else the config says about a checkpoint is about the first teacher's.
+                theirs = dict.fromkeys(("epoch", "checkpoint_key", "mean", "std"))
+                stage.cfg.teacher.update(teacher, checkpoint=before.reference, **theirs)
         before = stage
         yield stage
 

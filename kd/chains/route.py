@@ -21,7 +21,7 @@ def route_stages(cfg: DictConfig, overrides: Sequence[str], folder: Path) -> Ite
         stage.cfg.seed = cfg.seed + number - 1
         stage.cfg.teacher.epoch = epoch
         if before is not None:
-            stage.cfg.student.checkpoint = before.reference
+            stage.cfg.student.update(checkpoint=before.reference, checkpoint_key=None)
         before = stage
         yield stage
 
