@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are the weights of a net, whatever prefixes and wrappers they have.
+"""Search for the weights of a net in a checkpoint, under any prefixes and wrappers.
 
 Keys are compared in three ways, and the first that fits all of them is taken:
 
