@@ -197,7 +197,8 @@ def _reason(path: Path, error: Exception) -> str:
         return f"too large: {error}"
     if not isinstance(error, UnidentifiedImageError):
         # Pillow's own messages end with the file's name, or are about its content.
-        return str(error) or type(error).__name__
+        reason = error.strerror if isinstance(error, OSError) else None  # without the path
+        return reason or str(error) or type(error).__name__
     with contextlib.suppress(OSError), path.open("rb") as file:
         if kind := foreign_kind(file.read(64)):
             return f"it is {kind}, not {NAMES}"

@@ -69,9 +69,17 @@ def find_layout(root: Path) -> Layout:
 
 
 def _hint(root: Path, folders: list[str]) -> str:
-    """The folder that was probably meant, if archives were unpacked into a folder more."""
+    """The reason why there is no train folder, as far as it shows."""
     inner = [f for f in folders if "train" in find_splits(visible_folders(root / f)).folders]
-    return f"; did you mean data.root={root / inner[0]}?" if inner else ""
+    if inner:  # archives are often unpacked into a folder more
+        return f"; did you mean data.root={root / inner[0]}?"
+    if _has_image(root):
+        return (
+            ", and images lie in the root itself: move those of each class to a folder of its own"
+        )
+    if len(folders) == 1 and _has_image(root / folders[0]):
+        return f", and {folders[0]}/ is a single class: two or more are needed"
+    return ""
 
 
 def _are_classes(root: Path, folders: list[str]) -> bool:
@@ -87,7 +95,8 @@ def _are_classes(root: Path, folders: list[str]) -> bool:
 
 
 def _has_image(folder: Path) -> bool:
-    return any(is_image_name(path.name) and path.name[0] != "." for path in folder.iterdir())
+    names = (path.name for path in folder.iterdir() if path.is_file())
+    return any(is_image_name(name) and name[0] != "." for name in names)
 
 
 def _shortened(there: list[str]) -> list[str]:

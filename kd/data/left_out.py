@@ -28,6 +28,14 @@ class LeftOut:
         other.files.update({why: p for why, p in self.files.items() if why not in {*reasons}})
         return other
 
+    def below(self, folder: str) -> "LeftOut":
+        """The files in a folder."""
+        other = LeftOut()
+        for why, paths in self.files.items():
+            if inside := [path for path in paths if path.startswith(f"{folder}/")]:
+                other.files[why] = inside
+        return other
+
     def __bool__(self) -> bool:
         return bool(self.files)
 

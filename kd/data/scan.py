@@ -13,7 +13,8 @@ from kd.data.left_out import LeftOut, printable
 from kd.errors import UserError, nearest
 
 BROKEN, EMPTY, SPECIAL = "broken link", "empty file", "no regular file"
-DAMAGED = (BROKEN, EMPTY)
+UNREADABLE = "unreadable file"
+DAMAGED = (BROKEN, EMPTY, UNREADABLE)
 # Written by operating systems and file servers; `._photo.jpg` is macOS's.
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", ".ds_store", "ehthumbs.db", ".directory", ".gitkeep"}
 
@@ -74,10 +75,14 @@ def scan(root: Path) -> Listing:
     """List root/{train,val,test}/<class>/**, or root/<class>/** where there are no splits.
 
     Raises:
-        UserError: names every missing, empty or unknown folder.
+        UserError: names every missing, empty or unknown folder, or one that cannot be read.
     """
-    layout = find_layout(root)
-    listing, problems = _list(layout)
+    try:
+        layout = find_layout(root)
+        listing, problems = _list(layout)
+    except OSError as error:
+        place = error.filename or root
+        raise UserError(f"data.root={root}: cannot read {place}: {error.strerror}") from None
     if problems:
         there = ", ".join(map(printable, layout.there)) or "nothing"
         raise UserError(
@@ -101,8 +106,17 @@ def _list(layout: Layout) -> tuple[Listing, list[str]]:
         split_files, empty = _files_of(layout, split, found, names, left_out)
         files += split_files
         if split == "train":
-            problems += [f"{layout.root / folder} holds no image" for folder in empty]
+            problems += [
+                f"{layout.root / folder} holds no image{_of_those(left_out.below(folder))}"
+                for folder in empty
+            ]
+    if layout.named:
+        _note_loose(layout.root, ".", left_out)
     return Listing(names, files, layout.named, left_out), problems
+
+
+def _of_those(left_out: LeftOut) -> str:
+    return f"; left out: {left_out}" if left_out else ""
 
 
 def _files_of(
@@ -195,7 +209,7 @@ def _obstacle(entry: os.DirEntry[str]) -> str:
             return EMPTY
         return "" if suffix or _has_image_content(entry.path) else "without suffix"
     except OSError:
-        return BROKEN
+        return BROKEN if entry.is_symlink() else UNREADABLE
 
 
 def _has_image_content(path: str) -> bool:

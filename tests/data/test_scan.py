@@ -1,5 +1,6 @@
 """Layout of an image folder."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -45,6 +46,56 @@ def test_a_folder_laid_out_wrongly_is_named(folder, decoded, break_it, messages)
     assert all(message in str(error.value) for message in messages), str(error.value)
     assert str(folder) in str(error.value)
     assert decoded == []
+
+
+def move_out(root: Path, inner: str) -> None:
+    """Leave the folder `inner` alone in the root."""
+    (root / inner).rename(root / "moved")
+    remove(root / "train", root / "test")
+
+
+def flatten(root: Path) -> None:
+    for file in [*root.glob("test/ant/*")]:
+        file.rename(root / file.name)
+    remove(root / "train", root / "test")
+
+
+def empty_files(root: Path) -> None:
+    for file in (root / "train" / "ant").iterdir():
+        file.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda root: move_out(root, "train/ant"), "moved/ is a single class: two or more"),
+        (flatten, "images lie in the root itself"),
+        (empty_files, "train/ant holds no image; left out: 50 empty file"),
+    ],
+)
+def test_the_reason_of_a_wrong_layout_is_named(folder, break_it, message):
+    break_it(folder)
+    with pytest.raises(UserError, match=message):
+        scan(folder)
+
+
+@pytest.mark.parametrize("forbidden", ["train", "test"])
+def test_a_folder_without_permission_is_named(folder, forbidden, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path) == folder / forbidden:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # permissions do not bind root, who runs many tests
+    with pytest.raises(UserError, match=f"cannot read .*/{forbidden}: Permission denied"):
+        scan(folder)
+
+
+def test_images_beside_the_splits_are_counted(folder):
+    (folder / "test" / "ant" / "000.png").rename(folder / "loose.png")
+    assert scan(folder).left_out.files == {"outside a class folder": ["loose.png"]}
 
 
 @real_data
