@@ -1,4 +1,4 @@
-"""The README's own scheduler, augmentation, metric and logger, and resuming with them."""
+"""The conf/README's own scheduler, augmentation, metric and logger, and resuming with them."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.training.run import run
 
-SECTION = (ROOT / "README.md").read_text().partition("## Own classes")[2]
+SECTION = (ROOT / "conf" / "README.md").read_text().partition("## Own classes")[2]
 
 
 @pytest.fixture
