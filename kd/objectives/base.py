@@ -200,12 +200,12 @@ class LogitObjective(Objective):
             labels: `experiment=logit_standardisation`.
 
     Attributes:
-        reads_labels_of_logits: whether `compare` gets the logits as they are, because it also has
-            confidences in the label, and standardises what it softens by itself.
+        reads_raw_logits: whether `compare` gets the logits as they are, because it also reads
+            confidences from them, and standardises what it softens by itself.
     """
 
     family = "response"
-    reads_labels_of_logits: ClassVar[bool] = False
+    reads_raw_logits: ClassVar[bool] = False
 
     def __init__(self, standardise: bool = False) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ class LogitObjective(Objective):
         # A method without a teacher (tfkd) has no teacher outputs to read.
         reference = teacher if self.needs_teacher else student
         ours, theirs = student.logits.float(), reference.logits.float()
-        if not self.reads_labels_of_logits:
+        if not self.reads_raw_logits:
             ours, theirs = self.standardised(ours), self.standardised(theirs)
         return self.compare(ours, theirs, batch.target)
 

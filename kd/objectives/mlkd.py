@@ -33,6 +33,7 @@ from kd.objectives.pairs import ONE_BATCH, full_precision
 
 VARIANTS = ("masked", "paper")
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)  # of the authors' code for CIFAR-100
+EVERY = (1.0, 1.0)  # masks that keep all samples and classes
 
 
 def mlkd(
@@ -78,7 +79,27 @@ def mlkd(
     """
     check_choice("variant", variant, VARIANTS)
     student, teacher = upcast(student_logits), upcast(teacher_logits)
-    keep = less_confident(teacher) if variant == "masked" else (1.0, 1.0)
+    keep = less_confident(teacher) if variant == "masked" else EVERY
+    return sum_of_levels(student, teacher, keep, temperatures, (sample_weight, class_weight))
+
+
+def sum_of_levels(
+    student: Tensor,
+    teacher: Tensor,
+    keep: tuple[Tensor | float, Tensor | float],
+    temperatures: Sequence[float],
+    weights: tuple[float, float],
+) -> Tensor:
+    """Sum of the three terms over temperatures, of logits [B, K].
+
+    Args:
+        student: [B, K].
+        teacher: [B, K].
+        keep: masks of the samples [B] and of the classes [K], as `less_confident` returns.
+        temperatures: every T > 0.
+        weights: w_B and w_K.
+    """
+    sample_weight, class_weight = weights
     terms = []
     # Differences of products lose their digits in bfloat16.
     with full_precision(student):
@@ -121,13 +142,15 @@ class MultiLevel(LogitObjective):
         sample_weight: w_B ≥ 0; 1 in the paper.
         class_weight: w_K ≥ 0; 1 in the paper.
         variant: `paper` or `masked`, see `mlkd`.
-        standardise: see `LogitObjective`.
+        standardise: see `LogitObjective`; the masks are of the teacher's logits as they are, because
+            standardised ones limit its confidence.
 
     Raises:
         ValueError: a setting is out of range, or `variant` is unknown.
     """
 
     one_device = ONE_BATCH
+    reads_raw_logits = True
 
     def __init__(
         self,
@@ -149,5 +172,7 @@ class MultiLevel(LogitObjective):
         self.sample_weight, self.class_weight = sample_weight, class_weight
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        keep = less_confident(teacher) if self.variant == "masked" else EVERY
+        softened = self.standardised(student), self.standardised(teacher)
         weights = self.sample_weight, self.class_weight
-        return mlkd(student, teacher, self.temperatures, *weights, self.variant)
+        return sum_of_levels(*softened, keep, self.temperatures, weights)

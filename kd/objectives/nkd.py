@@ -95,7 +95,7 @@ class Normalized(LogitObjective):
     """
 
     needs_labels = True
-    reads_labels_of_logits = True
+    reads_raw_logits = True
     scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(

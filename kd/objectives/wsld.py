@@ -84,7 +84,7 @@ class WeightedSoftLabels(LogitObjective):
     """
 
     needs_labels = True
-    reads_labels_of_logits = True
+    reads_raw_logits = True
     scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(self, temperature: float = 4.0, standardise: bool = False) -> None:

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from conftest import make_batch
 from contract import Contract
 
 from kd.objectives.kd import kd
 from kd.objectives.mlkd import MultiLevel, less_confident, levels, mlkd
+from kd.types import Outputs
 
 
 def softmax(rows, temperature=1.0):
@@ -100,3 +102,13 @@ def test_invalid_settings_raise(options, message):
 def test_function_rejects_an_unknown_variant():
     with pytest.raises(ValueError, match=r"variant must be one of .*got 'other'"):
         mlkd(torch.zeros(2, 3), torch.zeros(2, 3), variant="other")
+
+
+def test_masks_of_standardised_logits_are_those_of_the_raw_ones():
+    """A standardised row has no scale: the confidence of a scaled row would be lost."""
+    scale = torch.tensor([8.0, 0.1, 4.0, 0.2])[:, None]
+    teacher = scale * torch.tensor([[1.0, 0, 0], [2, 1, 0], [0, 1, 2], [0, 3, 0]])
+    student = torch.zeros(4, 3, requires_grad=True)
+    objective = MultiLevel([2.0], 0.0, 0.0, variant="masked", standardise=True)
+    objective(Outputs(student, {}), Outputs(teacher, {}), make_batch(torch.arange(4))).backward()
+    assert (student.grad.abs().sum(1) > 0).tolist() == [False, True, False, True]
