@@ -142,8 +142,8 @@ class MultiLevel(LogitObjective):
         sample_weight: w_B ≥ 0; 1 in the paper.
         class_weight: w_K ≥ 0; 1 in the paper.
         variant: `paper` or `masked`, see `mlkd`.
-        standardise: see `LogitObjective`; the masks are of the teacher's logits as they are, because
-            standardised ones limit its confidence.
+        standardise: see `LogitObjective`; the masks are of the teacher's logits as they are,
+            because standardised ones limit its confidence.
 
     Raises:
         ValueError: a setting is out of range, or `variant` is unknown.
