@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy
 from sqlalchemy.pool import NullPool
 
+from kd.errors import UserError
 from kd.io.locks import locked
 from kd.tuning.storage_url import StorageUrl
 
@@ -50,7 +51,9 @@ class Exclusive:
         elif self._engine is not None and self.statements is not None:
             with self._engine.begin() as connection:
                 acquire, release = self.statements
-                connection.execute(sqlalchemy.text(acquire))
+                # MySQL answers 0 after its timeout, PostgreSQL nothing.
+                if connection.execute(sqlalchemy.text(acquire)).scalar() == 0:
+                    raise UserError(f"{self.url.shown}: another worker held its lock for {_WAIT} s")
                 try:
                     yield
                 finally:

@@ -28,7 +28,7 @@ _KNOWN = ("postgresql", "mysql", "mariadb", "sqlite", "journal", "redis", "mssql
 
 
 class StorageUrl:
-    """Where the trials of a search lie.
+    """Name of the storage that holds the trials of a search.
 
     Args:
         name: a file, for SQLite, or a URL: of a database (`postgresql://user@host/db`), of a

@@ -71,7 +71,7 @@ class Worker:
 
 
 class Liveness:
-    """Which workers are dead.
+    """Tells which workers are dead.
 
     On this machine their locks tell at once. For those on others, heartbeats do: one without a new
     heartbeat for six intervals is dead. One whose trial ran before this worker started is unknown
