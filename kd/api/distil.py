@@ -25,6 +25,8 @@ from kd.training.run import run
 # A DataLoader or Dataset for each of train, val and test
 Splits = Sequence[Any] | Mapping[str, Any]
 Objectives = Mapping[str, tuple[Objective, float]]
+# Keywords about data that are given as loaders or data sets
+_DATA_FACTS = {"num_classes", "class_names", "mean", "std"}
 
 
 class Distilled(Mapping[str, Any]):
@@ -100,7 +102,9 @@ def distil(
         teacher_taps: the same for the teacher.
         overrides: further settings as on the command line: `["scheduler=step", "data.views=4"]`.
         **settings: `max_epochs`, `lr`, `batch_size`, `seed`, `accelerator`, `precision`,
-            `progress_bar`, and the settings of the method, such as `temperature` and `alpha`.
+            `progress_bar`; the settings of the method, such as `temperature` and `alpha`; and of
+            data that are not given by name, `num_classes`, `class_names`, `mean` and `std` (as
+            `kd.data.external.ExternalData`), which are recorded with the student.
 
     Returns:
         The mapping of result.json, with `.student` and `.folder`.
@@ -120,6 +124,8 @@ def distil(
         if not isinstance(net, str | nn.Module | None) or (role, net) == ("student", None):
             kind = type(net).__name__
             raise UserError(f"{role} must be a module or the name of a model, got {kind}")
+    facts = {key: settings.pop(key) for key in _DATA_FACTS & settings.keys()}
+    _check_facts(data, facts)
     options = [
         *_option("student", student),
         *_option("teacher", "none" if teacher is None else teacher),
@@ -136,7 +142,7 @@ def distil(
         if not isinstance(method, str):
             cfg.method.name, cfg.method.objectives, cfg.method.weights = "given", {}, {}
     given = GivenParts(
-        data=None if isinstance(data, str) else _given_data(cfg, data),
+        data=None if isinstance(data, str) else _given_data(cfg, data, **facts),
         student=student if isinstance(student, nn.Module) else None,
         teacher=teacher if isinstance(teacher, nn.Module) else None,
         method=None if isinstance(method, str) else _method(method),
@@ -164,9 +170,20 @@ def _describe(
         cfg[role].taps = dict(taps)
 
 
-def _given_data(cfg: DictConfig, data: LightningDataModule | Splits) -> DataModule:
+def _check_facts(data: object, facts: Mapping[str, Any]) -> None:
+    if facts and isinstance(data, str | DataModule):
+        name = data if isinstance(data, str) else data.name
+        raise UserError(f"{', '.join(sorted(facts))}: data={name} has its own; leave them out")
+
+
+def _given_data(cfg: DictConfig, data: LightningDataModule | Splits, **facts: Any) -> DataModule:
     # A data module of `kd` keeps its own batch size and seed; null: that of the loader.
-    module = adapt(data, seed=cfg.seed, batch_size=cfg.data.batch_size)
+    try:
+        module = adapt(data, seed=cfg.seed, batch_size=cfg.data.batch_size, **facts)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"data: {error}") from error
     module.prepare_data()
     module.setup()
     # Recorded as a reference, as on the command line: a report then takes runs that differ in the

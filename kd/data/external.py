@@ -17,7 +17,7 @@ from torch import Tensor
 from kd.compat import finished_batches
 from kd.data.arrays import digest
 from kd.data.base import DataModule, Limits
-from kd.data.external_facts import class_names_of, labels_of
+from kd.data.external_facts import check_classes, class_names_of, labels_of
 from kd.data.external_identity import recognised, warn_of_shared_samples
 from kd.data.external_loader import ForeignLoader, MapLoader, Request, Samples
 from kd.data.external_source import MapSource, Source, as_source, check_foreign, module_loader
@@ -101,7 +101,7 @@ class ExternalData(DataModule):
         self.module = module
         self._given, self._batch_size = given, batch_size
         self._num_classes = num_classes
-        self._class_names = None if class_names is None else [*class_names]
+        self._class_names = check_classes(num_classes, class_names)
         self._normalisation = check_normalisation(mean, std)
         self._sources: dict[str, Source] = {}  # of all variants
         self._facts: dict[str, Any] = {}  # determined once, for all variants

@@ -1,6 +1,7 @@
 """Labels, class names and identity of a user's map-style data set."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -117,3 +118,20 @@ def _as_tensor(value: Any) -> Tensor | None:
 def some_of(rows: Tensor, count: int = _SAMPLED) -> Tensor:
     """At most `count` of `rows` [N], evenly spaced from the first to the last."""
     return rows[torch.linspace(0, len(rows) - 1, count).long().unique()]
+
+
+def check_classes(num_classes: int | None, class_names: Sequence[str] | None) -> list[str] | None:
+    """Return the names as a list.
+
+    Raises:
+        ValueError: the number is none, or not that of the names.
+    """
+    if num_classes is not None and (type(num_classes) is not int or num_classes < 1):
+        raise ValueError(f"num_classes must be an integer ≥ 1, got {num_classes!r}")
+    if class_names is None:
+        return None
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise ValueError(f"class_names must be a list of names, got {class_names!r}")
+    if num_classes not in (None, len(class_names)):
+        raise ValueError(f"num_classes={num_classes}, but there are {len(class_names)} class_names")
+    return [*class_names]

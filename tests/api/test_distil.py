@@ -61,6 +61,17 @@ def test_the_batch_size_is_that_of_the_loader_or_the_keyword(settings, expected)
     assert cfg.data.batch_size == expected
 
 
+def test_facts_about_own_loaders_are_recorded_with_the_student(tmp_path):
+    student, teacher = nets()
+    names, scale = [f"digit {number}" for number in range(10)], {"mean": [0.3], "std": [0.4]}
+    result = kd.distil(
+        *(student, teacher, loaders()), class_names=names, **scale, **FAST, folder=tmp_path
+    )
+    loaded = kd.load(result.folder, net=student)
+    assert loaded.class_names == names
+    assert loaded.normalisation == (scale["mean"], scale["std"])
+
+
 def test_own_nets_on_own_loaders(tmp_path):
     student, teacher = nets()
     test = loaders()[2]
@@ -112,10 +123,17 @@ def test_the_callers_hydra_is_left_as_it_was(tmp_path):
     [
         ({"method": "kdd"}, r"method=kdd: there is no such option; did you mean 'kd'"),
         ({"student": "resnet9"}, r"student=resnet9: there is no such option"),
+        ({"num_classes": 3}, "num_classes: data=digits has its own"),
         ({"temprature": 3}, r"temprature: neither .* did you mean 'temperature'"),
         ({"optimizer": "adm"}, r"optimizer=adm: there is no such option; did you mean 'adam'"),
         ({"temperature": -1}, r"method\.temperature=-1: must be a number > 0"),
         ({"method": {}}, r"method must be a name, or objectives by name"),
+        ({"data": loaders(), "num_classes": "3"}, "data: num_classes must be an integer"),
+        (
+            {"data": loaders(), "num_classes": 3, "class_names": ["a", "b"]},
+            "data: num_classes=3, but there are 2 class_names",
+        ),
+        ({"data": loaders(), "mean": [0.5]}, "data: mean and std must be of equal length"),
         ({"data": 3}, r"data must be a LightningDataModule or \(train, val, test\)"),
         ({"student": 3}, r"student must be a module or the name of a model, got int"),
     ],
