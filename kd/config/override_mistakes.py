@@ -131,8 +131,7 @@ def _describe(override: Override, error: Exception, cfg: DictConfig, groups: set
     if "support deletion" in str(error.__cause__):
         return f"~{key}: it is needed; give it another value, as {key}=…"
     if "Cannot merge" in str(error.__cause__):
-        expected = "list" if OmegaConf.is_list(OmegaConf.select(cfg, key)) else "mapping"
-        return f"{word}: must be a {expected}"
+        return _of_another_kind(key, override.value(), OmegaConf.select(cfg, key))
     visible = _without_hydra(cfg) if not key.startswith("hydra") else cfg
     if override.is_add() and "already" in str(error):
         return f"{word}: the config has {key} already; leave the + out"
@@ -140,6 +139,22 @@ def _describe(override: Override, error: Exception, cfg: DictConfig, groups: set
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) or "not exist" in str(error):
         return unknown_key(key, visible)
     return _message(word, error)
+
+
+def _of_another_kind(key: str, value: Any, current: Any) -> str:
+    """Return the message for a value that cannot be merged with the current one."""
+    if isinstance(value, dict) and OmegaConf.is_dict(current):
+        for name, child in value.items():
+            inner = current.get(str(name))
+            if OmegaConf.is_config(inner) and isinstance(child, dict) != OmegaConf.is_dict(inner):
+                return _of_another_kind(f"{key}, {name}", child, inner)
+    expected = "list" if OmegaConf.is_list(current) else "mapping"
+    example = shorten(str(current).replace("'", ""))
+    space = "; a space of its own is search/NAME.yaml in the folder of --config-dir"
+    return (
+        f"{key}: {shorten(str(value))} is merged into {example}, so that it must be a {expected}"
+        f"{space if key.startswith('search.space') else ''}"
+    )
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:

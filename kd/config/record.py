@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd.config.compose import CONF_DIR
+from kd.config.messages import without_class_names
 from kd.config.overrides import config_dirs, given_values, override_key
 from kd.config.own_names import own_names
 from kd.config.verify import Refusal, verify
@@ -67,7 +68,9 @@ def read_record(folder: Path) -> DictConfig:
         ) from error
     except UserError:
         raise
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except OmegaConfBaseException as error:
+        raise UserError(f"{file} cannot be read: {without_class_names(error)}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(cfg, DictConfig) or not cfg.keys() >= _PARTS or _FOREIGN & cfg.keys():
         raise UserError(f"{file} is damaged: it should be the config of a run, without Hydra's own")
@@ -95,7 +98,7 @@ def register_resumed(arguments: Sequence[str]) -> str | None:
     """
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     named = [o.partition("=")[2].strip("'\"") for o in overrides if o.startswith("resume=")]
-    folder = Path(named[0]) if len(named) == 1 else None
+    folder = Path(named[0]) if len(named) == 1 and named[0] else None
     if folder is None or not folder.is_dir():
         return None  # a checkpoint, or a mistake that the run reports
     if len(overrides) > 1 and not RunFolder(folder).config.is_file():
@@ -136,6 +139,12 @@ def _verified_record(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
 
 def _remedy(folder: Path, refusals: Sequence[Refusal]) -> str:
     typed = [refusal.typed for refusal in refusals]
+    if any(refusal.place[-1:] == ("_target_",) for refusal in refusals):
+        # No line to paste, which would make a stranger's class one of the user's own.
+        return (
+            "If they are yours, repeat the overrides that set them, or give your --config-dir, "
+            f"beside resume={folder}"
+        )
     if any(override is None for override in typed):
         return (
             "If they are yours, give the whole command of the run again, and "

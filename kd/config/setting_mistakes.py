@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -43,6 +44,7 @@ def setting_problems(
         yield f"{key}={shorten(str(OmegaConf.select(cfg, key)))}: must be {what}"
     if kinds:
         return
+    yield from _labels(cfg, overrides)
     yield from _unread(cfg, name, added if resumed else None)
     yield from _search_path(cfg)
     yield from _unread_knobs(cfg, added, [o.input_line or "" for o in overrides], name)
@@ -53,6 +55,21 @@ def setting_problems(
     yield from broken
     if not broken and not deleted:
         yield from path_problems(cfg)
+
+
+def _labels(cfg: DictConfig, overrides: Sequence[Override]) -> Iterator[str]:
+    """Find names of other options: data.name=cifar10 would train on digits and report CIFAR-10."""
+    choices, loader = cfg.hydra.runtime.choices, GlobalHydra.instance().config_loader()
+    for override in overrides:
+        group, _, last = override.key_or_group.partition(".")
+        chosen, value = choices.get(group), override.value()
+        if last != "name" or chosen in (None, value):
+            continue
+        if value in loader.get_group_options(group):
+            yield (
+                f"{group}.name={value}: only labels the run, and {value} is another option; "
+                f"choose it with {group}={value}, or another label for {group}={chosen}"
+            )
 
 
 def _unread(cfg: DictConfig, name: str, among: set[str] | None) -> Iterator[str]:
@@ -150,7 +167,7 @@ def _unresolved(cfg: DictConfig, given: set[str]) -> Iterator[str]:
 
 
 def _reason(error: BaseException) -> str:
-    if "maximum recursion" in str(error):
+    if re.search("maximum recursion|Recursive interpolation", str(error)):
         return "it refers to itself"
     return shorten(without_class_names(error))
 
@@ -180,7 +197,7 @@ def path_problems(cfg: DictConfig) -> Iterator[str]:
             remedy = f"; a folder of this name is {key}=./{value}"
             is_name = isinstance(value, int | float)
             yield f"{key}={value}: must be a path{remedy if is_name else ''}"
-        elif not value.strip() and key in (*paths, "hydra.run.dir", "hydra.sweep.dir"):
+        elif not value.strip():
             yield f"{key}: the path is empty"
         elif re.match(r"~[\w.-]*(/|$)", value):
             yield f"{key}={value}: write ${{oc.env:HOME}} for ~ in a config file"

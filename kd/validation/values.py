@@ -60,9 +60,23 @@ def _trainings(cfg: DictConfig) -> Iterator[str]:
             # Lightning skips the split then, and the run would end without a figure.
             if part.trainer.get(f"limit_{split}_batches") == 0:
                 yield f"{place}trainer.limit_{split}_batches=0: a run uses all three splits"
+    yield from _devices(cfg)
     size = cfg.teacher.training.batch_size
     if not is_integer(size) or size < 1:
         yield f"teacher.training.batch_size={size}: must be a whole number ≥ 1"
+
+
+def _devices(cfg: DictConfig) -> Iterator[str]:
+    """Find devices that are none: Lightning's message names neither the setting nor its value."""
+    parts = {"teacher.training.": cfg.teacher.training, "": cfg}
+    # By value: the teacher's are the student's unless they are set.
+    given = {str(plain(part.trainer.get("devices", 1))): place for place, part in parts.items()}
+    for devices, place in given.items():
+        if not re.fullmatch(r"auto|-1|[1-9]\d*|(\d+,)+\d*|\[\d+(, \d+)*\]", devices):
+            yield (
+                f"{place}trainer.devices={devices}: must be a number ≥ 1, auto, or indices of "
+                "devices, as [0,1]"
+            )
 
 
 def _options(cfg: DictConfig) -> Iterator[str]:

@@ -87,6 +87,7 @@ def test_a_key_that_nothing_reads_is_a_mistake(word, outcome):
         *("+trainer.max_steps=7", "+method.weights.soft2=1", "~callbacks.divergence"),
         *("experiment=dml", "data=cifar100", "mode=online", "logger=[csv,tensorboard]"),
         *("optimizer={lr: 0.2}", "schedule@method.schedules.alpha=cosine", "teacher=ensemble"),
+        *("data.name=pets", "data.name=digits"),
     ],
 )
 def test_keys_that_something_reads_are_accepted(word, outcome):
@@ -104,6 +105,10 @@ def test_keys_that_something_reads_are_accepted(word, outcome):
         ("recipe=[1]", "recipe=[1]: a list"),
         ("paths.run=1e400", "paths.run=inf: must be a path"),
         ("paths.output=", "paths.output: the path is empty"),
+        ("resume=", "resume: the path is empty"),
+        ("data.name=cifar10", "choose it with data=cifar10"),
+        ("teacher.name=resnet8", "choose it with teacher=resnet8"),
+        ("data={mean: {a: 1}}", "data, mean: {'a': 1} is merged into"),
         ("student=" + "[" * 3000 + "]" * 3000, "brackets are nested 3000 deep"),
         ("seed=1\0", r"seed: its text has the character '\x00'"),
         ("~seed", "~seed: it is needed"),

@@ -19,6 +19,8 @@ from kd.validation.check import check_config
         (["teacher.training.batch_size=0"], "teacher.training.batch_size=0: must be a whole"),
         (["trainer.limit_val_batches=0"], "trainer.limit_val_batches=0: a run uses all three"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: must be a whole number ≥ 1"),
+        (["trainer.devices=2gpu"], "configuration\n  trainer.devices=2gpu: must be a number ≥ 1"),
+        (["teacher.training.trainer.devices=0"], "teacher.training.trainer.devices=0: must be"),
         (["resume=3"], "resume=3: must be a path"),
         (["deterministic=yes"], "deterministic=yes: must be false or strict"),
         (["checkpoint.every_minutes=0"], "checkpoint.every_minutes=0: must be a number > 0"),
