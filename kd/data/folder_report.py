@@ -1,4 +1,4 @@
-"""Log line of what an image folder was made into, and of what was left out."""
+"""Log line about the splits of an image folder and the files that it leaves out."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
