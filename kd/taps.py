@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from kd.compat import tensor_version
 from kd.errors import UserError, nearest
@@ -48,18 +49,27 @@ class Taps:
         self.head = _head(net, tap_paths)
         self.wanted = tuple(dict.fromkeys(wanted))
         self._store: dict[str, Tensor] = {}
+        self._handles: dict[str, RemovableHandle] = {}
         self._versions: dict[str, int] | None = None  # tensor versions at the hook, while probing
         self._copied: set[str] = set()
         for name in self.wanted:
             self._hook(name, _place(name, tap_paths))
 
+    def keep(self, wanted: Iterable[str]) -> None:
+        """Record only these of the wanted taps from now on."""
+        kept = set(wanted)
+        self.wanted = tuple(name for name in self.wanted if name in kept)
+        for name in self._handles.keys() - kept:
+            self._handles.pop(name).remove()
+
     def _hook(self, name: str, path: str) -> None:
         module = _module(self.net, path.removesuffix(INPUT_SUFFIX), name)
         # partial, not a closure: closures break pickling the net.
         if path.endswith(INPUT_SUFFIX):
-            module.register_forward_pre_hook(partial(self._record_input, name))
+            handle = module.register_forward_pre_hook(partial(self._record_input, name))
         else:
-            module.register_forward_hook(partial(self._record_output, name))
+            handle = module.register_forward_hook(partial(self._record_output, name))
+        self._handles[name] = handle
 
     def _record_input(self, name: str, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self._record(name, inputs[0])

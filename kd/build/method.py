@@ -12,6 +12,7 @@ from kd.distillers.stages import Plan, Stage, Weight
 from kd.errors import UserError
 from kd.objectives.base import Objective
 from kd.schedules import Between, Schedule
+from kd.types import Outputs
 
 
 class StageConfig(NamedTuple):
@@ -72,6 +73,12 @@ class Method(NamedTuple):
     def teacher_taps(self) -> list[str]:
         """The teacher's taps that the terms read."""
         return [tap for term in self.objectives.values() for tap in term.teacher_taps]
+
+    def select_taps(self, teacher: Outputs) -> list[str]:
+        """Let the terms drop taps by the teacher's shapes; return those that they still read."""
+        for term in self.objectives.values():
+            term.select_taps(term.aligned(teacher))
+        return self.teacher_taps
 
 
 def build_method(cfg: DictConfig) -> Method:

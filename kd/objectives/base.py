@@ -117,6 +117,13 @@ class Objective(nn.Module, ABC):
         names = zip(self.student_taps, self.teacher_taps, strict=True)
         return teacher._replace(taps={own: teacher.taps[other] for own, other in names})
 
+    def select_taps(self, teacher: Outputs) -> None:
+        """Drop the pairs of taps that the teacher's shapes rule out, before outputs are cached.
+
+        Args:
+            teacher: its outputs for a batch of zeros, with the taps by the student's names.
+        """
+
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         """Create adapters that fit the shapes of one batch, before the optimizer exists.
 

@@ -84,30 +84,34 @@ class ChannelWise(Objective):
         self.align: nn.Module = nn.Identity()
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
-        self._choose(student, teacher)
+        self.select_taps(teacher)
         student_map, teacher_map = paired_maps("cwd", student, teacher, self.tap, self.tap)
         if teacher_map.shape[2] * teacher_map.shape[3] == 1:
             raise UserError(
                 f"cwd compares positions, and teacher tap {self.tap!r} has only one: "
                 f"{list(teacher_map.shape)}; name an earlier stage"
             )
+        if student_map.shape[2] * student_map.shape[3] == 1:
+            log.warning(
+                "cwd compares positions, and the student's map %s at tap %s has one: the method "
+                "has no gradient; name an earlier stage",
+                *(list(student_map.shape[1:]), self.tap),
+            )
         narrow, wide = student_map.shape[1], teacher_map.shape[1]
         if narrow != wide:
             self.align = nn.Conv2d(narrow, wide, 1, bias=False)
 
-    def _choose(self, student: Outputs, teacher: Outputs) -> None:
+    def select_taps(self, teacher: Outputs) -> None:
         """Keep the pair of `tap`, or the last with several positions where its map has one."""
-        first, shape = self.tap, list(teacher.taps[self.tap].shape[1:])
-        if len(shape) == 3 and shape[1] * shape[2] == 1:
-            several = [
-                tap for tap in self.student_taps if not has_single_position(tap, student, teacher)
-            ]
+        first = self.tap
+        if has_single_position(first, teacher):
+            several = [tap for tap in self.student_taps if not has_single_position(tap, teacher)]
             self.tap = next(reversed(several), first)
         if self.tap != first:
             log.warning(
                 "cwd compares positions, and the teacher's map %s at the student's tap %s has one: "
                 "the student's tap %s takes its place",
-                *(shape, first, self.tap),
+                *(list(teacher.taps[first].shape[1:]), first, self.tap),
             )
         self.keep_pairs([self.tap])
 

@@ -77,9 +77,9 @@ def drop_single_positions(
         objective.keep_pairs(kept)
 
 
-def has_single_position(tap: str, student: Outputs, teacher: Outputs) -> bool:
+def has_single_position(tap: str, *nets: Outputs) -> bool:
     """Whether the map [B, C, H, W] of one of the nets has a single position."""
-    shapes = [outputs.taps[tap].shape for outputs in (student, teacher)]
+    shapes = [outputs.taps[tap].shape for outputs in nets]
     return any(len(shape) == 4 and shape[2] * shape[3] == 1 for shape in shapes)
 
 

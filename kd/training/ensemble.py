@@ -1,11 +1,11 @@
 """An ensemble as the teacher: every member is acquired by itself, then they are combined."""
 
 import logging
-from collections.abc import Iterable
 
 import torch
 from omegaconf import DictConfig
 
+from kd.build.method import Method
 from kd.config.compose import plain
 from kd.config.members import member_configs
 from kd.data.base import DataModule
@@ -21,7 +21,7 @@ _SETTINGS = ("combine", "weighting", "weights", "temperature", "features")
 def acquire_ensemble(
     cfg: DictConfig,
     data: DataModule,
-    wanted: Iterable[str],
+    method: Method,
     device: torch.device,
     train: Train,
 ) -> AcquiredTeacher:
@@ -30,9 +30,9 @@ def acquire_ensemble(
     Only the member `teacher.features` records taps. Arguments and errors are those of
     `acquire_teacher`.
     """
-    features, taps = cfg.teacher.features, tuple(wanted)
+    features = cfg.teacher.features
     members = {
-        name: acquire_teacher(alone, data, taps if name == features else (), device, train)
+        name: acquire_teacher(alone, data, method if name == features else None, device, train)
         for name, alone in member_configs(cfg).items()
     }
     settings = {key: plain(cfg.teacher[key]) for key in _SETTINGS}

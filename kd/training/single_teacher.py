@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kd.build.given import GivenParts
+from kd.build.method import Method
 from kd.build.parts import build_net
 from kd.config.compose import plain
 from kd.data.base import DataModule
@@ -52,7 +53,7 @@ class _Net(NamedTuple):
 def acquire_teacher(
     cfg: DictConfig,
     data: DataModule,
-    wanted: Iterable[str],
+    method: Method | None,
     device: torch.device,
     train: Train,
     given: nn.Module | None = None,
@@ -62,7 +63,7 @@ def acquire_teacher(
     Args:
         cfg: the run's config; `cfg.teacher` describes the net and where its weights come from.
         data: the run's data, in memory.
-        wanted: the taps that the objectives read.
+        method: the terms that read its taps; None: none is read.
         device: the device for testing.
         train: runs a config in a folder; called if the teacher has to be trained first.
         given: the teacher net with its weights; None: built from the config.
@@ -76,7 +77,11 @@ def acquire_teacher(
 
     foreign = found.source in ("checkpoint", "given")
     images = renormalise(cfg, data, found.net, found.path, foreign)
+    wanted = [] if method is None else method.teacher_taps
     live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted, images).to(device)
+    if method is not None and wanted:
+        zeros = torch.zeros(2, *data.input_shape, device=device)
+        live.taps.keep(method.select_taps(live.example_outputs(zeros)[""]))
     weights = weights_digest(found.net)
     cache = TeacherCache(cfg, data, live, weights)
     logits = _predict(cache.for_test(), data, device)

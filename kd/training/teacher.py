@@ -37,8 +37,8 @@ def acquire(
         return None
     device = trainer.strategy.root_device
     if is_ensemble(cfg):
-        return acquire_ensemble(cfg, data, method.teacher_taps, device, train)
-    return acquire_teacher(cfg, data, method.teacher_taps, device, train, given)
+        return acquire_ensemble(cfg, data, method, device, train)
+    return acquire_teacher(cfg, data, method, device, train, given)
 
 
 def check_teacher(checked: CheckedConfig, given: nn.Module | None = None) -> None:

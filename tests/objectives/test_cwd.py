@@ -90,3 +90,20 @@ def test_what_has_no_positions_is_refused(student, teacher, message):
     ours, theirs = (Outputs(logits, {"stage3": torch.zeros(shape)}) for shape in (student, teacher))
     with pytest.raises(UserError, match=message):
         ChannelWise("stage3").build(ours, theirs, SETTING)
+
+
+def test_a_single_position_of_the_student_is_named(caplog):
+    logits = torch.zeros(2, 5)
+    shapes = (2, 3, 1, 1), (2, 3, 4, 4)
+    ours, theirs = (Outputs(logits, {"stage3": torch.zeros(shape)}) for shape in shapes)
+    ChannelWise("stage3").build(ours, theirs, SETTING)
+    assert "student's map [3, 1, 1] at tap stage3 has one" in caplog.text
+
+
+def test_the_teachers_shapes_alone_choose_the_pair():
+    logits = torch.zeros(2, 5)
+    maps = {"stage1": torch.zeros(2, 3, 4, 4), "stage2": torch.zeros(2, 3, 2, 2)}
+    teacher = Outputs(logits, maps | {"stage3": torch.zeros(2, 3, 1, 1)})
+    objective = ChannelWise("stage3", earlier=["stage1", "stage2", "stage3"])
+    objective.select_taps(teacher)
+    assert objective.student_taps == objective.teacher_taps == ("stage2",)

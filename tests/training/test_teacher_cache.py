@@ -117,3 +117,18 @@ def test_a_net_whose_code_changed_fills_the_cache_again(output, tmp_path, monkey
     monkeypatch.setattr("kd.training.single_teacher._check_record", lambda *_: None)
     assert forwards("third") == first
     assert "was filled with other outputs of the teacher" in caplog.text
+
+
+def test_the_cache_holds_only_the_map_that_cwd_reads(output, tmp_path, monkeypatch):
+    """Not those of the stages that could have taken its place."""
+    stored = []
+    prepare = CachedTeacher.prepare
+
+    def record(self, *arguments):
+        stored.append(set(self.cache.stores))
+        prepare(self, *arguments)
+
+    monkeypatch.setattr(CachedTeacher, "prepare", record)
+    cache = f"paths.cache={tmp_path / 'cache'}"
+    run(configured(tmp_path, output, "method=cwd", "trainer.max_epochs=1", cache), tmp_path)
+    assert stored[-1] == {"logits", "stage3"}
