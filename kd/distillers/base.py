@@ -1,6 +1,5 @@
 """Base LightningModule of all training modes: pairings, weighted loss, optimizer, checkpoints."""
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
@@ -15,7 +14,7 @@ from torch.optim.optimizer import ParamsT
 from kd.distillers.compatibility import check_compatible
 from kd.distillers.deployed import ChangedStudent
 from kd.distillers.evaluation import EvaluatedModule
-from kd.distillers.pairing import Pairing, term_name
+from kd.distillers.pairing import Pairing, objectives_by_term, term_name
 from kd.distillers.stages import Plan, Stage
 from kd.errors import UserError
 from kd.metrics import Means
@@ -90,7 +89,7 @@ class Distiller(EvaluatedModule, ABC):
             wanted += [tap for objective in objectives.values() for tap in objective.teacher_taps]
         self.student_taps = Taps(student, tap_paths, [*wanted, *reads])
         self.teacher_terms = {name for name, term in objectives.items() if term.needs_teacher}
-        self.objectives = nn.ModuleDict(_terms(objectives, pairings, labels_only))
+        self.objectives = nn.ModuleDict(objectives_by_term(objectives, pairings, labels_only))
         self.plan = plan
         self.optimizer_factory = optimizer
         self.scheduler = scheduler
@@ -296,17 +295,3 @@ class Distiller(EvaluatedModule, ABC):
         self._means.load_state_dict(checkpoint["means"])
         self.plan.load_state_dict(checkpoint["plan"])
         self._resumed_stage = checkpoint["stage"]
-
-
-def _terms(
-    objectives: Mapping[str, Objective], with_teacher: Sequence[str], labels_only: Sequence[str]
-) -> dict[str, Objective]:
-    """Return the terms of all pairings: the first has the given objectives, the others copies."""
-    found: dict[str, Objective] = {}
-    for pairing in (*with_teacher, *labels_only):
-        teacher = pairing in with_teacher
-        used = {k: o for k, o in objectives.items() if teacher or not o.needs_teacher}
-        # Copies, because the pairings' features differ in shape and in meaning.
-        own = used if pairing == with_teacher[0] else copy.deepcopy(used)
-        found |= {term_name(pairing, name): objective for name, objective in own.items()}
-    return found

@@ -1,10 +1,12 @@
 """Student-teacher pairings of a training step, and the names of their loss terms."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import nn
 
+from kd.objectives.base import Objective
 from kd.types import Outputs
 
 
@@ -46,3 +48,17 @@ def term_name(pairing: str, objective: str) -> str:
         ('peer1/soft', 'soft')
     """
     return f"{pairing}/{objective}" if pairing else objective
+
+
+def objectives_by_term(
+    objectives: Mapping[str, Objective], with_teacher: Sequence[str], labels_only: Sequence[str]
+) -> dict[str, Objective]:
+    """Return the terms of all pairings: the first has the given objectives, the others copies."""
+    found: dict[str, Objective] = {}
+    for pairing in (*with_teacher, *labels_only):
+        teacher = pairing in with_teacher
+        used = {k: o for k, o in objectives.items() if teacher or not o.needs_teacher}
+        # Copies, because the pairings' features differ in shape and in meaning.
+        own = used if pairing == with_teacher[0] else copy.deepcopy(used)
+        found |= {term_name(pairing, name): objective for name, objective in own.items()}
+    return found
