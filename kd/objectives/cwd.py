@@ -93,8 +93,8 @@ class ChannelWise(Objective):
             )
         if student_map.shape[2] * student_map.shape[3] == 1:
             log.warning(
-                "cwd compares positions, and the student's map %s at tap %s has one: the method "
-                "has no gradient; name an earlier stage",
+                "cwd compares positions, and the student's map %s at tap %s has one: the term "
+                "is constant up to rounding; name an earlier stage",
                 *(list(student_map.shape[1:]), self.tap),
             )
         narrow, wide = student_map.shape[1], teacher_map.shape[1]
