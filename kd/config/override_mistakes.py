@@ -1,5 +1,6 @@
 """Mistakes in overrides: all of a command line at once, where Hydra stops at the first."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,10 +88,13 @@ def compose_all(name: str, overrides: Overrides) -> DictConfig | None:
     Returns:
         The config with Hydra's part; None if there is a mistake in the config files themselves.
     """
-    try:
-        return compose(name, overrides.words, return_hydra_config=True)
-    except Exception:  # Hydra and OmegaConf raise many kinds, and those of Python
-        return _one_by_one(name, overrides)
+    with warnings.catch_warnings():
+        # Hydra warns of `+` before a group of its own, and then refuses it.
+        warnings.filterwarnings("ignore", "(?s).*Invalid overriding of hydra/", UserWarning)
+        try:
+            return compose(name, overrides.words, return_hydra_config=True)
+        except Exception:  # Hydra and OmegaConf raise many kinds, and those of Python
+            return _one_by_one(name, overrides)
 
 
 def _one_by_one(name: str, overrides: Overrides) -> DictConfig | None:
@@ -133,7 +137,7 @@ def _describe(override: Override, error: Exception, cfg: DictConfig, groups: set
     if "Cannot merge" in str(error.__cause__):
         return _of_another_kind(key, override.value(), OmegaConf.select(cfg, key))
     visible = _without_hydra(cfg) if not key.startswith("hydra") else cfg
-    if override.is_add() and "already" in str(error):
+    if override.is_add() and ("already" in str(error) or "Multiple values" in str(error)):
         return f"{word}: the config has {key} already; leave the + out"
     cause = error.__cause__ if error.__cause__ is not None else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) or "not exist" in str(error):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from kd.tuning.sampler import SeededByTrial
 from kd.tuning.space import Space
 from kd.tuning.storage_url import StorageUrl
 
+_LIBRARIES = ("optuna", "sqlalchemy", "redis")
 _SQLITE_TIMEOUT = 60  # seconds to wait for another worker's write
 _CONNECT_TIMEOUT = 20  # seconds to wait for a server
 _CONNECT_ARGUMENTS: dict[str, dict[str, object]] = {
@@ -91,8 +93,8 @@ class Storage:
             yield
         except (OptunaError, SQLAlchemyError) as error:
             raise UserError(self._message(error)) from None
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] != "redis":
+        except Exception as error:  # of a damaged file, as UnicodeDecodeError
+            if not _is_raised_in(error, _LIBRARIES):
                 raise
             raise UserError(self._message(error)) from None
 
@@ -101,6 +103,14 @@ class Storage:
         secret = password(with_password(self.name))
         shown = text if secret is None else text.replace(secret, "***")
         return f"search.storage={masked(self.name)}: {shown}"
+
+
+def _is_raised_in(error: Exception, libraries: tuple[str, ...]) -> bool:
+    """Whether these libraries, and not this package or what a trial calls, raised an error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames]
+    known = [package for package in packages if package in ("kd", "torch", *libraries)]
+    return bool(known) and known[-1] in libraries
 
 
 def open_study(

@@ -62,7 +62,8 @@ def test_mistakes_of_all_kinds_are_in_one_message(outcome):
         *(("optimiser.lr=1", "optimizer.lr"), ("model=resnet8", "student=resnet8")),
         *(("model=mynet", "student=mynet"), ("resnet8", "student=resnet8")),
         *(("method=KD", "'kd'"), ("student=ResNet-8", "'resnet8'"), ("scheduler=cos", "'cosine'")),
-        *(("+trainer=gpu", "leave the + out"), ("teacher.cache=offf", "teacher.cache")),
+        *((f"+{x}", "leave the + out") for x in ("trainer=gpu", "hydra/launcher=joblib")),
+        ("teacher.cache=offf", "teacher.cache"),
     ],
 )
 def test_the_nearest_name_is_offered(word, meant, outcome):

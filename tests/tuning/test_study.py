@@ -1,5 +1,7 @@
 """Searches with runs that cost nothing: counting, failures, interruptions, shared storage."""
 
+import sqlite3
+from contextlib import closing
 from functools import partial
 
 import pytest
@@ -244,6 +246,24 @@ def test_another_search_in_the_same_file_is_refused(search, tmp_path, monkeypatc
     search(trials=1, storage=storage).run()
     with pytest.raises(UserError, match="holds the search of another config or space; choose"):
         free_search(tmp_path / "b", monkeypatch, identity="y", storage=storage)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("UPDATE trial_user_attributes SET value_json = CAST(x'22f422' AS TEXT)", "Could not"),
+        # SQLite quotes the name in its message, which Python then cannot decode.
+        ("UPDATE sqlite_master SET name = CAST(x'f4' AS TEXT), sql = 'x'", "can't decode"),
+    ],
+)
+def test_a_damaged_storage_is_named(damage, message, search, tmp_path):
+    file = tmp_path / "study.db"
+    search(storage=str(file)).run()
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute(damage)
+    with pytest.raises(UserError, match=rf"search.storage=.*study.db: .*{message}"):
+        search(storage=str(file)).run()
 
 
 @pytest.mark.parametrize(
