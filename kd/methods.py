@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kd.config.closed_pipe import closed_pipe_ends_quietly
 from kd.config.compose import CONF_DIR, plain, register_models
 from kd.config.messages import user_message
+from kd.io.regular_files import real_path
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,7 +47,7 @@ def rows(config_dirs: Iterable[Path] = ()) -> list[Row]:
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    folders = [CONF_DIR, *(Path(folder).resolve() for folder in config_dirs)]
+    folders = [CONF_DIR, *(real_path(folder) for folder in config_dirs)]
     register_models(*folders)
     node = {"defaults": [{"method": "kd"}]}
     ConfigStore.instance().store(name=_METHOD_ALONE, node=node, provider="kd")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kd.errors import UserError, nearest
+from kd.io.regular_files import real_path
 
 # Hydra's flags with their short forms: those without a value, and those with one
 SWITCHES = {
@@ -47,7 +48,7 @@ class Arguments:
     def config_dir(self) -> Path | None:
         """The folder given with --config-dir, whose models are options as well."""
         folder = self.flags.get("--config-dir")
-        return Path(folder).expanduser().resolve() if folder else None
+        return real_path(Path(folder).expanduser()) if folder else None
 
 
 def read_arguments(words: Sequence[str]) -> tuple[Arguments, list[str]]:

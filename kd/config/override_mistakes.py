@@ -1,6 +1,5 @@
 """Mistakes in overrides: all of a command line at once, where Hydra stops at the first."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +56,9 @@ def read_overrides(words: Sequence[str], loader: Any) -> Overrides:
             found.problems.append(f"{error}{_meant(word, loader)}")
             continue
         options = loader.get_group_options(override.key_or_group)
+        if options and _adds_to_hydra(override):
+            found.problems.append(f"{word}: the config has this group already; leave the + out")
+            continue
         found.groups |= {override.key_or_group} if options else set()
         choice = check_choice(override, options) if options else None
         found.problems += choice.problems if choice else []
@@ -67,6 +69,12 @@ def read_overrides(words: Sequence[str], loader: Any) -> Overrides:
         else:
             found.unclear.append(override.key_or_group.replace("/", "."))
     return found
+
+
+def _adds_to_hydra(override: Override) -> bool:
+    """Whether `+` is before a group of Hydra's: `compose` takes it, `hydra.main` does not."""
+    added = override.is_add() or override.is_force_add()
+    return added and override.key_or_group.startswith("hydra/")
 
 
 def _meant(word: str, loader: Any) -> str:
@@ -88,13 +96,10 @@ def compose_all(name: str, overrides: Overrides) -> DictConfig | None:
     Returns:
         The config with Hydra's part; None if there is a mistake in the config files themselves.
     """
-    with warnings.catch_warnings():
-        # Hydra warns of `+` before a group of its own, and then refuses it.
-        warnings.filterwarnings("ignore", "(?s).*Invalid overriding of hydra/", UserWarning)
-        try:
-            return compose(name, overrides.words, return_hydra_config=True)
-        except Exception:  # Hydra and OmegaConf raise many kinds, and those of Python
-            return _one_by_one(name, overrides)
+    try:
+        return compose(name, overrides.words, return_hydra_config=True)
+    except Exception:  # Hydra and OmegaConf raise many kinds, and those of Python
+        return _one_by_one(name, overrides)
 
 
 def _one_by_one(name: str, overrides: Overrides) -> DictConfig | None:
@@ -137,7 +142,7 @@ def _describe(override: Override, error: Exception, cfg: DictConfig, groups: set
     if "Cannot merge" in str(error.__cause__):
         return _of_another_kind(key, override.value(), OmegaConf.select(cfg, key))
     visible = _without_hydra(cfg) if not key.startswith("hydra") else cfg
-    if override.is_add() and ("already" in str(error) or "Multiple values" in str(error)):
+    if override.is_add() and "already" in str(error):
         return f"{word}: the config has {key} already; leave the + out"
     cause = error.__cause__ if error.__cause__ is not None else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) or "not exist" in str(error):

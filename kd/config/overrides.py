@@ -5,6 +5,8 @@ from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
+from kd.io.regular_files import real_path
+
 # Keys of several settings that may be given as a single value
 _SHORT = {"teacher.cache": "teacher.cache.mode"}
 
@@ -62,4 +64,4 @@ def config_dirs(arguments: Sequence[str]) -> list[Path]:
     flags = ("--config-dir", "-cd")
     apart = [folder for flag, folder in pairwise(arguments) if flag in flags]
     joined = [a.split("=", 1)[1] for a in arguments if a.startswith("--config-dir=")]
-    return [Path(folder).resolve() for folder in apart + joined]
+    return [real_path(folder) for folder in apart + joined]

@@ -19,6 +19,7 @@ from kd.config.override_mistakes import Overrides, compose_all, read_overrides
 from kd.config.setting_mistakes import setting_problems
 from kd.config.sweep_jobs import jobs, outside_a_sweep, swept, values
 from kd.errors import UserError, nearest
+from kd.io.regular_files import real_path
 
 # Messages for the mistakes of a run's config, without Hydra's part
 Check = Callable[[DictConfig], list[str]]
@@ -44,7 +45,7 @@ def check_arguments(
         UserError: lists every mistake.
     """
     name = arguments.flags.get("--config-name", name).removesuffix(".yaml")
-    folder = Path(arguments.flags.get("--config-path", CONF_DIR)).expanduser().resolve()
+    folder = real_path(Path(arguments.flags.get("--config-path", CONF_DIR)).expanduser())
     if not (folder / f"{name}.yaml").is_file() and folder != CONF_DIR:
         raise UserError(
             f"--config-path={folder}: it holds no {name}.yaml; --config-dir=FOLDER adds a folder "

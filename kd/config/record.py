@@ -24,6 +24,7 @@ from kd.config.verify import Refusal, verify
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.documents import read_yaml, read_yaml_text
+from kd.io.regular_files import real_path
 from kd.io.run_folder import RunFolder
 
 _NAME = "resumed"  # of the primary config in Hydra's store
@@ -212,7 +213,7 @@ def start_point(cfg: DictConfig, folder: Path) -> Any:
     A run that was killed before its first checkpoint, and is resumed in its folder, starts again
     where it started first: from the checkpoint that its record names, or from the beginning.
     """
-    if not isinstance(cfg.resume, str) or Path(cfg.resume).resolve() != folder.resolve():
+    if not isinstance(cfg.resume, str) or real_path(cfg.resume) != real_path(folder):
         return cfg.resume
     if RunFolder(folder).last.is_file():
         return cfg.resume

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from kd.config.own_names import OwnNames
 from kd.config.targets import Place, slot_of
+from kd.io.regular_files import real_path
 
 # Optimizers of torch beside those that conf/ names: their constructors take numbers only.
 # https://docs.pytorch.org/docs/stable/optim.html#algorithms
@@ -215,6 +216,6 @@ def _is_output(path: Path, folder: Path) -> bool:
 
     A record could otherwise have teachers and caches written anywhere.
     """
-    path, folder = path.expanduser().resolve(), folder.resolve()
+    path, folder = real_path(path.expanduser()), real_path(folder)
     roots = (root for root in (path, path.parent) if folder.is_relative_to(root))
     return any(folder.relative_to(root).parts[0] in _OUTPUT for root in roots if folder != root)

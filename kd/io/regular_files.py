@@ -23,6 +23,16 @@ _OTHER_KINDS = {
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
 
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path without links; `Path.resolve` raises RuntimeError for a link loop.
+
+    Example:
+        >>> real_path("/usr/../tmp/x").name
+        'x'
+    """
+    return Path(os.path.realpath(path))
+
+
 def check_regular(path: Path, limit: int | None = None) -> int:
     """Check a file before a library opens it by its name.
 

@@ -3,9 +3,9 @@
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import NamedTuple
 
+from kd.io.regular_files import real_path
 from kd.reports.leaderboard import Leaderboard
 
 _LIBRARIES = ("kd", "numpy", "scipy", "matplotlib")
@@ -29,7 +29,7 @@ class About(NamedTuple):
 
 def title(about: About) -> str:
     """Return the title: the names of the folders."""
-    return f"Report: {', '.join(Path(source).resolve().name for source in about.sources)}"
+    return f"Report: {', '.join(real_path(source).name for source in about.sources)}"
 
 
 def versions(board: Leaderboard) -> list[tuple[str, str]]:

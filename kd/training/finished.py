@@ -13,6 +13,7 @@ from kd.config.experiment import differing, experiment_settings, name_difference
 from kd.config.identity import Identity
 from kd.config.record import read_record
 from kd.errors import UserError
+from kd.io.regular_files import real_path
 from kd.io.result_file import Result, read_result
 
 _REMEDY = "choose another folder with hydra.run.dir=… or hydra.sweep.dir=…, or delete it"
@@ -32,7 +33,7 @@ def finished(cfg: DictConfig, folder: Path) -> Result | None:
     if result is None or result.get("status") != "completed":
         return None
     start = cfg.resume
-    within = isinstance(start, str) and Path(start).resolve().is_relative_to(folder.resolve())
+    within = isinstance(start, str) and real_path(start).is_relative_to(real_path(folder))
     if result.get("data/fingerprint", "") is None:
         if within:
             return None

@@ -28,7 +28,7 @@ from kd.config.identity import Identity
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.printable import printable
-from kd.io.regular_files import check_regular
+from kd.io.regular_files import check_regular, real_path
 from kd.io.run_folder import RunFolder
 from kd.io.weights import read_file
 
@@ -86,7 +86,9 @@ def find_checkpoint(cfg: DictConfig, folder: Path) -> Resumed | None:
         file = RunFolder(path).last if path.is_dir() else path
         if not file.is_file():
             raise UserError(f"resume={cfg.resume}: there is no checkpoint {file}")
-    if own.last.is_file() and (file is None or file.parent.resolve() != own.checkpoints.resolve()):
+    if own.last.is_file() and (
+        file is None or real_path(file.parent) != real_path(own.checkpoints)
+    ):
         raise UserError(
             f"{own.last} belongs to a run with another configuration and would be overwritten; "
             "choose another folder with hydra.run.dir=…, delete this one, or continue that run's "
@@ -199,7 +201,7 @@ def _copy_best(file: Path, content: Any, folder: RunFolder) -> None:
     best = file.with_name(folder.best.name)
     if not best.is_file():
         raise UserError(f"resume={file}: {best}, the checkpoint of the best epoch, is missing")
-    if best.resolve() != folder.best.resolve():
+    if real_path(best) != real_path(folder.best):
         read_file(best)  # raises for a damaged file, before it is copied
         check_regular(best)
         write_atomic(folder.best, best.read_bytes())

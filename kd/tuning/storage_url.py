@@ -43,8 +43,8 @@ class StorageUrl:
         UserError: no such kind of URL, or its driver is not installed.
 
     Example:
-        >>> StorageUrl("postgresql+psycopg://me:secret@host/db").shown
-        'postgresql+psycopg://me:***@host/db'
+        >>> StorageUrl("sqlite:////data/study.db").file
+        PosixPath('/data/study.db')
     """
 
     def __init__(self, name: str) -> None:
