@@ -14,8 +14,16 @@ from kd.validation.schedules import refusal
 HALF = {"_target_": "kd.schedules.Constant", "value": 0.5}
 # Numbers of the methods that no schedule may vary; all others are weights or temperatures.
 CONSTANT = {
-    *["ab.initial", "ab.margin", "catkd.grid", "cc.gamma", "cc.order", "crd.contrast_temperature"],
-    *["crd.momentum", "ctkd.lowest", "ctkd.ramp", "ctkd.span", "ctkd.theta", "cwd.map_temperature"],
+    *["ab.initial", "ab.margin", "at.smallest_image", "catkd.grid", "cc.gamma", "cc.order"],
+    *[
+        "crd.contrast_temperature",
+        "crd.momentum",
+        "ctkd.lowest",
+        "ctkd.ramp",
+        "ctkd.span",
+        "ctkd.theta",
+        "cwd.map_temperature",
+    ],
     *["dist.beta", "dist.gamma", "dkd.beta", "dkd.target_weight", "dkd.warmup", "fitnet.initial"],
     *["fsp.initial", "ft.initial", "ft.rate", "irg.edge", "irg.transition", "irg.vertex"],
     *["itrd.correlation", "itrd.mutual", "itrd.order", "mgd.masked", "mlkd.class_weight"],
