@@ -109,9 +109,12 @@ class AttentiveFeatures(Objective):
         self.aligns = nn.ModuleDict()
         self.attentions = nn.ModuleDict()
 
+    def select_taps(self, teacher: Outputs) -> None:
+        drop_single_positions("afd", self, teacher)
+
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         pairs = {t: paired_maps("afd", student, teacher, t, t) for t in self.student_taps}
-        drop_single_positions("afd", self, student, teacher)
+        drop_single_positions("afd", self, teacher, student)
         for tap in self.student_taps:
             student_map, teacher_map = pairs[tap]
             narrow, wide = student_map.shape[1], teacher_map.shape[1]

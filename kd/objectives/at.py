@@ -123,9 +123,12 @@ class AttentionTransfer(Objective):
         self.smallest_image = smallest_image
         self.scale = 1.0
 
+    def select_taps(self, teacher: Outputs) -> None:
+        drop_single_positions("attention transfer", self, teacher)
+
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         check_maps("attention transfer", self.student_taps, student, teacher)
-        drop_single_positions("attention transfer", self, student, teacher)
+        drop_single_positions("attention transfer", self, teacher, student)
         if self.smallest_image is not None and setting.image_size is not None:
             height, width = setting.image_size
             self.scale = min(height * width / self.smallest_image**2, 1.0)

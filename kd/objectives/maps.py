@@ -56,22 +56,26 @@ def check_maps(method: str, taps: Sequence[str], student: Outputs, teacher: Outp
 
 
 def drop_single_positions(
-    method: str, objective: Objective, student: Outputs, teacher: Outputs
+    method: str, objective: Objective, teacher: Outputs, student: Outputs | None = None
 ) -> None:
     """Drop pairs of maps of which one has a single position: normalised, it is a constant.
 
-    Each is named in the log. If no other pair is left, all stay.
+    Each is named in the log. If no other pair is left, all stay. Without the student's outputs, in
+    `Objective.select_taps`, the teacher's maps alone decide, and `build` reports that none is left.
     """
+    nets = [teacher] if student is None else [student, teacher]
     taps = objective.student_taps
-    single = [tap for tap in taps if has_single_position(tap, student, teacher)]
+    single = [tap for tap in taps if has_single_position(tap, *nets)]
     kept = [tap for tap in taps if tap not in single]
+    if not kept and student is None:
+        return
     advice = "the pair is left out" if kept else "the method has no gradient; name an earlier stage"
     for tap in single:
-        shapes = [list(outputs.taps[tap].shape[1:]) for outputs in (student, teacher)]
+        shapes = [list(outputs.taps[tap].shape[1:]) for outputs in nets]
+        maps = "the maps {} and {} have one in common" if student else "the teacher's map {} has one"
         log.warning(
-            "%s compares positions, and at the student's tap %s the maps %s and %s have one in "
-            "common: %s",
-            *(method, tap, *shapes, advice),
+            "%s compares positions, and at the student's tap %s %s: %s",
+            *(method, tap, maps.format(*shapes), advice),
         )
     if kept:
         objective.keep_pairs(kept)

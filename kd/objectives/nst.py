@@ -108,9 +108,12 @@ class NeuronSelectivity(Objective):
         super().__init__()
         self.pair(taps)
 
+    def select_taps(self, teacher: Outputs) -> None:
+        drop_single_positions("nst", self, teacher)
+
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         check_maps("nst", self.student_taps, student, teacher)
-        drop_single_positions("nst", self, student, teacher)
+        drop_single_positions("nst", self, teacher, student)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         student_maps, teacher_maps = (

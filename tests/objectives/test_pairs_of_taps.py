@@ -65,3 +65,31 @@ def test_maps_of_one_position_are_named(caplog):
     with caplog.at_level(logging.WARNING):
         objective.build(student, objective.aligned(teacher), Setting(2, torch.zeros(3)))
     assert "stage3 the maps [3, 2, 2] and [5, 1, 1] have one in common" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["at", "nst", "afd"])
+def test_the_teachers_shapes_alone_drop_maps_of_one_position(method, caplog):
+    cfg = composed(f"method={method}", "method.taps=[stage1,stage2,stage3:stage4]")
+    (objective,) = (o for k, o in build_method(cfg).objectives.items() if k not in ("hard", "soft"))
+    small = torch.ones(2, 5, 1, 1)
+    maps = {"stage1": torch.ones(2, 5, 4, 4), "stage2": small, "stage4": small}
+    teacher = Outputs(torch.zeros(2, 2), maps)
+    with caplog.at_level(logging.WARNING):
+        objective.select_taps(objective.aligned(teacher))
+    assert objective.student_taps == objective.teacher_taps == ("stage1",)
+    assert "stage3 the teacher's map [5, 1, 1] has one: the pair is left out" in caplog.text
+    caplog.clear()
+    student = Outputs(torch.zeros(2, 2), {"stage1": torch.ones(2, 3, 4, 4)})
+    with caplog.at_level(logging.WARNING):
+        objective.build(student, objective.aligned(teacher), Setting(2, torch.zeros(3)))
+    assert caplog.text == "", "each pair is named once"
+
+
+def test_maps_of_one_position_alone_are_kept_and_named_once(caplog):
+    objective = AttentionTransfer(["stage3"])
+    outputs = Outputs(torch.zeros(1, 2), {"stage3": torch.ones(1, 3, 1, 1)})
+    with caplog.at_level(logging.WARNING):
+        objective.select_taps(outputs)
+        objective.build(outputs, outputs, Setting(2, torch.zeros(3)))
+    assert objective.student_taps == ("stage3",)
+    assert caplog.text.count("the method has no gradient") == 1
