@@ -72,7 +72,9 @@ def drop_single_positions(
     advice = "the pair is left out" if kept else "the method has no gradient; name an earlier stage"
     for tap in single:
         shapes = [list(outputs.taps[tap].shape[1:]) for outputs in nets]
-        maps = "the maps {} and {} have one in common" if student else "the teacher's map {} has one"
+        maps = "the maps {} and {} have one in common"
+        if student is None:
+            maps = "the teacher's map {} has one"
         log.warning(
             "%s compares positions, and at the student's tap %s %s: %s",
             *(method, tap, maps.format(*shapes), advice),
