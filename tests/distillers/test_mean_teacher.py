@@ -98,3 +98,42 @@ def test_noisy_teacher_runs_in_training_mode(noisy):
 def test_decay_out_of_range_is_refused(decay):
     with pytest.raises(ValueError, match=r"decay must be in \[0, 1\), got"):
         mean_teacher(decay=decay)
+
+
+def test_average_lags_behind_the_weights_and_smooths_their_noise():
+    torch.manual_seed(0)
+    net = TwoStages()
+    average = WeightAverage(net, decay=0.9)
+    bias, follower = net.fc.bias, average.module.get_parameter("fc.bias")
+    gaps, noise = [], []
+    for step in range(200):
+        with torch.no_grad():
+            bias.copy_(0.1 * step + torch.tensor([0.0, 0.0, 1.0]) * torch.randn(3))
+        before = follower.clone()
+        average.update_parameters(net)
+        assert ((follower - before) * (bias - before) >= 0).all(), "moves towards the weights"
+        if step >= 50:
+            gaps.append(0.1 * step - follower[0].item())
+            noise.append(0.1 * step - follower[2].item())
+    # A ramp of slope v is followed v · decay / (1 − decay) behind
+    np.testing.assert_allclose(gaps, 0.1 * 0.9 / 0.1, atol=0.02)
+    assert np.std(noise) < 0.4, "that of the weights is 1"
+
+
+def test_consistency_pulls_the_student_to_the_average_and_not_the_average_to_it():
+    distiller, batch = mean_teacher(decay=0.9), random_batch()
+    initial = [p.clone() for p in distiller.average.parameters()]
+    with torch.no_grad():
+        distiller.student.fc.bias.add_(torch.tensor([2.0, 0.0, -2.0]))
+    distiller.train()
+    optimizer = torch.optim.SGD(distiller.parameters(), 0.05)
+    distances = []
+    for _ in range(100):
+        (pairing,) = distiller.pairings(batch, with_teacher=True).values()
+        ours, theirs = (n.logits.softmax(1) for n in (pairing.student, pairing.teacher))
+        distances.append((ours - theirs).abs().mean().item())
+        optimizer.zero_grad()
+        distiller.objectives["soft"](pairing.student, pairing.teacher, batch).backward()
+        optimizer.step()
+    assert distances[-1] < 0.5 * distances[0]
+    assert all(p.equal(q) for p, q in zip(distiller.average.parameters(), initial, strict=True))

@@ -81,3 +81,28 @@ def test_vectors_are_refused():
     )
     with pytest.raises(UserError, match=r"ickd needs maps.*'stage3' has \[2, 3\], teacher"):
         InterChannelCorrelation("stage3").build(student, teacher, SETTING)
+
+
+def test_descent_gives_the_channels_the_teachers_correlations():
+    """At another resolution, and for the own image's correlations rather than another's."""
+    torch.manual_seed(0)
+    mixing = torch.randn(4, 5, 3)
+    teacher = torch.einsum("bck,bkhw->bchw", mixing, torch.randn(4, 3, 6, 6))
+    start = torch.randn(4, 5, 4, 4)
+    ours = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([ours], 0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        ickd(ours, teacher).backward()
+        optimizer.step()
+
+    def likeness(maps, other):
+        pairs = zip(maps.detach().numpy(), other.numpy(), strict=True)
+        grams = [[np.corrcoef(m.reshape(5, -1))[np.triu_indices(5, 1)] for m in p] for p in pairs]
+        return np.mean([np.corrcoef(*pair)[0, 1] for pair in grams])
+
+    assert likeness(start, teacher) < 0.5
+    assert likeness(ours, teacher) > 0.9
+    assert likeness(ours, teacher.roll(1, 0)) < 0.5
+    assert ickd(ours, teacher.roll(1, 0)) > 10 * ickd(ours, teacher)
+    assert ickd(ours, teacher.roll(1, 1)) > 10 * ickd(ours, teacher)

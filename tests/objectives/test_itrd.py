@@ -9,7 +9,7 @@ import torch
 from contract import Contract
 from support import gradient
 
-from kd.objectives.itrd import Information, correlation_term, mutual_term
+from kd.objectives.itrd import Information, correlation_term, itrd, mutual_term
 
 
 def embedded(objective, features):
@@ -131,3 +131,50 @@ def test_mutual_information_is_bounded_by_the_batch():
 def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message):
         Information(**arguments)
+
+
+def descend(loss_of, start, steps=200, rate=0.05):
+    """The tensor that Adam finds from `start` by `loss_of` alone."""
+    leaf = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([leaf], rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss_of(leaf).backward()
+        optimizer.step()
+    return leaf.detach()
+
+
+def test_correlation_term_makes_features_correlate():
+    torch.manual_seed(0)
+    start, theirs = torch.randn(24, 5), torch.randn(24, 5)
+    found = descend(lambda ours: correlation_term(ours, theirs, 1.5), start)
+
+    def least(ours):
+        return min(np.corrcoef(s, t)[0, 1] for s, t in zip(ours.T, theirs.T, strict=True))
+
+    assert least(start) < 0.2
+    assert least(found) > 0.95
+
+
+def test_mutual_term_makes_images_that_differ_for_the_teacher_differ():
+    """Joint entropy above the student's own is what the student does not tell apart."""
+    torch.manual_seed(0)
+    groups = torch.arange(4).repeat(6)
+    theirs = torch.eye(4)[groups] + 0.05 * torch.randn(24, 4)
+    start = torch.randn(24, 4)
+    found = descend(lambda ours: mutual_term(ours, theirs), start)
+    apart = (groups[:, None] != groups[None, :]).numpy()
+
+    def overlap(ours):
+        return (cosines(ours.double().numpy())[apart] ** 2).mean()
+
+    assert overlap(start) > 0.15
+    assert overlap(found) < 0.05
+
+
+def test_another_images_embedding_costs_more_than_the_own():
+    torch.manual_seed(0)
+    theirs = torch.randn(12, 5)
+    other = theirs.roll(1, 0)
+    assert itrd(other, theirs) > itrd(theirs, theirs) + 1
+    assert itrd(theirs + 0.1 * torch.randn(12, 5), theirs) < itrd(other, theirs)

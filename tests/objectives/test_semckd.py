@@ -167,3 +167,28 @@ def test_vectors_raise():
     )
     with pytest.raises(UserError, match=r"semckd needs maps.*'stage1' has \[2, 3\], teacher"):
         SemanticCalibration(["stage1"], ["stage1"], 2).build(student, teacher, SETTING)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_attention_learns_which_stage_the_student_can_match(place):
+    """One of two stages is a mix of the student's channels, the other one noise."""
+    torch.manual_seed(0)
+    ours = torch.randn(16, 3, 4, 4)
+    matching = torch.einsum("oc,bchw->bohw", torch.randn(4, 3), ours)
+    maps = [torch.randn(16, 4, 4, 4) * matching.std() for _ in range(2)]
+    maps[place] = matching
+    stages = ["stage1", "stage2"]
+    student = Outputs(torch.zeros(16, 5), {"stage1": ours})
+    teacher = Outputs(torch.zeros(16, 5), dict(zip(stages, maps, strict=True)))
+    objective = SemanticCalibration(["stage1"], stages, 16)
+    objective.build(student, teacher, SETTING)
+    optimizer = torch.optim.Adam(objective.parameters(), 0.01)
+    before = objective.attention(student, teacher)[:, 0, place].mean().item()
+    for _ in range(60):
+        optimizer.zero_grad()
+        objective(student, teacher, make_batch(torch.zeros(16))).backward()
+        optimizer.step()
+    after = objective.attention(student, teacher)[:, 0, place]
+    assert after.mean() > before + 0.1
+    assert after.mean() > 0.65
+    assert (after > 0.5).sum() > 12, "of 16 images"

@@ -167,3 +167,45 @@ def test_function_rejects_an_unknown_variant():
     logits = torch.zeros(2, 3)
     with pytest.raises(ValueError, match=r"variant must be one of .*got 'other'"):
         srrl(logits, logits, logits, logits, variant="other")
+
+
+@pytest.mark.parametrize("variant", ["paper", "soft"])
+def test_the_teachers_head_learns_to_read_the_students_embedding(variant):
+    """The regression alone, which is the paper's addition to feature matching."""
+    head = nn.Linear(6, 5)
+    torch.manual_seed(0)
+    theirs = torch.randn(40, 6)
+    logits = head(theirs).detach()
+    teacher = Outputs(logits, {"embedding": theirs})
+    ours = torch.randn(40, 5).requires_grad_()
+    student = Outputs(torch.zeros(40, 5), {"embedding": ours})
+    objective = SoftmaxRegression(matching=0.0, variant=variant)
+    objective.build(student, teacher, setting(head))
+    frozen = head.weight.clone()
+    trained = [ours, *(p for p in objective.parameters() if p.requires_grad)]
+    optimizer = torch.optim.Adam(trained, 0.05)
+
+    def agreement():
+        rows = objective.connector(ours)
+        read = rows @ head.weight.T + head.bias
+        return (read.argmax(1) == logits.argmax(1)).float().mean().item()
+
+    assert agreement() < 0.5
+    for _ in range(200):
+        optimizer.zero_grad()
+        objective(student, teacher, make_batch(torch.zeros(40))).backward()
+        optimizer.step()
+    assert agreement() > 0.9
+    assert head.weight.equal(frozen)
+
+
+def test_another_images_embedding_costs_more():
+    head = nn.Linear(6, 5)
+    student, teacher = case(head, student_width=6)
+    objective = SoftmaxRegression()
+    objective.build(student, teacher, setting(head))
+    batch = make_batch(torch.arange(3))
+    theirs = teacher.taps["embedding"]
+    other = Outputs(student.logits, {"embedding": theirs.roll(1, 0)})
+    close = Outputs(student.logits, {"embedding": theirs + 0.1 * torch.randn(theirs.shape)})
+    assert objective(other, teacher, batch) > 5 * objective(close, teacher, batch)

@@ -6,11 +6,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import make_batch
 from contract import Contract, altered, as_leaves
 from support import gradient
 
 from kd.errors import UserError
+from kd.objectives.base import Setting
 from kd.objectives.vid import VariationalInformation, gaussian_nll
+from kd.types import Outputs
 
 
 def regressed(regressor, maps):
@@ -128,3 +131,25 @@ def test_invalid_settings_and_sequences_raise():
     case = altered(TestMaps, taps={**TestMaps.taps, "stage2": (4, 6)})
     with pytest.raises(UserError, match=r"'stage2'.*\[6, 4, 6\].*\[6, 4, 2, 3\]"):
         case.case()
+
+
+def test_variance_becomes_that_of_what_the_student_cannot_predict():
+    """Channel 0 is the student's with little noise, channel 1 is noise alone."""
+    torch.manual_seed(0)
+    ours = torch.randn(64, 2, 4, 4)
+    noise = torch.randn(64, 2, 4, 4) * torch.tensor([0.3, 2.0])[:, None, None]
+    theirs = noise + ours * torch.tensor([1.0, 0.0])[:, None, None]
+    student, teacher = (Outputs(torch.zeros(64, 3), {"stage1": m}) for m in (ours, theirs))
+    objective = VariationalInformation(["stage1"])
+    objective.build(student, teacher, Setting(3, torch.zeros(64)))
+    optimizer = torch.optim.Adam(objective.parameters(), 0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        objective(student, teacher, make_batch(torch.zeros(64))).backward()
+        optimizer.step()
+    known, unknown = (math.log1p(math.exp(a)) for a in objective.alphas["stage1"].tolist())
+    assert known == pytest.approx(0.3**2, rel=0.5)
+    assert unknown == pytest.approx(2.0**2, rel=0.2)
+    shuffled = Outputs(teacher.logits, {"stage1": theirs.roll(1, 0)})
+    batch = make_batch(torch.zeros(64))
+    assert objective(student, shuffled, batch) > objective(student, teacher, batch) + 1
