@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support import self_distiller, training_logits
+from support import linear_net, make_distiller, self_distiller, training_logits
 
 from kd.data.digits import Digits
 from kd.data.same_class import SameClass
@@ -20,7 +20,7 @@ def _seed():
 
 @pytest.fixture(scope="module")
 def loader():
-    data = Digits(name="digits", batch_size=8)
+    data = Digits(name="digits", batch_size=64)
     data.prepare_data()
     data.setup()
     return data.train_dataloader()
@@ -66,3 +66,39 @@ def test_gradients_flow_through_the_student_outputs_alone(loader, precision):
         expected = torch.autograd.grad(alone, list(distiller.student.parameters()))
     assert all(grad.abs().sum() > 0 for grad in (found[0], found[-1]))
     torch.testing.assert_close(found, expected)
+
+
+def spread(distiller, batch):
+    """Mean distance of predictions within the classes of a batch, and between classes."""
+    with torch.no_grad():
+        rows = distiller.student(batch.input).softmax(1)
+    distance = torch.cdist(rows, rows, p=1)
+    same = batch.target[:, None] == batch.target
+    other = ~torch.eye(len(rows), dtype=torch.bool)
+    return distance[same & other].mean().item(), distance[~same].mean().item()
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_predictions_of_a_class_move_together(loader, labels):
+    """By the term alone, and beside labels, which keep the classes apart."""
+    student = linear_net(0)
+    objectives = {"hard": CrossEntropy(), "soft": SoftTargets(3.0)}
+    distiller = make_distiller(CSKDDistiller, objectives, student=student, tap_paths={})
+    distiller._trainer = SimpleNamespace(train_dataloader=loader, global_step=0)
+    batch = next(iter(loader))
+    batch = batch.apply(lambda part: part[batch.target < 3])
+    optimizer = torch.optim.SGD(student.parameters(), 0.05)
+    before = spread(distiller, batch)
+    for epoch in range(60):  # with other partners
+        shown = batch._replace(epoch=epoch)
+        (pairing,) = distiller.pairings(shown, with_teacher=True).values()
+        loss = distiller.objectives["soft"](pairing.student, pairing.teacher, shown)
+        if labels:
+            loss = loss + distiller.objectives["hard"](pairing.student, pairing.teacher, shown)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    after = spread(distiller, batch)
+    assert after[0] < 0.5 * before[0]
+    assert after[0] / after[1] < 0.7 * before[0] / before[1], "classes come closer as well"
+    assert not labels or after[1] > 2 * before[1]
