@@ -33,8 +33,8 @@ BATCH = make_batch(torch.arange(2))
 def weighted(method, images, nets):
     """The method's own objective, its weighted gradient's length in the student, and rounding's.
 
-    A gradient of length g changes a loss L of parameters θ by g·‖θ‖ at most where θ doubles. Float32
-    computes L, or a term of 1 inside it, to 1.2e-7 of itself; rounding's length is 100 times that.
+    To first order, a gradient of length g changes a loss L by at most g·‖θ‖ where θ doubles.
+    Float32 computes L, or a term of 1 inside it, to 1.2e-7 of itself; the bound is 100 times that.
     """
     (teacher, student) = nets
     names = [f"teacher={teacher[0]}", f"student={student[0]}"]
