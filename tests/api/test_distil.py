@@ -63,13 +63,12 @@ def test_the_batch_size_is_that_of_the_loader_or_the_keyword(settings, expected)
 
 def test_facts_about_own_loaders_are_recorded_with_the_student(tmp_path):
     student, teacher = nets()
-    names, scale = [f"digit {number}" for number in range(10)], {"mean": [0.3], "std": [0.4]}
-    result = kd.distil(
-        *(student, teacher, loaders()), class_names=names, **scale, **FAST, folder=tmp_path
-    )
+    names, scale = [f"digit {number}" for number in range(10)], ([0.3], [0.4])
+    facts = {"class_names": names, "mean": scale[0], "std": scale[1], **FAST}
+    result = kd.distil(student, teacher, loaders(), folder=tmp_path, **facts)
     loaded = kd.load(result.folder, net=student)
     assert loaded.class_names == names
-    assert loaded.normalisation == (scale["mean"], scale["std"])
+    assert loaded.normalisation == scale
 
 
 def test_own_nets_on_own_loaders(tmp_path):

@@ -51,7 +51,7 @@ def test_the_help_is_of_the_chosen_options():
 def settings(node: DictConfig, place: str = "") -> list[str]:
     """Dotted keys of all values; a class and the name of an option are no settings."""
     found = []
-    for key in node:
+    for key in map(str, node):
         value = node._get_node(key)
         if isinstance(value, DictConfig) and value._content and not isinstance(value._content, str):
             found += settings(value, f"{place}{key}.")

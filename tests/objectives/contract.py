@@ -54,11 +54,11 @@ class Contract:
 
     def setting(self, classes: int) -> Setting:
         """Labels in turn, and linear heads on a tap `embedding` where there is one."""
-        heads = [
+        student, teacher = (
             nn.Linear(shapes["embedding"][0], classes) if "embedding" in shapes else None
             for shapes in (self.taps, self._teacher_shapes)
-        ]
-        return Setting(classes, torch.arange(self.pool) % classes, *heads)
+        )
+        return Setting(classes, torch.arange(self.pool) % classes, student, teacher)
 
     @property
     def _teacher_shapes(self) -> Shapes:
