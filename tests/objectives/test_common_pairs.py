@@ -27,6 +27,8 @@ PAIRS = [
 ]
 # FSP of the paper needs equal channels; its variant with projections does not.
 OPTIONS = {"fsp": ["method.variant=project"]}
+# The stage that trains the student: the paraphraser's loss beside it does not depend on the student.
+STAGES = {"ft": "transfer"}
 BATCH = make_batch(torch.arange(2))
 
 
@@ -41,6 +43,7 @@ def weighted(method, images, nets):
     cfg = composed(f"method={method}", *names, *OPTIONS.get(method, []))
     objectives = build_method(cfg).objectives
     name, objective = next((k, o) for k, o in objectives.items() if k not in ("hard", "soft"))
+    objective.enter(STAGES.get(method, ""))
     net, other = (copy.deepcopy(net) for _, (net, _) in (student, teacher))
     ours = Taps(net, student[1][1], objective.student_taps)
     theirs = Taps(other, teacher[1][1], objective.teacher_taps)
