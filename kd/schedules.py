@@ -51,6 +51,8 @@ class Schedule(ABC):
             ((1.0, 4.0), (0.0, 4.0))
         """
         values = [self(progress) for progress in (*(n / 1000 for n in range(1001)), self.warmup)]
+        if any(map(math.isnan, values)):  # which min and max would pass over
+            return math.nan, math.nan
         return min(values), max(values)
 
     def observe(self, accuracy: float) -> None:  # noqa: B027

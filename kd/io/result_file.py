@@ -190,7 +190,8 @@ def declaration(key: str) -> tuple[Any, str] | None:
 def mistyped(content: Mapping[str, Any]) -> str | None:
     """Describe the first value of another type than its key is declared with; None if all fit.
 
-    A number is finite, but for a likelihood, which an overconfident student makes infinite.
+    A number is finite, but for a likelihood, which an overconfident student makes infinite; a
+    likelihood that is NaN is that of logits that are NaN.
 
     Example:
         >>> mistyped({"val/acc": "high"})
@@ -200,6 +201,8 @@ def mistyped(content: Mapping[str, Any]) -> str | None:
         declared = declaration(key)
         finite = not key.endswith(("/nll", "/nll_last"))
         if declared is not None and not _fits(value, declared[0], finite):
+            if isinstance(value, float) and math.isnan(value):
+                return f"{key} is not a number (NaN), as after training that diverged"
             name = getattr(declared[0], "__name__", None) or str(declared[0])
             return f"{key}={value!r:.60} is not of type {name}"
     return None
@@ -221,7 +224,7 @@ def _fits(value: Any, kind: Any, finite: bool) -> bool:
         )
     if kind is float:  # JSON writes 1.0 of other tools as 1
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and (math.isfinite(value) or not finite)
+        return is_number and (math.isfinite(value) or (not finite and not math.isnan(value)))
     return type(value) is kind
 
 

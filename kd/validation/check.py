@@ -30,6 +30,7 @@ from kd.validation.method import (
 from kd.validation.mode import mode_problems
 from kd.validation.monitors import monitor_problems
 from kd.validation.problems import attempt, refuse
+from kd.validation.schedules import rate_problems
 from kd.validation.signatures import target_problems
 from kd.validation.values import value_problems
 
@@ -148,7 +149,11 @@ class _Parts:
         if self.sound(f"{place}optimizer"):
             attempt(self.problems, partial(build_optimizer, cfg.optimizer, [number]), place)
         if self.sound(f"{place}scheduler"):
-            return attempt(self.problems, partial(make, cfg.scheduler, "scheduler"), place)
+            scheduler = attempt(self.problems, partial(make, cfg.scheduler, "scheduler"), place)
+            if isinstance(scheduler, Schedule):
+                settings = plain(cfg.scheduler)
+                self.problems.extend(rate_problems(f"{place}scheduler", settings, scheduler))
+            return scheduler
         return None
 
 

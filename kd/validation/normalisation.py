@@ -13,19 +13,20 @@ _WITH_CHECKPOINT = ("checkpoint_key", "mean", "std")
 
 
 def normalisation_problems(cfg: DictConfig) -> Iterator[str]:
-    """Find a wrong `teacher.mean`, `.std` or `.checkpoint_key`, or one without a checkpoint."""
+    """Find a wrong `teacher.mean` or `.std`, one without a checkpoint, and lists of members."""
     teacher: dict[str, Any] = {key: plain(cfg.teacher.get(key)) for key in _ALL}
     if is_ensemble(cfg):
         yield from _of_ensemble(teacher, len(cfg.teacher.members or ()))
         return
-    yield from _pair(teacher["mean"], teacher["std"], "teacher.mean", "teacher.std")
+    own = {f"teacher.{key}": teacher[key] for key in ("mean", "std") if teacher[key] is not None}
     given = "given" in (plain(cfg.teacher.net) or {})
-    for key in _WITH_CHECKPOINT:
-        if teacher[key] is not None and teacher["checkpoint"] is None and not given:
-            yield (
-                f"teacher.{key}={teacher[key]}: belongs to teacher.checkpoint=…; a teacher that is "
-                "trained here has the normalisation of the data"
-            )
+    if own and teacher["checkpoint"] is None and not given:
+        yield (
+            f"{', '.join(f'{key}={value}' for key, value in own.items())}: belongs to "
+            "teacher.checkpoint=…; a teacher that is trained here has the normalisation of the data"
+        )
+    else:
+        yield from _pair(teacher["mean"], teacher["std"], "teacher.mean", "teacher.std")
 
 
 _ALL = (*BY_MEMBER, *BY_MEMBER.values())
@@ -40,9 +41,26 @@ def _of_ensemble(teacher: dict[str, Any], count: int) -> Iterator[str]:
         if values is not None and not (isinstance(values, list) and len(values) == count):
             yield f"teacher.{several}={values}: must be a list of {count}, one for each member"
             return
+    yield from _without_checkpoint(teacher, count)
     means, stds = (teacher[name] or [None] * count for name in ("means", "stds"))
     for number, (mean, std) in enumerate(zip(means, stds, strict=True)):
         yield from _pair(mean, std, f"teacher.means[{number}]", f"teacher.stds[{number}]")
+
+
+def _without_checkpoint(teacher: dict[str, Any], count: int) -> Iterator[str]:
+    """Find what belongs to a checkpoint at members that have none."""
+    paths = teacher["checkpoints"] or [None] * count
+    if not isinstance(paths, list) or len(paths) != count:  # a mistake of its own
+        return
+    for number, path in enumerate(paths):
+        own = {BY_MEMBER[key]: (teacher[BY_MEMBER[key]] or {}) for key in _WITH_CHECKPOINT}
+        given = {key: values[number] for key, values in own.items() if values}
+        wrong = [f"{key}[{number}]={value}" for key, value in given.items() if value is not None]
+        if path is None and wrong:
+            yield (
+                f"teacher.{', teacher.'.join(wrong)}: belongs to teacher.checkpoints[{number}], "
+                "which is null: that member is not read from a file"
+            )
 
 
 def _pair(mean: Any, std: Any, mean_key: str, std_key: str) -> Iterator[str]:

@@ -1,6 +1,8 @@
-"""Checks of a method's schedules: each varies something, and within the range of what it varies."""
+"""Checks of schedules: each varies something, and within the range of what it varies."""
 
+import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -94,14 +96,48 @@ def _setting_problems(
             yield f"method.schedules.{knob} takes {knob} from {ends}: {error}"
 
 
+def rate_problems(place: str, settings: Mapping[str, Any], schedule: Schedule) -> Iterator[str]:
+    """Find a schedule that makes the learning rate negative, infinite or NaN at some step.
+
+    A negative learning rate ascends the loss, and torch's optimizers check only the first one.
+
+    Args:
+        place: of its settings in the config.
+        settings: its arguments.
+        schedule: built from them.
+    """
+    reason = _leaves_range(schedule)
+    if not reason:
+        return
+    numbers = {key: value for key, value in settings.items() if isinstance(value, int | float)}
+    wrong = [(key, value) for key, value in numbers.items() if not 0 <= value < math.inf]
+    given = ", ".join(f"{place}.{key}={value}" for key, value in wrong)
+    given = given or f"{place}={settings.get('_target_', type(schedule).__name__)}"
+    yield (
+        f"{given}: the learning rate, as a multiple of optimizer.lr, would {reason}; all its "
+        "values must be finite and ≥ 0"
+    )
+
+
 def range_problems(plan: Plan) -> Iterator[str]:
-    """Find weights that a schedule makes negative."""
+    """Find weights that a schedule makes negative, infinite or NaN."""
     for stage in plan.stages:
         for name, weight in stage.weights.items():
-            lowest = weight.bounds()[0] if isinstance(weight, Schedule) else 0.0
-            if lowest < -1e-9:  # rounding of 1 − alpha
+            reason = _leaves_range(weight) if isinstance(weight, Schedule) else ""
+            if reason:
                 of = f" in stage {stage.name!r}" if stage.name else ""
                 yield (
-                    f"method.schedules: the weight of {name}{of} would fall to {lowest:.4g}; give "
+                    f"method.schedules: the weight of {name}{of} would {reason}; give "
                     "the schedule a value, begin and end with which all weights stay ≥ 0"
                 )
+
+
+def _leaves_range(schedule: Schedule) -> str:
+    """Return how a factor becomes negative or no finite number; empty if it does not."""
+    try:
+        lowest, highest = schedule.bounds()
+    except OverflowError:  # gamma=1e200 at two milestones
+        return "grow beyond all floating-point numbers"
+    if math.isnan(lowest) or math.isnan(highest) or math.isinf(highest):
+        return f"become {highest}"
+    return f"fall to {lowest:.4g}" if lowest < -1e-9 else ""  # rounding of 1 − alpha

@@ -103,10 +103,21 @@ def _options(cfg: DictConfig) -> Iterator[str]:
         path = OmegaConf.select(cfg, key)
         if not isinstance(path, str | None):
             yield f"{key}={path}: must be a path"
-    for key in ("teacher.checkpoint_key", "student.checkpoint_key"):
-        name = OmegaConf.select(cfg, key)
-        if not isinstance(name, str | None) or name == "":
-            yield f"{key}={name}: must be a name within the checkpoint, as model_ema"
+    for role in ("teacher", "student"):
+        yield from _checkpoint_key(cfg, role)
+
+
+def _checkpoint_key(cfg: DictConfig, role: str) -> Iterator[str]:
+    """Find a key that is no name, or one without the checkpoint in which it would name weights."""
+    place = f"{role}.checkpoint"
+    key, of_members = OmegaConf.select(cfg, f"{place}_key"), role == "teacher" and is_ensemble(cfg)
+    if not isinstance(key, str | None) or key == "":
+        yield f"{place}_key={key}: must be a name within the checkpoint, as model_ema"
+    elif key is not None and OmegaConf.select(cfg, place) is None and not of_members:
+        yield (
+            f"{place}_key={key}: belongs to {place}=…, which is not set; it names the weights to "
+            "take from that file"
+        )
 
 
 def _knobs(cfg: DictConfig) -> Iterator[str]:

@@ -83,6 +83,12 @@ def test_a_value_that_no_run_can_have_is_broken(key, value, tmp_path):
     assert len(broken.why) < 150
 
 
+def test_the_likelihood_of_a_diverged_student_is_broken(tmp_path):
+    broken = read_run(write_run(tmp_path, 0.9, **{"test/nll": float("nan")}))
+    assert isinstance(broken, Excluded)
+    assert broken.why == "test/nll is not a number (NaN), as after training that diverged"
+
+
 def test_an_infinite_likelihood_is_read(tmp_path):
     assert isinstance(read_run(write_run(tmp_path, 0.9, **{"test/nll": float("inf")})), Run)
 
