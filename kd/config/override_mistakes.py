@@ -57,7 +57,7 @@ def read_overrides(words: Sequence[str], loader: Any) -> Overrides:
             continue
         options = loader.get_group_options(override.key_or_group)
         if options and _adds_to_hydra(override):
-            found.problems.append(f"{word}: the config has this group already; leave the + out")
+            found.problems.append(_is_there(word, override.key_or_group))
             continue
         found.groups |= {override.key_or_group} if options else set()
         choice = check_choice(override, options) if options else None
@@ -75,6 +75,10 @@ def _adds_to_hydra(override: Override) -> bool:
     """Whether `+` is before a group of Hydra's: `compose` takes it, `hydra.main` does not."""
     added = override.is_add() or override.is_force_add()
     return added and override.key_or_group.startswith("hydra/")
+
+
+def _is_there(word: str, key: str) -> str:
+    return f"{word}: the config has {key} already; leave the + out"
 
 
 def _meant(word: str, loader: Any) -> str:
@@ -143,7 +147,7 @@ def _describe(override: Override, error: Exception, cfg: DictConfig, groups: set
         return _of_another_kind(key, override.value(), OmegaConf.select(cfg, key))
     visible = _without_hydra(cfg) if not key.startswith("hydra") else cfg
     if override.is_add() and "already" in str(error):
-        return f"{word}: the config has {key} already; leave the + out"
+        return _is_there(word, key)
     cause = error.__cause__ if error.__cause__ is not None else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) or "not exist" in str(error):
         return unknown_key(key, visible)

@@ -237,6 +237,12 @@ def test_a_run_killed_before_its_first_checkpoint_starts_as_it_did_first(record,
     assert start_point(resumed(record), record) == str(record)
 
 
+def test_a_checkpoint_that_is_a_link_to_itself_is_left_to_the_run(tmp_path):
+    """It refuses a file that cannot be read; `Path.resolve` raises a RuntimeError for it."""
+    (loop := tmp_path / "last.ckpt").symlink_to("last.ckpt")
+    assert start_point(composed(f"resume={loop}"), tmp_path / "run") == str(loop)
+
+
 # Commands
 
 

@@ -115,17 +115,6 @@ def test_a_checkpoint_that_cannot_be_continued_is_refused(folders):
         find_checkpoint(composed(f"resume={other.root}"), ours.root)
 
 
-@pytest.mark.parametrize("named", ["folder", "file"])
-def test_a_checkpoint_that_is_a_link_to_itself_is_named(named, folders):
-    ours, other = folders
-    save_checkpoint(other)
-    other.last.unlink()
-    other.last.symlink_to(other.last)
-    start = {"folder": other.root, "file": other.last}[named]
-    with pytest.raises(UserError, match=r"last\.ckpt"):
-        find_checkpoint(composed(f"resume={start}"), ours.root)
-
-
 def test_a_checkpoint_of_another_configuration_is_not_overwritten(folders):
     ours, other = folders
     save_checkpoint(ours, "trainer.max_epochs=9")
