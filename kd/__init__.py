@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kd import losses as losses
     from kd.api.distil import distil as distil
-    from kd.api.load import load as load
+    from kd.deploy.load import load as load
     from kd.errors import UserError as UserError
     from kd.objectives.base import Objective as Objective
     from kd.taps import Taps as Taps
@@ -33,7 +33,7 @@ _EXPORTS = {
     "Taps": "kd.taps",
     "UserError": "kd.errors",
     "distil": "kd.api.distil",
-    "load": "kd.api.load",
+    "load": "kd.deploy.load",
     "losses": "kd.losses",
 }
 

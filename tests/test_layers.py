@@ -33,7 +33,7 @@ ROWS = [names.split() for names in LAYERS.strip().split("\n")]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
 COMMANDS = set(ROWS[-1])
 # Hydra and OmegaConf stay in the packages that turn a config into objects.
-HYDRA = {*COMMANDS, "api", "build", "chains", "compat", "config", "training", "tuning"}
+HYDRA = {*COMMANDS, "api", "build", "chains", "compat", "config", "deploy", "training", "tuning"}
 HYDRA |= {"validation"}
 # A file at the top of kd/ is a command or one of these.
 GROUND = {"__init__", "api", "errors", "metrics", "schedules", "taps", "types"}

@@ -9,13 +9,13 @@ from lightning import LightningDataModule
 from omegaconf import DictConfig, open_dict
 from torch import nn
 
-from kd.api.load import load
 from kd.api.settings import compose_config
-from kd.api.student import Student
 from kd.build.given import GivenParts, describe_net
 from kd.build.method import Method
 from kd.data.adapt import adapt
 from kd.data.base import DataModule
+from kd.deploy.load import load
+from kd.deploy.student import Student
 from kd.distillers.stages import Plan, Stage
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder

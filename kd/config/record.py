@@ -6,7 +6,7 @@ the record of the run that lies in the folder. Here the config is written once i
 
 import contextlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -105,37 +105,72 @@ def register_resumed(arguments: Sequence[str]) -> str | None:
     if len(overrides) > 1 and not RunFolder(folder).config.is_file():
         return None  # a folder with nothing but checkpoints; the overrides describe the run
     _refuse_options(overrides, folder)
-    recorded = _verified_record(folder, arguments)
-    current = OmegaConf.load(CONF_DIR / "train.yaml")
-    # Settings that a newer version has added take their defaults.
-    added = {key: value for key, value in current.items() if key not in recorded}
+    recorded = _verified_record(folder, config_dirs(arguments), given_values(arguments))
     own = {
         "defaults": ["_self_", {"override hydra/help": "kd"}],
         "paths": {"run": "${hydra:runtime.output_dir}"},
         "hydra": {"run": {"dir": str(folder)}},
     }
-    node = OmegaConf.merge(added, recorded, own)
+    node = OmegaConf.merge(_new_settings(recorded), recorded, own)
     ConfigStore.instance().store(name=_NAME, node=node, provider="kd")
     return _NAME
 
 
-def _verified_record(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
+def recorded_config(folder: Path, setting: str, folders: Sequence[Path] = ()) -> DictConfig:
+    """Return the config of a run that is not continued, but used: evaluated, exported, compressed.
+
+    Args:
+        folder: the run's folder, which may come from a stranger.
+        setting: of the command that names the folder, for messages.
+        folders: the user's config folders beside `conf/`.
+
+    Raises:
+        UserError: the record is missing or damaged, or names what the user's files do not name.
+    """
+    recorded, refusals = _verify(folder, folders, {})
+    if refusals:
+        raise UserError(
+            f"{setting}={folder}: {_listed(refusals)}\nIf they are yours, give your --config-dir, "
+            "which names them"
+        )
+    cfg = OmegaConf.merge(_new_settings(recorded), recorded, {"paths": {"run": str(folder)}})
+    return cast(DictConfig, cfg)
+
+
+def _new_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a newer version has added, with their defaults."""
+    current = cast(DictConfig, OmegaConf.load(CONF_DIR / "train.yaml"))
+    return {str(key): current[key] for key in current if key not in {*recorded, *_FOREIGN}}
+
+
+def _verify(
+    folder: Path, folders: Sequence[Path], given: Mapping[str, str]
+) -> tuple[dict[str, Any], list[Refusal]]:
+    content, refusals = verify(_content(folder), folder, own_names([CONF_DIR, *folders]), given)
+    return dict(content), refusals
+
+
+def _verified_record(
+    folder: Path, folders: Sequence[Path], given: Mapping[str, str]
+) -> dict[str, Any]:
     """Read a record, plain and unresolved, that names nothing but what the user's own files name.
 
     Raises:
         UserError: it is missing or damaged, or names more; gives the command that allows it.
     """
-    recorded = _content(folder)
-    own = own_names([CONF_DIR, *config_dirs(arguments)])
-    content, refusals = verify(recorded, folder, own, given_values(arguments))
+    recorded, refusals = _verify(folder, folders, given)
     if refusals:
-        lines = "\n- ".join(str(refusal) for refusal in refusals[:_SHOWN])
-        more = f"\n- and {len(refusals) - _SHOWN} more" if len(refusals) > _SHOWN else ""
-        raise UserError(
-            f"resume={folder}: its record, which may come from someone else, has values that only "
-            f"your own command may have:\n- {lines}{more}\n{_remedy(folder, refusals)}"
-        )
-    return dict(content)
+        raise UserError(f"resume={folder}: {_listed(refusals)}\n{_remedy(folder, refusals)}")
+    return recorded
+
+
+def _listed(refusals: Sequence[Refusal]) -> str:
+    lines = "\n- ".join(str(refusal) for refusal in refusals[:_SHOWN])
+    more = f"\n- and {len(refusals) - _SHOWN} more" if len(refusals) > _SHOWN else ""
+    return (
+        "its record, which may come from someone else, has values that only your own command may "
+        f"have:\n- {lines}{more}"
+    )
 
 
 def _remedy(folder: Path, refusals: Sequence[Refusal]) -> str:

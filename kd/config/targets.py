@@ -9,7 +9,7 @@ Hydra calls what `_target_` names, so a config is code. Configs are of two origi
   the user's own YAML files name. No later code depends on where a value came from.
 
 Nothing else that a stranger may have written is a config: weights files name constructors of
-`kd.models` (`kd.api.rebuild`), other files are read as data.
+`kd.models` (`kd.deploy.rebuild`), other files are read as data.
 """
 
 import inspect

@@ -64,7 +64,8 @@ def run(
         check_start(cfg)
         check_teacher(checked, given.teacher)
         data = load_data(checked, trainer, given.data)
-        acquired = acquire(checked, data, trainer, run, given.teacher)
+        device = trainer.strategy.root_device
+        acquired = acquire(checked, data, device, run, given.teacher)
         distiller = build_student(checked, data, acquired, given.student)
         identity = identify(cfg, data, acquired, distiller.student, given, resumed)
         status.begin(identity, recipe_of(cfg, identity, acquired), acquired)

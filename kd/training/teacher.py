@@ -1,6 +1,6 @@
 """The teacher of an offline run, as a step of the run."""
 
-from lightning import Trainer
+import torch
 from torch import nn
 
 from kd.build.parts import distiller_class
@@ -16,7 +16,7 @@ from kd.validation.check import CheckedConfig
 def acquire(
     checked: CheckedConfig,
     data: DataModule,
-    trainer: Trainer,
+    device: torch.device,
     train: Train,
     given: nn.Module | None = None,
 ) -> AcquiredTeacher | None:
@@ -25,7 +25,7 @@ def acquire(
     Args:
         checked: the run's config and method.
         data: the run's data, in memory.
-        trainer: names the device on which the teacher is tested.
+        device: the device on which the teacher is tested.
         train: runs a config in a folder; called if the teacher has to be trained first.
         given: the teacher net with its weights; None: built from the config.
 
@@ -35,7 +35,6 @@ def acquire(
     cfg, method = checked.cfg, checked.method
     if not _needs_teacher(checked):
         return None
-    device = trainer.strategy.root_device
     if is_ensemble(cfg):
         return acquire_ensemble(cfg, data, method, device, train)
     return acquire_teacher(cfg, data, method, device, train, given)

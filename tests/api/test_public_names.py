@@ -23,6 +23,6 @@ def test_every_public_name_has_an_example_that_works(name):
     assert runner.failures == 0
 
 
-@pytest.mark.parametrize("name", ["kd", "kd.api.student"])
+@pytest.mark.parametrize("name", ["kd", "kd.deploy.student"])
 def test_examples_of_modules(name):
     assert doctest.testmod(import_module(name)).failed == 0

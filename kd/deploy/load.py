@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kd.api.rebuild import rebuild
-from kd.api.student import Student
+from kd.deploy.rebuild import rebuild
+from kd.deploy.student import Student
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.io.student_metadata import StudentMetadata, read_student_metadata

@@ -12,8 +12,8 @@ from commands import ROOT
 from support import read_yaml
 
 import kd
-from kd.api.rebuild import constructors
 from kd.config.compose import CONF_DIR
+from kd.deploy.rebuild import constructors
 from kd.io.tensors import safetensors_bytes
 from kd.models.mlp import mlp
 from kd.models.torchvision_net import torchvision_net

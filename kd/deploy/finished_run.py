@@ -1,0 +1,201 @@
+"""A finished run as the commands after training use it: its result, data, student and teacher."""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from omegaconf import DictConfig
+
+from kd.build.data import build_data
+from kd.build.parts import distiller_class
+from kd.config.members import is_ensemble, member_configs
+from kd.config.record import recorded_config
+from kd.data.base import DataModule
+from kd.deploy.load import load
+from kd.deploy.student import Student
+from kd.errors import UserError, nearest
+from kd.io.checksums import read_intact
+from kd.io.result_file import FORMAT, Result, mistyped, upgraded
+from kd.io.run_folder import RunFolder
+from kd.io.student_metadata import read_student_metadata
+from kd.teachers.registry import Registry
+from kd.training.acquired import AcquiredTeacher
+from kd.training.student import build_student
+from kd.training.teacher import acquire
+from kd.training.teacher_checks import check_teacher_files
+from kd.training.teacher_run import teacher_key
+from kd.validation.check import check_config
+
+log = logging.getLogger(__name__)
+
+_CHAIN = "chain.json"
+_CPU = torch.device("cpu")
+
+
+class FinishedRun:
+    """A run whose student is trained; its parts are built when they are first read.
+
+    Nothing is trained and nothing is written into the run's folder. The folder may come from a
+    stranger: its config is verified, and weights are read as data.
+
+    Args:
+        folder: the run's folder, or that of a chain, whose last stage is meant.
+        setting: of the command that names the folder, for messages.
+        config_dirs: the user's config folders beside `conf/`.
+        teacher_checkpoint: weights of the teacher in place of the run's own; None: the run's.
+        device: the device on which the teacher runs.
+
+    Attributes:
+        folder: the run's folder; that of the last stage for a chain.
+        result: the content of its result.json.
+
+    Raises:
+        UserError: there is no such folder, or it holds no run that has finished.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        setting: str = "run",
+        config_dirs: Sequence[Path] = (),
+        teacher_checkpoint: str | None = None,
+        device: torch.device = _CPU,
+    ) -> None:
+        self._setting, self._config_dirs = setting, config_dirs
+        self._teacher_checkpoint, self._device = teacher_checkpoint, device
+        self.folder = _last_stage(_existing(Path(folder), setting), setting)
+        self.result = _finished_result(self.folder, setting)
+
+    @cached_property
+    def cfg(self) -> DictConfig:
+        """The run's config, verified."""
+        cfg = recorded_config(self.folder, self._setting, self._config_dirs)
+        if self._teacher_checkpoint is not None:
+            cfg.teacher.checkpoint = self._teacher_checkpoint
+        return cfg
+
+    @cached_property
+    def data(self) -> DataModule:
+        """The run's data, set up.
+
+        Raises:
+            UserError: they are missing or damaged.
+        """
+        return build_data(self.cfg)
+
+    @cached_property
+    def student(self) -> Student:
+        """The student in eval mode on the CPU: uint8 or normalised images -> logits [B, K].
+
+        Raises:
+            UserError: its weights are missing or damaged, or it was given to the run as a module.
+        """
+        file = RunFolder(self.folder).weights
+        metadata = read_student_metadata(file) if file.is_file() else None
+        if metadata is None or metadata["architecture"] is not None:
+            return load(self.folder)
+        if "_target_" not in self.cfg.student.net:
+            raise UserError(f"{self._setting}={self.folder}: {metadata['no_architecture']}")
+        # The method's own parts follow the student at inference, and are built as in the run.
+        with torch.random.fork_rng(devices=[]):
+            distiller = build_student(check_config(self.cfg), self.data, self.teacher)
+        return load(self.folder, distiller.deployed())
+
+    @cached_property
+    def teacher(self) -> AcquiredTeacher | None:
+        """The teacher with its test logits; None if the run has no pretrained one.
+
+        Raises:
+            UserError: its weights are no longer there.
+        """
+        if not self._needs_teacher:
+            return None
+        check_teacher_files(self.cfg)
+        configs = member_configs(self.cfg).values() if is_ensemble(self.cfg) else [self.cfg]
+        for alone in configs:
+            self._check_registered(alone)
+        return acquire(check_config(self.cfg), self.data, self._device, _train_nothing)
+
+    @property
+    def _needs_teacher(self) -> bool:
+        pretrained = distiller_class(self.cfg).teacher_kind == "pretrained"
+        return pretrained and self.result.get("teacher", "none") != "none"
+
+    def _check_registered(self, cfg: DictConfig) -> None:
+        """Refuse a teacher that would have to be trained."""
+        root = Path(cfg.paths.teachers)
+        if (
+            cfg.teacher.checkpoint is None
+            and Registry(root).find(teacher_key(cfg, self.data)) is None
+        ):
+            raise UserError(
+                f"{self._setting}={self.folder}: its teacher {cfg.teacher.name} is not in {root} "
+                "any more; give its weights as teacher_checkpoint=FILE, or train it with the "
+                "command of the run"
+            )
+
+
+def _train_nothing(*_: Any) -> NoReturn:
+    raise AssertionError("a teacher that is registered is not trained")
+
+
+def _existing(folder: Path, setting: str) -> Path:
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise UserError(f"{setting}={folder} is a file; name the run's folder")
+    above = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    there = [path.name for path in above.iterdir() if path.is_dir() and path.name[0] != "."]
+    raise UserError(
+        f"{setting}={folder}: there is no such folder; in {above}: {nearest(folder.name, there)}"
+    )
+
+
+def _last_stage(folder: Path, setting: str) -> Path:
+    """Return the folder of a chain's last stage; any other folder as it is."""
+    if not (folder / _CHAIN).is_file() or RunFolder(folder).result.is_file():
+        return folder
+    chain = read_intact(folder / _CHAIN) or {}
+    stages = [run.get("stage") for run in chain.get("runs", []) if isinstance(run, dict)]
+    last = stages[-1] if stages else None
+    if not isinstance(last, str) or Path(last).name != last or chain.get("status") != "completed":
+        raise UserError(
+            f"{setting}={folder}: this chain is not finished: {chain.get('error', 'damaged')}"
+        )
+    log.info("%s is a chain: its last stage is %s", folder, last)
+    return folder / last
+
+
+def _finished_result(folder: Path, setting: str) -> Result:
+    """Read the result of a run that has a trained student."""
+    file, start = RunFolder(folder).result, f"{setting}={folder}"
+    if not file.is_file():
+        if RunFolder(folder).config.is_file():
+            raise UserError(
+                f"{start}: this run has not finished; resume it: python -m kd.train resume={folder}"
+            )
+        raise UserError(f"{start} is no run: it holds no {file.name}")
+    content = read_intact(file)
+    if content is None:
+        raise UserError(f"{start}: its {file.name} is damaged or was edited")
+    if isinstance(content.get("format"), int) and content["format"] > FORMAT:
+        raise UserError(
+            f"{start}: its {file.name} has format {content['format']}, and this version of kd "
+            f"reads up to {FORMAT}; update kd"
+        )
+    result = upgraded(content)
+    if problem := mistyped(result):
+        raise UserError(f"{start}: {file.name}: {problem}")
+    if result.get("status") in ("completed", "untested"):
+        return result
+    raise UserError(
+        f"{start}: this run has no trained student, its status is {result.get('status')}"
+        f"{_because(result)}; resume it: python -m kd.train resume={folder}"
+    )
+
+
+def _because(result: Result) -> str:
+    return f" ({result['error']})" if result.get("error") else ""
