@@ -133,14 +133,14 @@ def recorded_config(folder: Path, setting: str, folders: Sequence[Path] = ()) ->
             f"{setting}={folder}: {_listed(refusals)}\nIf they are yours, give your --config-dir, "
             "which names them"
         )
-    cfg = OmegaConf.merge(_new_settings(recorded), recorded, {"paths": {"run": str(folder)}})
-    return cast(DictConfig, cfg)
+    added = {key: value for key, value in _new_settings(recorded).items() if key not in _FOREIGN}
+    return cast(DictConfig, OmegaConf.merge(added, recorded, {"paths": {"run": str(folder)}}))
 
 
 def _new_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that a newer version has added, with their defaults."""
     current = cast(DictConfig, OmegaConf.load(CONF_DIR / "train.yaml"))
-    return {str(key): current[key] for key in current if key not in {*recorded, *_FOREIGN}}
+    return {str(key): value for key, value in current.items() if key not in recorded}
 
 
 def _verify(
