@@ -1,0 +1,107 @@
+"""Description of an exported model, which lies in the file beside the graph."""
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict, cast
+
+from kd.errors import UserError
+from kd.io.documents import parse_json
+from kd.io.student_metadata import MAX_CHANNELS, MAX_CLASSES, MAX_LENGTH, MAX_SIZE
+
+KEY = "kd"  # name of the entry in a file's metadata
+FORMAT = 1
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class Description(TypedDict):
+    """What an exported model is, and which images it takes.
+
+    `class_names` are in the order of the logits; `input_size` is [H, W] of uint8 images with
+    `channels` channels; `mean` and `std`, per channel on the 0..1 scale, are applied inside the
+    graph. `accuracy` is the student's test accuracy in its run, a fraction; None: not tested.
+    """
+
+    format: int
+    student: str
+    method: str
+    task: str
+    class_names: list[str]
+    input_size: list[int]
+    channels: int
+    mean: list[float]
+    std: list[float]
+    precision: Precision
+    accuracy: float | None
+    kd_version: str
+    git_commit: str | None
+
+
+def encode(description: Description) -> str:
+    """Return the description as JSON."""
+    return json.dumps(description, ensure_ascii=False)
+
+
+def decode(text: str, file: object) -> Description:
+    """Read a description, whose every value is checked: the file may come from a stranger.
+
+    Args:
+        text: JSON.
+        file: its file, for messages.
+
+    Raises:
+        UserError: it is damaged, or of a newer format.
+    """
+    try:
+        if len(text) > MAX_LENGTH:
+            raise ValueError(f"it exceeds {MAX_LENGTH} characters")
+        found = parse_json(text)
+        if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+            raise ValueError("it has no format number")
+        if found["format"] > FORMAT:
+            raise ValueError(f"it has format {found['format']}; update kd, which reads {FORMAT}")
+        for name, (valid, expected) in _FIELDS.items():
+            if not valid(found.get(name)):
+                raise ValueError(f"{name} is not {expected}")
+        if any(len(found[name]) != found["channels"] for name in ("mean", "std")):
+            raise ValueError(f"mean and std are not of {found['channels']} channels")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: the description of the model is damaged: {error}") from None
+    return cast(Description, {name: found.get(name) for name in ("format", *_FIELDS)})
+
+
+def _is_whole(value: Any, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(each) in (int, float) for each in value)
+
+
+def _is_size(value: Any) -> bool:
+    sizes = value if isinstance(value, list) else []
+    return len(sizes) == 2 and all(_is_whole(size, MAX_SIZE) for size in sizes)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= MAX_CLASSES and all(map(_is_text, value))
+
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "student": (_is_text, "a text"),
+    "method": (_is_text, "a text"),
+    "task": (_is_text, "a text"),
+    "class_names": (_is_names, "a list of texts"),
+    "input_size": (_is_size, f"two whole numbers from 1 to {MAX_SIZE}"),
+    "channels": (lambda v: _is_whole(v, MAX_CHANNELS), f"a whole number from 1 to {MAX_CHANNELS}"),
+    "mean": (_is_numbers, "a list of numbers"),
+    "std": (_is_numbers, "a list of numbers"),
+    "precision": (lambda v: v in ("fp32", "fp16", "int8"), "fp32, fp16 or int8"),
+    "accuracy": (lambda v: v is None or (type(v) is float and 0 <= v <= 1), "a fraction or null"),
+    "kd_version": (_is_text, "a text"),
+    "git_commit": (lambda v: v is None or _is_text(v), "a text or null"),
+}

@@ -1,0 +1,22 @@
+"""The interface of a model file that runs in its own runtime."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd.deploy.exporting.description import Description
+
+
+class ModelFile(ABC):
+    """An exported model, loaded for inference on the CPU.
+
+    Attributes:
+        description: what the file says about itself; None: it was not made by `kd.export`.
+    """
+
+    description: Description | None
+
+    @abstractmethod
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return logits [B, K] of images [B, C, H, W]."""

@@ -1,0 +1,72 @@
+"""ONNX files in onnxruntime."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd.deploy.exporting.description import KEY, decode
+from kd.deploy.runtimes.base import ModelFile
+from kd.errors import UserError
+from kd.io.regular_files import read_bytes
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+MAX_BYTES = 2**31 - 1  # of a file; protobuf reads no larger ones
+
+
+class OnnxFile(ModelFile):
+    """An ONNX classifier: one input of uint8 images [B, C, H, W], one output of logits [B, K].
+
+    The file may come from a stranger: it is read as bytes, so that it cannot refer to other files,
+    and no library of custom operators is loaded.
+
+    Args:
+        path: the file.
+        threads: of the runtime; None: its default, all cores.
+
+    Raises:
+        UserError: onnxruntime is not installed, or the file is no such classifier.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise UserError(f"{path} needs onnxruntime: pip install -e '.[onnx]'") from None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors; what it warns of concerns the optimiser
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self.session: InferenceSession = onnxruntime.InferenceSession(
+                read_bytes(path, MAX_BYTES), options, providers=["CPUExecutionProvider"]
+            )
+        except (OSError, UserError):
+            raise
+        except Exception as error:  # onnxruntime's own kinds, one for each state
+            raise UserError(f"{path} is damaged or no ONNX model: {error}") from None
+        self.description = None
+        self._input = self._only_input(path)
+        text = self.session.get_modelmeta().custom_metadata_map.get(KEY)
+        if text is not None:
+            self.description = decode(text, path)
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        result: Any = self.session.run(None, {self._input: images})[0]
+        return np.asarray(result, dtype=np.float32)
+
+    def _only_input(self, path: Path) -> str:
+        """Return the input's name, if the model is a classifier of images."""
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        shapes = [value.shape for value in (*inputs, *outputs)]
+        images = len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and len(shapes[0]) == 4
+        if not images or len(outputs) != 1 or len(shapes[-1]) != 2:
+            found = ", ".join(f"{v.name}: {v.type} {v.shape}" for v in (*inputs, *outputs))
+            raise UserError(
+                f"{path} is no classifier of images as kd.export writes it, uint8 [B, C, H, W] -> "
+                f"logits [B, K]; it has {found}"
+            )
+        return str(inputs[0].name)
