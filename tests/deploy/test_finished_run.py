@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from typing import cast
 
 import pytest
 import torch
 from finished_runs import KINDS, finished_run
 
+from kd.data.datamodule import ImageDataModule
 from kd.deploy.finished_run import FinishedRun
 from kd.errors import UserError
 from kd.io.checksums import with_checksum
@@ -21,7 +23,7 @@ def accuracy(logits, targets):
 def test_student_and_teacher_have_the_recorded_accuracies(kind, output):
     run = FinishedRun(finished_run(kind, output))
     targets = run.data.test_targets
-    images = run.data.arrays.test_images
+    images = cast(ImageDataModule, run.data).arrays.test_images
     assert accuracy(run.student(images), targets) == run.result["test/acc"]
     recorded = run.result["teacher/test/acc"]
     assert (run.teacher is None) == (recorded is None)
