@@ -1,0 +1,52 @@
+"""Export to a file of torch.export (.pt2)."""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kd.deploy.exporting.description import KEY, Description, encode
+from kd.deploy.exporting.exported_net import ExportedNet
+
+
+def write_torch_export(
+    net: ExportedNet, example: Tensor, description: Description, path: Path
+) -> None:
+    """Write a net as a file of torch.export that takes batches of any size.
+
+    Args:
+        net: in eval mode, on the CPU.
+        example: uint8 images [2, C, H, W].
+        description: for the metadata of the file.
+        path: of the file, which is replaced.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's exporter, about its own functions
+        program = exported_program(net, example, torch.export.Dim("batch"))
+        for node in program.graph.nodes:  # stack traces with the paths of this machine
+            node.meta = {key: value for key, value in node.meta.items() if key in _KEPT}
+        try:
+            torch.export.save(program, path, extra_files={KEY: encode(description)})
+        except RuntimeError as error:  # torch's writer does not say which error it was
+            raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+
+
+def exported_program(
+    net: ExportedNet, example: Tensor, batch: object
+) -> torch.export.ExportedProgram:
+    """Trace a net.
+
+    Args:
+        net: in eval mode, on the CPU.
+        example: uint8 images [2, C, H, W].
+        batch: the range of batch sizes, a `torch.export.Dim`.
+    """
+    with torch.no_grad():
+        return torch.export.export(net, (example,), dynamic_shapes=({0: batch},))
+
+
+_KEPT = ("val", "tensor_meta")
