@@ -27,10 +27,7 @@ COLUMNS = ("method", "seeds", "test accuracy", "against `ce`, same seeds", "para
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", choices=["digits", "cifar10_subset"])
-    parser.add_argument("folder", type=Path, help="parent of the run folders")
-    parser.add_argument("overrides", nargs="*", help="of all runs, key=value")
-    parser.add_argument("--images", type=Path, help="CIFAR-10 as train/, test/ folders")
+    add_data_options(parser)
     methods = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
     parser.add_argument("--methods", nargs="+", default=methods)
     compare.add_options(parser)
@@ -45,25 +42,36 @@ def main() -> None:
         compare.attempt(method, seed, folder, partial(compare.train, folder, overrides))
 
 
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what all runs have in common."""
+    parser.add_argument("data", choices=["digits", "cifar10_subset"])
+    parser.add_argument("folder", type=Path, help="parent of the run folders")
+    parser.add_argument("overrides", nargs="*", help="of all runs, key=value")
+    parser.add_argument("--images", type=Path, help="CIFAR-10 as train/, test/ folders")
+    parser.add_argument(
+        "--per-class", type=int, default=PER_CLASS, help="training images of the CIFAR-10 subset"
+    )
+
+
 def data(options: argparse.Namespace) -> list[str]:
     """Return the overrides that select the data; create the subset of CIFAR-10 if needed."""
     if options.data == "digits":
         return ["data=digits"]
     root = options.folder / "images"
     if not root.exists():
-        subset(options.images, root)
+        subset(options.images, root, options.per_class)
     names = ["data=image_folder", "recipe=cifar10", "data.name=cifar10_subset"]
     normalisation = ["data.mean=[0.4914,0.4822,0.4465]", "data.std=[0.2470,0.2435,0.2616]"]
     return [*names, *normalisation, f"data.root={root}"]
 
 
-def subset(source: Path, target: Path) -> None:
-    """Link all test images and, in order of name, 1 000 training images of every class."""
+def subset(source: Path, target: Path, per_class: int = PER_CLASS) -> None:
+    """Link all test images and, in order of name, the first training images of every class."""
     for split in ("train", "test"):
         for folder in sorted((source / split).iterdir()):
             (target / split / folder.name).mkdir(parents=True)
             images = sorted(folder.iterdir())
-            for image in images[:PER_CLASS] if split == "train" else images:
+            for image in images[:per_class] if split == "train" else images:
                 (target / split / folder.name / image.name).symlink_to(image.resolve())
 
 
