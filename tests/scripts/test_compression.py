@@ -70,6 +70,6 @@ def test_tables_hold_means_intervals_and_paired_differences(results):
 
 def test_a_page_without_a_place_is_named(results):
     results.with_suffix(".md").write_text("# Compression\n")
-    with pytest.raises(SystemExit, match="error: .* no place for a table: <!-- ways -->"):
+    with pytest.raises(SystemExit, match=r"error: .* no place for a table: <!-- ways -->"):
         rebuilt(results)
     assert results.with_suffix(".md").read_text() == "# Compression\n"
