@@ -13,8 +13,14 @@ def write(folder: Path, row: str, fp32: list[float], drops: list[float]) -> None
     """Write a measurement for each seed; accuracies in percent, drops in points."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed, (accuracy, drop) in enumerate(zip(fp32, drops, strict=True)):
-        found = {"fp32/acc": accuracy / 100, "int8/acc": (accuracy - drop) / 100, "drop": drop}
-        found |= {"agreement": 1 - drop / 50, "kl": drop / 1000, "row": row, "seed": seed}
+        found: dict[str, object] = {
+            "row": row,
+            "seed": seed,
+            "fp32/acc": accuracy / 100,
+            "int8/acc": (accuracy - drop) / 100,
+            "drop": drop,
+        }
+        found |= {"agreement": 1 - drop / 50, "kl": drop / 1000}
         (folder / f"{row}_s{seed}.json").write_text(json.dumps(SIZES | found))
 
 
