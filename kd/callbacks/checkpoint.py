@@ -3,10 +3,10 @@
 import io
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -45,7 +45,8 @@ class Checkpoints(Checkpoint):
     when SIGINT or SIGTERM is received; the run then exits with code 130 or 143. `best.ckpt` is the
     state after the epoch with the best validation accuracy. Of equal accuracies the latest counts:
     on a small validation set many epochs tie at the top, and the first of them had a high learning
-    rate.
+    rate. An epoch does not count while any callback of the run has an attribute `selectable` that is
+    false: its net is not yet of the kind that the run is to leave (it is still being pruned, say).
 
     Lightning's `ModelCheckpoint` selects the first of equal scores and does not save the states of
     random number generators. With several devices, states are saved after epochs only, and signals
@@ -119,6 +120,8 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score, self._score = self._score, None
+        if not all(getattr(each, "selectable", True) for each in _callbacks(trainer)):
+            score = None
         best = score is not None and (self.best_score is None or score >= self.best_score)
         self._epochs_done = trainer.current_epoch + 1
         if best:
@@ -177,6 +180,10 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
         self._random = state_dict["random"]
+
+
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    return cast(Any, trainer).callbacks
 
 
 def _resume_limit(trainer: Trainer) -> str:
