@@ -45,8 +45,8 @@ class Checkpoints(Checkpoint):
     when SIGINT or SIGTERM is received; the run then exits with code 130 or 143. `best.ckpt` is the
     state after the epoch with the best validation accuracy. Of equal accuracies the latest counts:
     on a small validation set many epochs tie at the top, and the first of them had a high learning
-    rate. An epoch does not count while any callback of the run has an attribute `selectable` that is
-    false: its net is not yet of the kind that the run is to leave (it is still being pruned, say).
+    rate. An epoch does not count while any callback of the run has an attribute `selectable` that
+    is false: the net is not yet what the run is to leave (it is still being pruned, say).
 
     Lightning's `ModelCheckpoint` selects the first of equal scores and does not save the states of
     random number generators. With several devices, states are saved after epochs only, and signals

@@ -13,7 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.utils.prune import L1Unstructured
 
-# Masks change at most this often: Zhu & Gupta update them every 100 to 1000 steps, 100 times in all.
+# Updates of the masks in a run; Zhu & Gupta update them every 100 to 1000 steps.
 _UPDATES = 100
 
 
@@ -54,7 +54,7 @@ def prunable_weights(net: nn.Module) -> list[nn.Parameter]:
     Both are few (1 % of ResNet-20), and a zero factor of batch norm removes a whole channel.
     """
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    found = [module.weight for module in net.modules() if isinstance(module, kinds)]
+    found = [cast(nn.Parameter, m.weight) for m in net.modules() if isinstance(m, kinds)]
     return list(dict.fromkeys(found))  # a weight that two layers share counts once
 
 

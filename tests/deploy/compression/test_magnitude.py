@@ -67,18 +67,19 @@ def test_a_student_is_pruned_to_the_target_and_stays_so(tmp_path):
 
 
 def test_the_smallest_weights_of_the_whole_net_go():
-    net = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(2, 4))
+    conv, linear = nn.Conv2d(1, 2, 2), nn.Linear(2, 4)
+    net = nn.Sequential(conv, nn.Flatten(), linear)
     with torch.no_grad():
-        net[0].weight.copy_(torch.arange(1.0, 9).view(2, 1, 2, 2))
-        net[2].weight.copy_(-torch.arange(1.0, 9).view(4, 2) - 4.5)
+        conv.weight.copy_(torch.arange(1.0, 9).view(2, 1, 2, 2))
+        linear.weight.copy_(-torch.arange(1.0, 9).view(4, 2) - 4.5)
     pruning = MagnitudePruning(0.5)
     pruning._weights = prunable_weights(net)
     pruning._masks = [weight != 0 for weight in pruning._weights]
     pruning._update(0.5)
     pruning._apply()
     # 1 … 8 and 5.5 … 12.5: the eight smallest are 1 … 6 and 5.5, 6.5
-    assert net[0].weight.flatten().tolist() == [0, 0, 0, 0, 0, 0, 7, 8]
-    assert net[2].weight.flatten().tolist() == [0, 0, -7.5, -8.5, -9.5, -10.5, -11.5, -12.5]
+    assert conv.weight.flatten().tolist() == [0, 0, 0, 0, 0, 0, 7, 8]
+    assert linear.weight.flatten().tolist() == [0, 0, -7.5, -8.5, -9.5, -10.5, -11.5, -12.5]
 
 
 def test_a_resumed_run_prunes_as_an_uninterrupted_one(tmp_path):
