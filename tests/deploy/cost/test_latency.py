@@ -33,7 +33,7 @@ def test_measurements_that_differ_by_more_than_15_percent_are_marked(second, noi
 
 def test_the_first_calls_do_not_count(monkeypatch):
     """Compilation, allocation and cold caches make them slower."""
-    seen = []
+    seen: list[list[int]] = []
     clock = iter(range(1000))
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
     found = measure(seen.append, [0])
@@ -42,7 +42,12 @@ def test_the_first_calls_do_not_count(monkeypatch):
 
 
 def test_an_accelerator_is_waited_for():
-    waits = []
-    found = measure(len, [0], synchronise=lambda: waits.append(time.sleep(0.01)))
+    waits: list[float] = []
+
+    def wait():
+        time.sleep(0.01)
+        waits.append(time.time())
+
+    found = measure(len, [0], synchronise=wait)
     assert found.p50_ms >= 10
     assert len(waits) >= found.calls
