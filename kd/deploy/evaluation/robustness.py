@@ -1,11 +1,14 @@
 """Accuracy on corrupted test images: noise, blur, contrast and JPEG at three strengths."""
 
+import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
@@ -112,7 +115,7 @@ def is_defined(kind: str, channels: int) -> bool:
 
 
 def corrupt(images: Tensor, kind: str, strength: int, seed: int = 0) -> Tensor:
-    """Corrupt images as `torchvision.transforms.v2` does.
+    """Corrupt images by `torchvision.transforms.v2`, and by Pillow for JPEG.
 
     - `noise`: Gaussian, independent for each pixel and channel, clipped to 0..255.
     - `blur`: Gaussian with reflected borders.
@@ -146,7 +149,7 @@ def corrupt(images: Tensor, kind: str, strength: int, seed: int = 0) -> Tensor:
         return _blur(images, severity)
     if kind == "contrast":
         return F.adjust_contrast(images, severity)
-    return F.jpeg(images, int(severity))
+    return torch.stack([_jpeg(image, int(severity)) for image in images])
 
 
 def _noise(images: Tensor, sigma: float, seed: int) -> Tensor:
@@ -164,3 +167,13 @@ def _blur(images: Tensor, sigma: float) -> Tensor:
     # A radius of 4 sigma, as skimage has it; reflection needs one that is less than the side.
     radius = min(math.ceil(4 * sigma), side - 1)
     return F.gaussian_blur(images, [2 * radius + 1] * 2, [sigma, sigma])
+
+
+def _jpeg(image: Tensor, quality: int) -> Tensor:
+    """Compress and decompress one image [C, H, W]."""
+    # By Pillow, as CIFAR-10-C: torchvision deprecates its own codec since version 0.29.
+    content = io.BytesIO()
+    pixels = image.squeeze(0) if len(image) == 1 else image.permute(1, 2, 0)
+    Image.fromarray(pixels.numpy()).save(content, "JPEG", quality=quality)
+    decoded = torch.from_numpy(np.array(Image.open(content)))
+    return decoded.view_as(image) if len(image) == 1 else decoded.permute(2, 0, 1)

@@ -1,0 +1,26 @@
+"""Every figure is documented, and every documented figure exists."""
+
+import torch
+
+from kd.deploy.evaluation.calibration import calibration
+from kd.deploy.evaluation.fidelity import fidelity
+from kd.deploy.evaluation.keys import KEYS, key, markdown_table
+from kd.deploy.evaluation.predictions import Predictions
+from kd.deploy.evaluation.quality import quality
+from kd.deploy.evaluation.robustness import robustness
+
+
+def test_the_table_has_exactly_the_figures():
+    logits, targets = torch.eye(3), torch.arange(3)
+    own = Predictions(logits, targets)
+    parts = [quality(logits, targets), calibration(logits, targets), fidelity(own, own)]
+    images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    parts.append(robustness({"net": lambda x: x.float().flatten(1)[:, :3]}, images, targets)["net"])
+    figures = {name: value for part in parts for name, value in part.figures().items()}
+    assert len(figures) == sum(len(part.figures()) for part in parts)
+    assert all(key(name) is not None for name in figures)
+    patterns = {name for name in KEYS if "CORRUPTION" in name}
+    assert KEYS.keys() - patterns <= figures.keys()
+    assert key("acc/blur/4") is None
+    assert key("test/acc") is None
+    assert all(f"| `{name}` |" in markdown_table() for name in KEYS)
