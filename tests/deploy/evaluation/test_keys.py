@@ -13,11 +13,16 @@ from kd.deploy.evaluation.robustness import robustness
 def test_the_table_has_exactly_the_figures():
     logits, targets = torch.eye(3), torch.arange(3)
     own = Predictions(logits, targets)
-    parts = [quality(logits, targets), calibration(logits, targets), fidelity(own, own)]
     images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
-    parts.append(robustness({"net": lambda x: x.float().flatten(1)[:, :3]}, images, targets)["net"])
-    figures = {name: value for part in parts for name, value in part.figures().items()}
-    assert len(figures) == sum(len(part.figures()) for part in parts)
+    corrupted = robustness({"net": lambda x: x.float().flatten(1)[:, :3]}, images, targets)["net"]
+    parts = [
+        quality(logits, targets).figures(),
+        calibration(logits, targets).figures(),
+        fidelity(own, own).figures(),
+        corrupted.figures(),
+    ]
+    figures = {name: value for part in parts for name, value in part.items()}
+    assert len(figures) == sum(map(len, parts))
     assert all(key(name) is not None for name in figures)
     patterns = {name for name in KEYS if "CORRUPTION" in name}
     assert KEYS.keys() - patterns <= figures.keys()

@@ -22,7 +22,9 @@ from kd.deploy.evaluation.predictions import (
 )
 from kd.deploy.evaluation.quality import quality
 from kd.deploy.finished_run import FinishedRun
+from kd.distillers.deployed import ChangedStudent
 from kd.errors import UserError
+from kd.taps import Taps
 
 MEAN, STD = 0.3053, 0.3760
 
@@ -96,11 +98,16 @@ def test_a_users_loader_gives_the_same_logits(mean_and_std, run):
     assert torch.allclose(live.logits, run.teacher.test_logits, atol=1e-4)
 
 
+@torch.no_grad()
 def test_the_embedding_of_simkd_is_the_students_own(output):
     run = FinishedRun(finished_run("simkd", output))
     found = predict(run.student, run.data)
     assert quality(found.logits, found.targets).top1 == run.result["test/acc"]
-    assert present(found.embeddings).shape[1] == run.student.net.changed_student.fc.in_features
+    changed = cast(ChangedStudent, run.student.net)
+    taps = Taps(changed.changed_student, {"embedding": "fc:in"}, ["embedding"])
+    images = run.student.preprocess(raw_test_images(run.data))
+    expected = taps.outputs(images).taps["embedding"]
+    assert torch.allclose(present(found.embeddings), expected, atol=1e-5)
 
 
 def test_data_of_other_classes_or_shapes_are_refused(run):
@@ -114,8 +121,8 @@ def test_data_of_other_classes_or_shapes_are_refused(run):
 
 def test_a_net_that_has_diverged_is_refused(run):
     broken = FinishedRun(run.folder).student
-    with torch.no_grad():
-        broken.net.fc.bias[0] = torch.nan
+    weights = broken.state_dict()
+    broken.load_state_dict(weights | {"fc.bias": weights["fc.bias"] * torch.nan})
     with pytest.raises(UserError, match="359 of 359 images are not finite"):
         predict(broken, run.data)
     with pytest.raises(UserError, match="not finite"):
