@@ -29,8 +29,6 @@ from torch import Tensor, nn
 from kd.errors import UserError
 
 MOMENTUM = 0.01  # of the moving average of a range, as in torch and torchao
-    0.01  # weight of a batch in the moving average of a layer's range, as in torch and torchao
-)
 _TINY = torch.finfo(torch.float32).tiny
 
 
