@@ -25,6 +25,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from kd.errors import UserError
 
@@ -107,22 +108,17 @@ class FakeQuantised(nn.Module):
         bits: of weights and inputs.
         input_range: rounds the input.
         saves_rounded: the state dict has the rounded weights; in training it has those behind them.
+        saving: handle of the hook that puts them there.
     """
 
     weight: Tensor
     bits: int
     input_range: InputRange
     saves_rounded: bool
+    saving: RemovableHandle
 
     def rounded_weight(self) -> Tensor:
         return fake_quantise_weight(self.weight, self.bits)
-
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.saves_rounded:
-            destination[f"{prefix}weight"] = self.rounded_weight().detach()
 
 
 class FakeQuantisedConv2d(FakeQuantised, nn.Conv2d):
@@ -173,6 +169,7 @@ def fake_quantise(net: nn.Module, bits: int = 8) -> nn.Module:
         _become(module, _QUANTISED[cast(Any, type(module))])
         layer = cast(FakeQuantised, module)
         layer.bits, layer.saves_rounded, layer.input_range = bits, False, InputRange(bits)
+        layer.saving = layer.register_state_dict_post_hook(_save_rounded)
         layer.input_range.to(layer.weight.device).train(layer.training)
     return net
 
@@ -191,7 +188,8 @@ def plain_layers(net: nn.Module) -> nn.Module:
     """Make the quantised layers of a net plain ones again, with the rounded weights, in place."""
     for _, layer in list(quantised_layers(net)):
         layer.weight.copy_(layer.rounded_weight())
-        del layer.input_range, layer.bits, layer.saves_rounded
+        layer.saving.remove()
+        del layer.input_range, layer.bits, layer.saves_rounded, layer.saving
         _become(layer, _PLAIN[type(layer)])
     return net
 
@@ -225,6 +223,11 @@ def restore_ranges(net: nn.Module, saved: Mapping[str, Tensor]) -> None:
         own.minimum.copy_(extremes[0])
         own.maximum.copy_(extremes[1])
         own.seen = True
+
+
+def _save_rounded(layer: FakeQuantised, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    if layer.saves_rounded:
+        state[f"{prefix}weight"] = layer.rounded_weight().detach()
 
 
 def _become(module: nn.Module, kind: type[nn.Module]) -> None:

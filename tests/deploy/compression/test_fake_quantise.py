@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from support import built
+from support import built, present
 from torch import nn
 from torch.nn import functional as F
 
@@ -37,12 +37,11 @@ def test_integers_equal_those_of_onnxruntime(folded):
     torch.manual_seed(0)
     conv, norm = nn.Conv2d(5, 7, 3, bias=False), nn.BatchNorm2d(7)
     with torch.no_grad():
-        norm.weight.uniform_(0.3, 2)
-        norm.running_var.uniform_(0.1, 3)
+        gamma, variance = norm.weight.uniform_(0.3, 2), present(norm.running_var).uniform_(0.1, 3)
         weight = conv.weight.detach()
         ours = fake_quantise_weight(weight) / weight_scales(weight)[:, None, None, None]
         if folded:
-            factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+            factor = gamma / (variance + norm.eps).sqrt()
             weight = weight * factor[:, None, None, None]
     np.testing.assert_array_equal(ours.round().int().numpy(), integers_of_onnxruntime(weight))
 
@@ -71,7 +70,9 @@ def test_inputs_take_256_values_of_the_range_and_zero_is_one_of_them():
     net = fake_quantise(nn.Sequential(nn.Linear(1, 1)))
     inputs = torch.linspace(-1, 3, 5000)[:, None]
     seen = []
-    net[0].input_range.register_forward_hook(lambda _m, _i, output: seen.append(output))
+    net.get_submodule("0.input_range").register_forward_hook(
+        lambda _m, _i, output: seen.append(output)
+    )
     net(inputs)
     assert len(seen[0].unique()) == 256
     assert (seen[0] - inputs).abs().max() <= 4 / 255 / 2 + 1e-6
@@ -89,7 +90,8 @@ def test_ranges_follow_training_only_and_stand_still_when_frozen():
     net(torch.tensor([[2.0]]))
     assert ranges(net)["0"].tolist() == pytest.approx([0, 1.01])
     net.eval()(torch.tensor([[9.0]]))
-    net.train()[0].input_range.observing = False
+    for _, layer in quantised_layers(net.train()):
+        layer.input_range.observing = False
     net(torch.tensor([[9.0]]))
     assert ranges(net)["0"].tolist() == pytest.approx([0, 1.01])
     other = fake_quantise(nn.Sequential(nn.Linear(1, 1)))
