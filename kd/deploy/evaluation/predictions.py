@@ -91,7 +91,6 @@ def predict(net: Net, data: DataModule, split: Split = "test") -> Predictions:
         UserError: the net does not take images of that shape, has another number of classes, or
             returns logits that are not finite.
     """
-    _check_classes(net, data)
     net.eval()
     path = embedding_path(net)
     paths = {} if path is None else {EMBEDDING: path}
@@ -100,7 +99,9 @@ def predict(net: Net, data: DataModule, split: Split = "test") -> Predictions:
     parts: list[Outputs] = []
     try:
         for images, target in _images(net, data, split):
-            parts.append(_outputs(taps, images, data, first=not parts))
+            if not parts:
+                _check_fits(taps, images, data)
+            parts.append(_outputs(taps, images))
             targets.append(target.cpu())
     finally:
         taps.keep(())  # removes the hooks
@@ -158,15 +159,6 @@ def embedding_path(net: Net) -> str | None:
     return path.replace("net.", "net.changed_student.", 1) if changed else path
 
 
-def _check_classes(net: Net, data: DataModule) -> None:
-    """Refuse data of other classes; the classes of a teacher are those of its run."""
-    names = net.class_names if isinstance(net, Student) else []
-    if names and len(names) != data.num_classes:
-        raise UserError(
-            f"data {data.name!r} has {data.num_classes} classes, and the net predicts {len(names)}"
-        )
-
-
 def _images(net: Net, data: DataModule, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images as the net takes them, and labels [B]."""
     loader: Iterable[Batch] = data.val_dataloader() if split == "val" else data.test_dataloader()
@@ -195,17 +187,26 @@ def _same(given: Iterable[float], wanted: Iterable[float]) -> bool:
 
 
 @torch.no_grad()
-def _outputs(taps: Taps, images: Tensor, data: DataModule, first: bool) -> Outputs:
+def _outputs(taps: Taps, images: Tensor) -> Outputs:
+    """Return logits [B, K] and flat embeddings [B, D] on the CPU, float32."""
+    logits, tapped = taps.outputs(images)
+    flat = {name: tap.flatten(1).float().cpu() for name, tap in tapped.items()}
+    return Outputs(logits.float().cpu(), flat)
+
+
+def _check_fits(taps: Taps, images: Tensor, data: DataModule) -> None:
+    """Run the net on the first images; find taps that an in-place operation overwrites."""
     try:
-        if first:
-            taps.probe(images[:2])  # finds taps that an in-place operation overwrites
-        logits, tapped = taps.outputs(images)
+        classes = taps.probe(images[:2]).logits.shape[1]
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:  # of torch, for shapes that do not fit
         shape = " x ".join(map(str, images.shape[1:]))
         reason = str(error).split("\n")[0]
         raise UserError(
             f"the net does not take images of data {data.name!r}, {shape}: {reason}"
         ) from None
-    return Outputs(
-        logits.float().cpu(), {name: tap.flatten(1).float().cpu() for name, tap in tapped.items()}
-    )
+    if classes != data.num_classes:
+        raise UserError(
+            f"data {data.name!r} has {data.num_classes} classes, and the net predicts {classes}"
+        )

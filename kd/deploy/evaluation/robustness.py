@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,11 @@ class Robustness:
 
 
 def robustness(
-    nets: Mapping[str, Predict], images: Tensor, targets: Tensor, seed: int = 0
+    nets: Mapping[str, Predict],
+    images: Tensor,
+    targets: Tensor,
+    seed: int = 0,
+    batch_size: int = _CHUNK,
 ) -> dict[str, Robustness]:
     """Test nets on the same corrupted images.
 
@@ -65,6 +69,7 @@ def robustness(
         images: of the test set, uint8 [N, C, H, W].
         targets: labels [N].
         seed: of the noise; two calls with the same seed give the same figures.
+        batch_size: of the nets' forward passes; the corrupted images do not depend on it.
 
     Returns:
         The accuracies, by name of the net.
@@ -77,33 +82,37 @@ def robustness(
     accuracy: dict[str, dict[tuple[str, int], float | None]] = {name: {} for name in nets}
     for kind in SEVERITIES:
         for strength in STRENGTHS:
-            found = _accuracies(nets, images, targets, kind, strength, seed)
+            if is_defined(kind, images.shape[1]):
+                parts = _corrupted(images, targets, kind, strength, seed)
+                right = _count_right(nets, parts, batch_size)
+            else:
+                right = {}
             for name in nets:
-                accuracy[name][kind, strength] = found.get(name)
+                accuracy[name][kind, strength] = right[name] / len(images) if right else None
     return {name: Robustness(values) for name, values in accuracy.items()}
 
 
+def _corrupted(
+    images: Tensor, targets: Tensor, kind: str, strength: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield corrupted images [b, C, H, W] with their labels [b], on the CPU."""
+    pairs = zip(images.split(_CHUNK), targets.split(_CHUNK), strict=True)
+    for number, (chunk, labels) in enumerate(pairs):
+        yield corrupt(chunk.cpu(), kind, strength, stream(seed, number)), labels.cpu()
+
+
 @torch.no_grad()
-def _accuracies(
-    nets: Mapping[str, Predict],
-    images: Tensor,
-    targets: Tensor,
-    kind: str,
-    strength: int,
-    seed: int,
-) -> dict[str, float]:
-    """Return the accuracies on one corruption by net; empty if it is not defined."""
-    if not is_defined(kind, images.shape[1]):
-        return {}
+def _count_right(
+    nets: Mapping[str, Predict], parts: Iterable[tuple[Tensor, Tensor]], batch_size: int
+) -> dict[str, int]:
+    """Return the number of images that each net classifies correctly."""
     right = dict.fromkeys(nets, 0)
-    for start in range(0, len(images), _CHUNK):
-        chunk, labels = (each[start : start + _CHUNK].cpu() for each in (images, targets))
-        corrupted = corrupt(chunk, kind, strength, stream(seed, start))
+    for corrupted, labels in parts:
         for name, predict in nets.items():
-            logits = predict(corrupted).cpu()
+            logits = torch.cat([predict(batch).cpu() for batch in corrupted.split(batch_size)])
             check_logits(logits, labels)
             right[name] += int((logits.argmax(1) == labels).sum())
-    return {name: count / len(images) for name, count in right.items()}
+    return right
 
 
 def is_defined(kind: str, channels: int) -> bool:

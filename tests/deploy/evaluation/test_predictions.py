@@ -112,8 +112,9 @@ def test_the_embedding_of_simkd_is_the_students_own(output):
 
 def test_data_of_other_classes_or_shapes_are_refused(run):
     few = ready(Given(arrays(), mean=[0.5], std=[0.5]))
-    with pytest.raises(UserError, match="has 3 classes, and the net predicts 10"):
-        predict(run.student, few)
+    for net in (run.student, LiveTeacher(run.teacher.teacher, run.data.normalisation)):
+        with pytest.raises(UserError, match="has 3 classes, and the net predicts 10"):
+            predict(net, few)
     coloured = ready(Given(arrays(counts=(9,) * 10, test=20, channels=3, side=8)))
     with pytest.raises(UserError, match="does not take images of data 'given', 3 x 8 x 8"):
         predict(run.student, coloured)

@@ -140,6 +140,19 @@ def test_two_calls_are_equal_and_leave_the_generator_alone():
     assert not noise[0].equal(noise[1])
 
 
+def test_the_size_of_the_nets_batches_changes_nothing():
+    batch, targets = images(40, side=8, low=100, high=160), torch.arange(40) % 2
+    sizes: list[int] = []
+
+    def net(part):
+        sizes.append(len(part))
+        return bright(part)
+
+    small = robustness({"net": net}, batch, targets, batch_size=16)
+    assert set(sizes) == {16, 8}
+    assert small == robustness({"net": bright}, batch, targets)
+
+
 def test_images_of_a_set_have_noise_of_their_own():
     grey, parts = torch.full((600, 1, 8, 8), 128, dtype=torch.uint8), []
 
