@@ -13,7 +13,7 @@ from kd.config.compose import CONF_DIR
 from kd.validation import config_problems
 
 _RUNS = ("train", "chain", "search")
-_ALIASES = {"report": {"sweep": "folder"}}
+_ALIASES = {"report": {"sweep": "folder"}, "predict": {"teacher": "with_teacher"}}
 
 
 def start(monkeypatch, name: str, *words: str) -> str:

@@ -58,11 +58,13 @@ class Target(NamedTuple):
         size: height and width in pixels.
         grayscale: one channel instead of three.
         max_megapixels: limit of the pixels that a file has to be decoded to.
+        width: another width than `size`.
     """
 
     size: int
     grayscale: bool
     max_megapixels: float = MAX_MEGAPIXELS
+    width: int | None = None
 
 
 def decode(path: Path, target: Target, scale: Scale = Scale()) -> Decoded:  # noqa: B008
@@ -85,7 +87,7 @@ def decode(path: Path, target: Target, scale: Scale = Scale()) -> Decoded:  # no
     from PIL.Image import Resampling
     from PIL.Image import open as open_image
 
-    mode, size = "L" if target.grayscale else "RGB", (target.size, target.size)
+    mode, size = "L" if target.grayscale else "RGB", (target.width or target.size, target.size)
     with open_image(path, formats=READERS) as file:
         more, deep = bool(getattr(file, "is_animated", False)), deep_colour(file)
         more = more and file.format != "MPO"  # a photograph with its preview
@@ -103,12 +105,27 @@ def decode(path: Path, target: Target, scale: Scale = Scale()) -> Decoded:  # no
     return Decoded(b"".join(channel.tobytes() for channel in image.split()), peak, more)
 
 
+def peak_of(path: Path, target: Target) -> Peak | None:
+    """Return the largest value of an image with more than 8 bits.
+
+    Other images are not decoded; their pixels need no scale. None for these and damaged ones.
+    """
+    from PIL.Image import open as open_image
+
+    try:
+        with open_image(path, formats=READERS) as file:
+            deep = file.mode[0] in "IF" or deep_colour(file)
+        return decode(path, target).peak if deep else None
+    except Exception:  # damaged files raise nearly anything; `failure` names the reason
+        return None
+
+
 def _bounded(
     file: Image.Image, mode: str, target: Target
 ) -> contextlib.AbstractContextManager[object]:
     """Choose a JPEG's smallest sufficient scale; return what limits the images in memory."""
     whole = file.size
-    file.draft(mode, (2 * target.size, 2 * target.size))
+    file.draft(mode, (2 * (target.width or target.size), 2 * target.size))
     # The coefficients of a progressive JPEG are in memory whole, whatever the scale.
     width, height = whole if file.info.get("progressive") else file.size
     if width * height > target.max_megapixels * 10**6:
@@ -172,7 +189,7 @@ class _Job:
         try:
             found = decode(self.paths[row], self.target, scale)
         except Exception as error:  # damaged files raise nearly anything, SyntaxError included
-            self.failed[row] = _reason(self.paths[row], error)
+            self.failed[row] = failure(self.paths[row], error)
             self.buffer[row * step : (row + 1) * step] = bytes(step)
             return
         self.buffer[row * step : (row + 1) * step] = found.pixels
@@ -190,7 +207,8 @@ class _Job:
         return facts
 
 
-def _reason(path: Path, error: Exception) -> str:
+def failure(path: Path, error: Exception) -> str:
+    """Return the reason why an image could not be decoded, from the error that was raised."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, Image.DecompressionBombError):

@@ -14,6 +14,7 @@ from kd.errors import UserError, nearest
 
 BROKEN, EMPTY, SPECIAL = "broken link", "empty file", "no regular file"
 UNREADABLE = "unreadable file"
+CLOSED = "folder that cannot be read"
 DAMAGED = (BROKEN, EMPTY, UNREADABLE)
 # Written by operating systems and file servers; `._photo.jpg` is macOS's.
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", ".ds_store", "ehthumbs.db", ".directory", ".gitkeep"}
@@ -127,7 +128,7 @@ def _files_of(
     files, empty = [], []
     for name in (name for name in sorted(found) if _composed(name) in known):
         folder, label = _join(layout.splits[split], name), known[_composed(name)]
-        images = [_file(e, p, split, label) for p, e in _images(layout.root, folder, left_out)]
+        images = [_file(e, p, split, label) for p, e in images_below(layout.root, folder, left_out)]
         files += images
         empty += [] if images else [folder]
     return files, empty
@@ -163,16 +164,26 @@ def _join(folder: str, name: str) -> str:
     return name if folder == "." else f"{folder}/{name}"
 
 
-def _images(
+def images_below(
     root: Path, folder: str, left_out: LeftOut, above: frozenset[tuple[int, int]] = frozenset()
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield (path, entry) of all images in a folder, then of those in the folders in it."""
+    """Yield (path, entry) of all images in a folder, then of those in the folders in it.
+
+    Files and folders that no image is read from are added to `left_out`. In memory are the names in
+    one folder of each depth.
+
+    Args:
+        root: the folder that paths are relative to.
+        folder: relative to it; `.` is the root itself.
+        left_out: gets the files with the reasons.
+        above: device and inode of the folders around it.
+    """
     try:
         status = (root / folder).stat()
         with os.scandir(root / folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        left_out.add(f"folder that cannot be read: {error.strerror}", f"{folder}/")
+        left_out.add(f"{CLOSED}: {error.strerror}", f"{folder}/")
         return
     here = (status.st_dev, status.st_ino)
     if here in above:  # a link to a folder around it
@@ -182,7 +193,7 @@ def _images(
         if not is_folder(entry) and _is_usable(entry, _join(folder, entry.name), left_out):
             yield _join(folder, entry.name), entry
     for name in sorted(visible_folders(root / folder)):
-        yield from _images(root, _join(folder, name), left_out, above | {here})
+        yield from images_below(root, _join(folder, name), left_out, above | {here})
 
 
 def _is_usable(entry: os.DirEntry[str], path: str, left_out: LeftOut) -> bool:

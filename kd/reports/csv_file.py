@@ -3,14 +3,12 @@
 import csv
 import io
 
-from kd.io.printable import printable
+from kd.io.csv_cell import csv_cell
 from kd.reports.columns import verdict
 from kd.reports.groups import Group
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
 
-# Also in their full-width forms, which spreadsheets read alike
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _ROLES = ("data", "student", "method", "teacher", "mode")
 _MEANS = (  # keys of result.json
     *("test/acc", "val/acc", "test/acc_last", "teacher/test/acc", "student/params"),
@@ -25,24 +23,8 @@ def csv_text(board: Leaderboard) -> str:
     if records:
         writer = csv.DictWriter(file, records[0].keys(), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in each.items()} for each in records)
+        writer.writerows({key: csv_cell(value) for key, value in each.items()} for each in records)
     return file.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Return a text such that a spreadsheet shows it, and does not run it as a formula.
-
-    https://owasp.org/www-community/attacks/CSV_Injection: texts that begin with = + - @ get an
-    apostrophe. Control characters, among them tab and carriage return, are made visible first.
-
-    Example:
-        >>> _cell("=1+1"), _cell(-0.5)
-        ("'=1+1", -0.5)
-    """
-    if not isinstance(value, str):
-        return value
-    text = printable(value)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 def _record(row: Row, group: Group) -> dict[str, object]:

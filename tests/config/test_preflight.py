@@ -157,7 +157,7 @@ def test_a_sweep_with_one_wrong_job_starts_none(outcome):
     assert "has no 'initial'" in outcome("-m", "method=kd,fitnet", "method.initial=0.4")
 
 
-@pytest.mark.parametrize("name", ["report", "cache"])
+@pytest.mark.parametrize("name", ["report", "cache", "predict"])
 def test_other_commands_are_checked_alike(name, outcome):
     assert "nothing reads this key" in outcome("+foo=1", name=name)
     assert "there is no 'foo'" in outcome("foo=1", name=name)

@@ -1,0 +1,111 @@
+"""Classification of images into a file, with progress on the terminal."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kd.data.pixels import Scale
+from kd.data.scan import DAMAGED
+from kd.deploy.prediction.predictions_file import check_output, predictions_file
+from kd.deploy.prediction.image_batches import ImageBatches
+from kd.deploy.prediction.image_files import ImageFiles
+from kd.deploy.prediction.predictions import predict
+from kd.deploy.prediction.predictor import Predictor, open_predictor
+from kd.deploy.prediction.settings import PredictionSettings
+from kd.deploy.prediction.summary import Summary
+from kd.errors import UserError
+from kd.io.printable import printable
+
+log = logging.getLogger(__name__)
+
+
+class Classification:
+    """One call of the command: images are read twice, to count them and to classify them.
+
+    Args:
+        settings: of the command.
+        config_dirs: the user's config folders beside `conf/`.
+        console: for the progress and the names of skipped images.
+
+    Attributes:
+        skipped: number of images that could not be read.
+    """
+
+    def __init__(
+        self, settings: PredictionSettings, config_dirs: Sequence[Path], console: Console
+    ) -> None:
+        self.settings, self.config_dirs, self.console = settings, config_dirs, console
+        self.skipped = 0
+
+    def run(self) -> Summary:
+        """Classify the images and write the file.
+
+        Raises:
+            UserError: nothing is written then.
+        """
+        settings = self.settings
+        check_output(settings.output)
+        files = ImageFiles(settings.images)
+        files.check_not_empty()
+        predictor = open_predictor(
+            settings.run, settings.teacher, self.config_dirs, settings.teacher_checkpoint
+        )
+        target = predictor.target(settings.max_megapixels)
+        batches = ImageBatches(files, target, settings.batch_size)
+        scale, count = self._scale_and_count(batches)
+        for path, reason in files.unreadable():
+            self._skip(path, reason)
+        summary = self._written(predictor, batches, scale, count)
+        if others := files.left_out.without([*DAMAGED]):
+            log.info("left out: %s", others)
+        return summary
+
+    def _scale_and_count(self, batches: ImageBatches) -> tuple[Scale, int]:
+        given = self.settings.scale
+        with self._progress("looking at images", None) as advance:
+            count, peaks = batches.survey(given is None, advance)
+        if peaks.count:
+            log.info(
+                "%d images have more than 8 bits: white is %s, by their largest value; if training "
+                "images had another, give it as white=…",
+                peaks.count,
+                peaks.described(),
+            )
+        return given or peaks.scale(), count
+
+    def _written(
+        self, predictor: Predictor, batches: ImageBatches, scale: Scale, count: int
+    ) -> Summary:
+        names, teacher = predictor.class_names, self.settings.teacher
+        top = min(self.settings.top, len(names))
+        summary = Summary(names, self.settings.rows, teacher)
+        with (
+            predictions_file(self.settings.output, names, top, teacher) as write,
+            self._progress("classifying", count) as advance,
+        ):
+            for prediction in predict(predictor, batches.decoded(scale, self._skip, advance), top):
+                write(prediction)
+                summary.add(prediction)
+            if not summary.count:
+                raise UserError(f"none of the {self.skipped} images can be read")
+        return summary
+
+    def _skip(self, path: str, reason: str) -> None:
+        self.skipped += 1
+        line = printable(f"skipped: {path}: {reason}")
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def _progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        columns = (
+            TextColumn("{task.description}"),
+            *(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
+        )
+        shown = self.console.is_terminal
+        with Progress(*columns, console=self.console, transient=True, disable=not shown) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda images: bar.advance(task, images)

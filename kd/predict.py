@@ -1,0 +1,41 @@
+"""`python -m kd.predict`: classify images with the student of a run or with an exported model."""
+
+import sys
+
+from omegaconf import DictConfig
+
+from kd.config.command import command
+
+_SKIPPED = 2  # exit code if some images could not be read
+
+
+@command("predict", teacher="with_teacher")
+def main(cfg: DictConfig) -> None:
+    """Classify the images, write the predictions and print a summary."""
+    from rich.console import Console
+
+    from kd.config.compose import plain
+    from kd.config.overrides import config_dirs
+    from kd.deploy.prediction.classify import Classification
+    from kd.deploy.prediction.settings import prediction_settings
+    from kd.io.printable import printable
+
+    settings = prediction_settings(plain(cfg))
+    work = Classification(settings, config_dirs(sys.argv[1:]), Console(stderr=True))
+    summary = work.run()
+    console = Console()
+    if summary.first:
+        console.print(summary.first_predictions())
+    console.print(summary.by_class())
+    lines = [summary.difference()] if settings.teacher else []
+    lines.append(f"written: {settings.output}")
+    if work.skipped:
+        lines.append(f"skipped images, which cannot be read: {work.skipped}")
+    for line in lines:
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    if work.skipped:
+        sys.exit(_SKIPPED)
+
+
+if __name__ == "__main__":
+    main()
