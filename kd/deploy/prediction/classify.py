@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kd.data.pixels import Scale
 from kd.data.scan import DAMAGED
-from kd.deploy.prediction.predictions_file import check_output, predictions_file
 from kd.deploy.prediction.image_batches import ImageBatches
 from kd.deploy.prediction.image_files import ImageFiles
 from kd.deploy.prediction.predictions import predict
+from kd.deploy.prediction.predictions_file import check_output, predictions_file
 from kd.deploy.prediction.predictor import Predictor, open_predictor
 from kd.deploy.prediction.settings import PredictionSettings
 from kd.deploy.prediction.summary import Summary

@@ -67,7 +67,9 @@ def test_all_that_is_missing_is_named_with_the_nearest(photos):
     with pytest.raises(UserError) as raised:
         ImageFiles(given)
     lines = str(raised.value).splitlines()
-    assert lines[0].endswith(f"bb.png: there is no such folder or file; did you mean '{photos}/b.png'?")
+    assert lines[0].endswith(
+        f"bb.png: there is no such folder or file; did you mean '{photos}/b.png'?"
+    )
     assert lines[1].endswith(f"did you mean '{photos}'?")
     assert "pipe.png is a named pipe" in lines[2]
 

@@ -22,7 +22,6 @@ def images_and_targets(run):
     return data.arrays.test_images.numpy(), data.test_targets.numpy()
 
 
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_classes_have_the_accuracy_of_the_run(kind, output):
     folder = finished_run(kind, output)
@@ -53,7 +52,7 @@ def test_a_cached_teacher_runs_on_the_images(output):
 
 
 def test_the_last_stage_of_a_chain_predicts(output):
-    folder = output / "chain"
+    folder = output / "runs" / "chain"
     shutil.copytree(finished_run("kd", output), folder / "2_resnet8")
     content = {"status": "completed", "runs": [{"stage": "1_resnet14"}, {"stage": "2_resnet8"}]}
     (folder / "chain.json").write_text(json.dumps(with_checksum(content)))
