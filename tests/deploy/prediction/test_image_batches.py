@@ -16,9 +16,13 @@ from kd.deploy.prediction.image_files import ImageFiles
 def decoded(folder, size, grey=False, batch_size=4, scale=None, **settings):
     """Names, images [N, C, H, W] and what was skipped."""
     batches = ImageBatches(ImageFiles([folder]), Target(size, grey, **settings), batch_size)
-    found, skipped, done = [], [], []
+    found: list[tuple[str, np.ndarray]] = []
+    skipped: list[tuple[str, str]] = []
+    done: list[int] = []
     scale = scale or batches.survey(True, lambda n: None).peaks.scale()
-    for paths, images in batches.decoded(scale, lambda *each: skipped.append(each), done.append):
+    for paths, images in batches.decoded(
+        scale, lambda p, why: skipped.append((p, why)), done.append
+    ):
         assert len(paths) == len(images) <= batch_size
         found += [*zip([path.name for path in paths], images, strict=True)]
     assert sum(done) == len(found) + len(skipped)
