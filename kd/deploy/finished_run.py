@@ -8,12 +8,14 @@ from typing import Any, NoReturn
 
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from kd.build.data import build_data
-from kd.build.parts import distiller_class
+from kd.build.parts import build_net, distiller_class
 from kd.config.members import is_ensemble, member_configs
 from kd.config.record import recorded_config
 from kd.data.base import DataModule
+from kd.deploy.compression.shapes import shrink_to
 from kd.deploy.load import load
 from kd.deploy.student import Student
 from kd.errors import UserError, nearest
@@ -21,6 +23,7 @@ from kd.io.checksums import read_intact
 from kd.io.result_file import FORMAT, Result, mistyped, upgraded
 from kd.io.run_folder import RunFolder
 from kd.io.student_metadata import read_student_metadata
+from kd.io.tensors import tensor_shapes
 from kd.teachers.registry import Registry
 from kd.training.acquired import AcquiredTeacher
 from kd.training.student import build_student
@@ -101,8 +104,22 @@ class FinishedRun:
             raise UserError(f"{self._setting}={self.folder}: {metadata['no_architecture']}")
         # The method's own parts follow the student at inference, and are built as in the run.
         with torch.random.fork_rng(devices=[]):
-            distiller = build_student(check_config(self.cfg), self.data, self.teacher)
+            net = None
+            if metadata.get("channels_removed"):
+                net = self._pruned_net(file)
+            distiller = build_student(check_config(self.cfg), self.data, self.teacher, net)
         return load(self.folder, distiller.deployed())
+
+    def _pruned_net(self, file: Path) -> nn.Module:
+        """Build the student's own net with the channels that its file has."""
+        net = build_net(self.cfg, "student", self.data)
+        prefix = "changed_student."  # as kd.distillers.deployed.ChangedStudent names it
+        shapes = {name.removeprefix(prefix): shape for name, shape in tensor_shapes(file).items()}
+        try:
+            shrink_to(net, shapes)
+        except ValueError as error:
+            raise UserError(f"{self._setting}={self.folder}: {file.name}: {error}") from None
+        return net
 
     @cached_property
     def teacher(self) -> AcquiredTeacher | None:

@@ -64,4 +64,5 @@ def _rebuilt(file: Path, metadata: StudentMetadata | None) -> nn.Module:
         raise UserError(f"{file} holds weights and does not say of which net; {remedy}")
     if metadata["architecture"] is None:
         raise UserError(f"no constructor builds this net: {metadata['no_architecture']}; {remedy}")
-    return rebuild(metadata["architecture"], file)
+    removed = bool(metadata.get("channels_removed"))
+    return rebuild(metadata["architecture"], file, removed)

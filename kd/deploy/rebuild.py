@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from kd import models
+from kd.deploy.compression.pruned_net import shrunk
 from kd.errors import UserError
 from kd.io.student_metadata import MAX_CHANNELS, MAX_CLASSES, MAX_SIZE, Architecture
+from kd.io.tensors import tensor_shapes
 
 # First parameters of every model constructor of `kd`; no helper of the same modules has them.
 _FACTS = ("in_channels", "image_size", "num_classes")
@@ -47,21 +49,38 @@ def constructors() -> dict[str, Callable[..., nn.Module]]:
     return {path: build for name in names for path, build in _constructors_of(name)}
 
 
-def rebuild(architecture: Architecture, file: Path) -> nn.Module:
+def rebuild(architecture: Architecture, file: Path, channels_removed: bool = False) -> nn.Module:
     """Build the net of an architecture with random weights; torch's generators are not advanced.
 
     Args:
         architecture: from the metadata of `file`.
         file: the safetensors file; its tensors bound the size of the net.
+        channels_removed: the net has the architecture's layers with fewer channels, as many as the
+            tensors of the file have; its weights are zeros.
 
     Raises:
         UserError: the target is no model constructor of `kd`, it refuses its arguments, or the net
-            is larger than the weights.
+            is larger than the weights; the shapes of the tensors do not fit each other.
     """
     build = _constructor(architecture["target"], file)
     _check_arguments(architecture["arguments"], file)
+    shapes = tensor_shapes(file)
+    if channels_removed:
+        # On the meta device the unpruned net takes no memory, however large it is.
+        with torch.device("meta"):
+            net = _built(build, architecture, file, _Bounds(2 * len(shapes) + 16, math.inf))
+        return shrunk(net, architecture["arguments"], shapes, file)
+    # Twice those of the file, since constructors replace layers that they have built:
+    # `torchvision_net` does so with the first convolution.
+    values = 2 * sum(map(math.prod, shapes.values())) + 1_000_000
+    return _built(build, architecture, file, _Bounds(2 * len(shapes) + 16, values))
+
+
+def _built(
+    build: Callable[..., nn.Module], architecture: Architecture, file: Path, largest: "_Bounds"
+) -> nn.Module:
     try:
-        with torch.random.fork_rng(devices=[]), _no_larger_than(file):
+        with torch.random.fork_rng(devices=[]), _no_larger_than(largest):
             return build(**architecture["arguments"])
     except MemoryError:
         raise
@@ -120,18 +139,16 @@ def _check_value(name: str, value: Any, file: Path, depth: int = 0) -> None:
         raise UserError(f"{file}: the argument {name}={value!r:.80} of the net is not accepted")
 
 
+class _Bounds(NamedTuple):
+    """Largest number of parameters of a net, and of their values."""
+
+    parameters: float
+    values: float
+
+
 @contextmanager
-def _no_larger_than(file: Path) -> Iterator[None]:
-    """Stop building a net that has far more parameters than a file has tensors.
-
-    The bounds are twice those of the file, since constructors replace layers that they have built:
-    `torchvision_net` does so with the first convolution.
-    """
-    from safetensors import safe_open
-
-    with safe_open(file, "pt") as content:
-        shapes = [content.get_slice(name).get_shape() for name in content.keys()]  # noqa: SIM118
-    largest = 2 * len(shapes) + 16, 2 * sum(map(math.prod, shapes)) + 1_000_000
+def _no_larger_than(largest: _Bounds) -> Iterator[None]:
+    """Stop building a net that has far more parameters than a file has tensors."""
     count = elements = 0
     thread = threading.get_ident()  # the hook is global, and other threads may build nets
 
@@ -140,7 +157,7 @@ def _no_larger_than(file: Path) -> Iterator[None]:
         if threading.get_ident() != thread:
             return
         count, elements = count + 1, elements + parameter.numel()
-        if count > largest[0] or elements > largest[1]:
+        if count > largest.parameters or elements > largest.values:
             raise UserError("the net is larger than the weights in the file")
 
     # Memory of a new tensor is reserved, but not used, until it is initialised after this hook.

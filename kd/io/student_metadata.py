@@ -7,7 +7,7 @@ beside the checksums of `kd.io.tensors`, so that other tools still read the file
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from kd.errors import UserError
 from kd.io.checkpoint.kinds import is_safetensors
@@ -41,6 +41,8 @@ class StudentMetadata(TypedDict):
     `taps` maps canonical names to module paths in the net. `input_size` is [H, W]; `mean` and `std`
     are per channel on the 0..1 scale, and None where the data set does not tell how its floating
     point images were made. `channels_last` is the memory layout that the net was trained in.
+    `channels_removed`: layers have fewer channels than the architecture says, as the shapes of the
+    tensors tell; the field is absent from files of other students.
     """
 
     format: int
@@ -57,6 +59,7 @@ class StudentMetadata(TypedDict):
     method: str
     kd_version: str
     git_commit: str | None
+    channels_removed: NotRequired[bool | None]
 
 
 def encode(metadata: StudentMetadata) -> dict[str, str]:
@@ -164,4 +167,5 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "method": (_is_text, "a text"),
     "kd_version": (_is_text, "a text"),
     "git_commit": (_optional(_is_text), "a text or null"),
+    "channels_removed": (_optional(lambda v: isinstance(v, bool)), "true, false or null"),
 }

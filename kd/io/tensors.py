@@ -115,6 +115,18 @@ def safetensors_bytes(
     return _with_sorted_metadata(content)
 
 
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    """Return the shapes of the tensors in a safetensors file by name; no tensor is read.
+
+    Raises:
+        OSError, SafetensorError: the file cannot be read.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+
+
 def _with_sorted_metadata(content: bytes) -> bytes:
     """Return a safetensors file's content with its metadata in order of key.
 

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 from torch import Tensor
 
+from kd.build.given import GivenParts
 from kd.callbacks.checkpoint import Checkpoints
 from kd.callbacks.fit_timer import FitTimer
 from kd.config.compose import plain
@@ -34,12 +35,13 @@ log = logging.getLogger(__name__)
 
 
 class RunParts(NamedTuple):
-    """The parts of a run after training."""
+    """The parts of a run after training, and those that its caller had given."""
 
     data: DataModule
     trainer: Trainer
     distiller: Distiller
     acquired: AcquiredTeacher | None
+    given: GivenParts
 
 
 def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Result:
@@ -54,13 +56,14 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
     Returns:
         The figures of result.json.
     """
-    data, trainer, distiller, acquired = parts
+    data, trainer, distiller, acquired, given = parts
     saved, timer = saved_state(trainer), _timer(trainer)
     if not saved.stepped:  # an earlier process has trained, and was killed during its evaluation
         saved.discard_later(trainer)
     selected, seconds = _selected(trainer, distiller, data), timer.time_elapsed()
     tested = _test(trainer, distiller, data, selected, test)
-    metadata = {"student": student_metadata(cfg, distiller, data)}
+    is_given = given.student is not None
+    metadata = {"student": student_metadata(cfg, distiller, data, is_given)}
     rank_zero_only(_save_weights)(distiller, RunFolder(folder), metadata)
     if test and cfg.figures:
         rank_zero_only(_draw)(RunFolder(folder).figures, plain(cfg.figures), parts)

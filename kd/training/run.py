@@ -70,6 +70,6 @@ def run(
         identity = identify(cfg, data, acquired, distiller.student, given, resumed)
         status.begin(identity, recipe_of(cfg, identity, acquired), acquired)
         fit(trainer, distiller, data, identity, resumed)
-        parts = RunParts(data, trainer, distiller, acquired)
+        parts = RunParts(data, trainer, distiller, acquired, given)
         status.complete(evaluate(cfg, folder, parts, test), test)
     return status.result

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 import kd
 from kd.config.compose import plain
+from kd.config.targets import resolve_target
 from kd.data.base import DataModule
 from kd.distillers.base import Distiller
 from kd.distillers.deployed import ChangedStudent
@@ -17,13 +19,17 @@ from kd.models.memory_format import is_channels_last
 _WITHOUT_DOWNLOAD: dict[str, Any] = {"pretrained": False, "weights": None}
 
 
-def student_metadata(cfg: DictConfig, distiller: Distiller, data: DataModule) -> dict[str, str]:
+def student_metadata(
+    cfg: DictConfig, distiller: Distiller, data: DataModule, given: bool = False
+) -> dict[str, str]:
     """Describe the deployed student for the metadata of its safetensors file.
 
     Args:
         cfg: the run's config.
         distiller: the mode's module after training.
         data: the run's data, set up.
+        given: the student was given to the run as a module, which may have fewer channels than the
+            net of the config.
     """
     channels, height, width = data.input_shape
     mean, std = data.normalisation or (None, None)
@@ -44,7 +50,20 @@ def student_metadata(cfg: DictConfig, distiller: Distiller, data: DataModule) ->
         "kd_version": kd.__version__,
         "git_commit": git_commit(),
     }
+    if given and _channels_removed(cfg, distiller, data):
+        metadata["channels_removed"] = True
     return encode(metadata)
+
+
+def _channels_removed(cfg: DictConfig, distiller: Distiller, data: DataModule) -> bool:
+    """Return whether the student has the layers of its config's net with other shapes."""
+    if "_target_" not in cfg.student.net:
+        return False
+    architecture = _architecture(cfg, data)
+    with torch.random.fork_rng(devices=[]):
+        net = resolve_target(architecture["target"])(**architecture["arguments"])
+    configured, own = net.state_dict(), distiller.student.state_dict()
+    return any(own[name].shape != configured[name].shape for name in own.keys() & configured)
 
 
 def _no_architecture(cfg: DictConfig, distiller: Distiller) -> str | None:

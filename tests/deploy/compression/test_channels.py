@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support import built, present
+from pruned_nets import FAMILIES, SHAPE, randomised
+from support import built
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,31 +17,6 @@ from kd.models.memory_format import is_channels_last, set_memory_format
 from kd.models.sizing import count_parameters
 from kd.models.timm_net import timm_net
 from kd.models.torchvision_net import torchvision_net
-
-SHAPE = (1, 8, 8)
-# One net a family, with arguments that make it small
-FAMILIES = {
-    "resnet8": {"width": 0.5},
-    "resnet18": {"width": 0.05},
-    "resnet50": {"width": 0.03},
-    "wrn_16_1": {"width": 0.5},
-    "vgg8": {"width": 0.05},
-    "vgg16": {"width": 0.05, "pools": 3},
-    "mobilenet_v2": {"width": 0.2},
-    "mlp800": {"width": 0.1},
-    "lightnn": {},
-    "deepnn": {"width": 0.1},
-}
-
-
-def randomised(net):
-    """A net whose batch norms are those of a trained one: no channel is scaled as another."""
-    generator = torch.Generator().manual_seed(1)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight.data, module.bias.data, present(module.running_mean)):
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) - 0.3)
-    return net
 
 
 def multiply_adds(net, images):

@@ -82,6 +82,7 @@ def test_the_smallest_weights_of_the_whole_net_go():
     assert linear.weight.flatten().tolist() == [0, 0, -7.5, -8.5, -9.5, -10.5, -11.5, -12.5]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_prunes_as_an_uninterrupted_one(tmp_path):
     whole, _ = pruned_run(tmp_path / "whole", callbacks=[Losses()])
     expected = list(Losses.seen)
