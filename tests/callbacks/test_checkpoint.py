@@ -15,7 +15,23 @@ from kd.io.atomic import write_atomic
     ("scores", "best"), [((0.5, 0.7, 0.6), 2), ((0.5, 0.7, 0.7), 3), ((0.0, 0.0), 2)]
 )
 def test_latest_of_equal_scores_is_best(scores, best, tmp_path):
-    checkpoints, saved = Checkpoints(tmp_path), []
+    checkpoints = scored(tmp_path, scores)
+    assert checkpoints.best_epoch == best
+    assert checkpoints.best_score == pytest.approx(max(scores))
+    assert (tmp_path / "checkpoints" / "best.ckpt").read_text() == str(best)
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_text() == str(len(scores))
+
+
+def test_epochs_that_a_callback_excludes_are_not_selected(tmp_path):
+    checkpoints = scored(tmp_path, (0.9, 0.5, 0.6, 0.4), excluded=(0, 2))
+    assert (checkpoints.best_epoch, checkpoints.best_score) == (2, pytest.approx(0.5))
+    assert (tmp_path / "checkpoints" / "best.ckpt").read_text() == "2"
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_text() == "4"
+
+
+def scored(folder, scores, excluded=()):
+    """The callback after epochs with these validation accuracies."""
+    checkpoints, saved = Checkpoints(folder), []
 
     def save(path):
         saved.append(path.name)
@@ -29,10 +45,8 @@ def test_latest_of_equal_scores_is_best(scores, best, tmp_path):
             is_global_zero=True,
             sanity_checking=False,
             loggers=[],
+            callbacks=[checkpoints, SimpleNamespace(selectable=epoch not in excluded)],
         )
         checkpoints.on_validation_end(trainer, UNUSED)
         checkpoints.on_train_epoch_end(trainer, UNUSED)
-    assert checkpoints.best_epoch == best
-    assert checkpoints.best_score == pytest.approx(max(scores))
-    assert (tmp_path / "checkpoints" / "best.ckpt").read_text() == str(best)
-    assert (tmp_path / "checkpoints" / "last.ckpt").read_text() == str(len(scores))
+    return checkpoints
