@@ -1,9 +1,13 @@
 """The tables of compression: means and intervals of hand-made measurements, and their page."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from commands import ROOT
 from compression_tables import rebuilt
 
 SIZES = {"params": 77754, "macs": 12_500_000, "fp32/bytes": 330_000, "int8/bytes": 110_000}
@@ -79,3 +83,36 @@ def test_a_page_without_a_place_is_named(results):
     with pytest.raises(SystemExit, match=r"error: .* no place for a table: <!-- ways -->"):
         rebuilt(results)
     assert results.with_suffix(".md").read_text() == "# Compression\n"
+
+
+COMMAND = """
+scripts/compression.py digits {0} teacher=resnet8 student=resnet8 student.net.width=0.5 trainer=cpu
+trainer.enable_progress_bar=false logger=none teacher.training.trainer.max_epochs=1
+--results {0}/results --methods ce kd --seeds 0 --epochs 1 --more-epochs 1
+--ways qat_ce pruned_qat_kd
+""".split()  # noqa: SIM905
+
+
+@pytest.mark.slow
+def test_a_student_trains_on_in_several_ways_once(tmp_path):
+    command = [sys.executable, *(word.format(tmp_path) for word in COMMAND)]
+
+    def printed() -> list[str]:
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True,
+            text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    first = printed()
+    assert [line.split(" seed")[0] for line in first[:4]] == ["ce", "kd", "qat_ce", "pruned_qat_kd"]
+    runs = {"kd": "kd_s0", "qat_ce": "ways/qat_ce_s0", "pruned": "ways/pruned_qat_kd_s0"}
+    found = {
+        name: json.loads((tmp_path / "runs" / folder / "result.json").read_text())
+        for name, folder in runs.items()
+    }
+    assert (found["qat_ce"]["method"], found["pruned"]["method"]) == ("ce", "kd")
+    assert found["qat_ce"]["student/params"] == found["kd"]["student/params"]
+    assert found["pruned"]["student/params"] < 0.5 * found["kd"]["student/params"]
+    assert printed() == first[4:]  # nothing is trained twice
