@@ -14,12 +14,13 @@ _FILES = re.compile(
     | epochs/epoch_\d{4,9}\.safetensors
     | figures/(confusion|dark-knowledge)(-dark)?\.(png|svg)
     | (student|ensemble|(peer|branch)\d{1,4})\.safetensors
+    | export/student-(fp32|fp16|int8)\.(onnx|pt2|pte|xml|bin|safetensors)(\.json|\.md)?
     | result\.json | hparams\.yaml | events\.out\.tfevents\.\d+\.[^/]+
     | (kd-)?(train|chain|search)\.log | \.lock | basis\.txt
     """,
     re.VERBOSE,
 )
-_FOLDERS = (".hydra", "checkpoints", "csv", "epochs", "figures")
+_FOLDERS = (".hydra", "checkpoints", "csv", "epochs", "export", "figures")
 _EPOCH = re.compile(r"epoch_(\d{4,9})\.safetensors")
 
 

@@ -20,7 +20,7 @@ def shown(name: str, *words: str) -> str:
     return help_text(arguments, name)
 
 
-@pytest.mark.parametrize("name", ["train", "search", "report", "cache", "predict"])
+@pytest.mark.parametrize("name", ["train", "search", "report", "cache", "predict", "export"])
 def test_comments_beside_settings_of_the_primary_config_are_shown(name):
     text = shown(name)
     for comment in re.findall(
@@ -74,7 +74,7 @@ def unexplained(name: str, *words: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", ["train", "chain", "search", "report", "cache", "predict"])
+@pytest.mark.parametrize("name", ["train", "chain", "search", "report", "cache", "predict", "export"])
 def test_every_setting_of_a_command_is_explained(name):
     assert not unexplained(name)
 

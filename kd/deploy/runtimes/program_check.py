@@ -89,6 +89,33 @@ def checked_tensor(value: Any) -> dict[str, Any]:
     return _mapping(_checked(value, "tensor_meta"), "tensor_meta")
 
 
+def needed_bytes(tensor: dict[str, Any]) -> int:
+    """Return the bytes that a tensor spans in its file.
+
+    Args:
+        tensor: of `checked_tensor`.
+
+    Raises:
+        ValueError: its numbers are of a kind that weights are not, or its sizes are no numbers.
+    """
+    kind = tensor.get("dtype")
+    if kind not in _ITEM_BYTES:
+        raise ValueError(f"numbers of kind {kind!r:.20} are no weights")
+    sizes, strides = ([_whole(n.get("as_int")) for n in tensor[k]] for k in ("sizes", "strides"))
+    offset = _whole(tensor["storage_offset"].get("as_int"))
+    if min([*sizes, *strides, offset]) < 0 or len(sizes) != len(strides):
+        raise ValueError("sizes of weights are negative")
+    if 0 in sizes:
+        return 0
+    last = offset + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
+    return (last + 1) * _ITEM_BYTES[kind]
+
+
+# Bytes of a number by torch's code for its type: uint8, int8, int16, int32, int64, float16,
+# float32, float64, bool, bfloat16
+_ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 12: 1, 13: 2}
+
+
 def is_path(name: Any) -> bool:
     """Return whether a name is a path to a parameter, such as `net.layer1.0.weight`."""
     return isinstance(name, str) and bool(_PATH.fullmatch(name)) and "__" not in f".{name}"

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kd.deploy.exporting.description import KEY
-from kd.deploy.runtimes.program_check import checked_program, checked_tensor, is_path
+from kd.deploy.runtimes.program_check import (
+    checked_program,
+    checked_tensor,
+    is_path,
+    needed_bytes,
+)
 from kd.errors import UserError
 from kd.io.documents import parse_json
 from kd.io.regular_files import read_bytes
@@ -89,8 +94,11 @@ def _checked(members: dict[str, bytes]) -> Archive:
         entries = _json(members[config])["config"]
         checked = {name: _entry(name, value, pattern) for name, value in entries.items()}
         folder = config.rpartition("/")[0]
-        for entry in checked.values():
-            kept[f"{folder}/{entry['path_name']}"] = members[f"{folder}/{entry['path_name']}"]
+        for name, entry in checked.items():
+            part = f"{folder}/{entry['path_name']}"
+            kept[part] = members[part]
+            if needed_bytes(entry["tensor_meta"]) > len(members[part]):
+                raise ValueError(f"{name} is cut off")
         kept[config] = json.dumps({"config": checked}).encode()
     for name in (_VERSION, _ORDER, "archive_format", ".data/version"):
         kept[name] = members[name]

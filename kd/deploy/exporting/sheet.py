@@ -1,0 +1,125 @@
+"""The sheet beside an exported file: what it is, how it was made, and how it compares."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kd.deploy.cost.latency import Latency
+from kd.deploy.exporting.compare import Comparison
+from kd.deploy.exporting.description import Description
+from kd.io.checksums import read_intact, with_checksum
+
+KIND = "kd.export"
+
+
+def sheet_files(path: Path) -> tuple[Path, Path]:
+    """Return the JSON and the Markdown file of an exported file's sheet."""
+    return path.with_name(f"{path.name}.json"), path.with_name(f"{path.name}.md")
+
+
+def sheet(
+    files: Sequence[Path],
+    description: Description,
+    comparison: Comparison,
+    latencies: Sequence[Latency],
+    **facts: Any,
+) -> dict[str, Any]:
+    """Return the content of a sheet.
+
+    Args:
+        files: the exported file, then those that belong to it.
+        description: that the file contains.
+        comparison: with the student on the test set.
+        latencies: of the file in its runtime; may be empty.
+        **facts: command, run, format, `problem` (why the file is not good enough; ""), and what
+            the format adds.
+    """
+    return with_checksum(
+        {
+            "kind": KIND,
+            "files": {file.name: hash_of(file) for file in files},
+            "bytes": sum(file.stat().st_size for file in files),
+            **facts,
+            "comparison": {k: None if v != v else v for k, v in asdict(comparison).items()},
+            "drop": comparison.drop,
+            "latency": [asdict(each) | {"noisy": each.noisy} for each in latencies],
+            "description": dict(description),
+        }
+    )
+
+
+def as_json(content: dict[str, Any]) -> bytes:
+    """Return a sheet as the content of its JSON file."""
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def hash_of(file: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def is_former_export(path: Path) -> bool:
+    """Return whether a file is, unchanged, what an earlier export wrote."""
+    found = read_intact(sheet_files(path)[0]) or {}
+    files = found.get("files")
+    known = files.get(path.name) if isinstance(files, dict) else None
+    return found.get("kind") == KIND and known is not None and known == hash_of(path)
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """Return a sheet as Markdown.
+
+    Args:
+        content: of `sheet`.
+    """
+    about, found = content["description"], content["comparison"]
+    height, width = about["input_size"]
+    name = next(iter(content["files"]))
+    difference, tolerance = found["difference"], found["tolerance"]
+    rows = [
+        ("command", f"`{content['command']}`"),
+        ("run", f"`{content['run']}`"),
+        ("format, precision", f"{content['format']}, {about['precision']}"),
+        ("student, method", f"{about['student']}, {about['method']}"),
+        ("input", f"uint8 images [B, {about['channels']}, {height}, {width}]"),
+        ("output", f"logits [B, {len(about['class_names'])}], temperature 1"),
+        ("mean, std (in the graph)", f"{about['mean']}, {about['std']}"),
+        ("bytes", f"{content['bytes']:,}"),
+        ("test accuracy of the file", f"{found['accuracy']:.4f} on {found['images']} images"),
+        ("test accuracy of the student", f"{found['student_accuracy']:.4f}"),
+        ("accuracy lost, points", f"{content['drop']:.2f}"),
+        ("same class as the student", f"{found['agreement']:.4f}"),
+        (
+            "largest difference of a logit",
+            f"{'not finite' if difference is None else f'{difference:.3g}'}; tolerance "
+            f"{'none' if tolerance is None else f'{tolerance:.3g}'}",
+        ),
+        *((f"`{file}`", f"SHA-256 {sum_}") for file, sum_ in content["files"].items()),
+        *content.get("notes", {}).items(),
+    ]
+    if content["problem"]:
+        rows.insert(0, ("**written with force=true**", content["problem"]))
+    lines = [f"# {name}", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {_cell(value)} |" for key, value in rows]
+    return "\n".join([*lines, *_latency_lines(content["latency"])]) + "\n"
+
+
+def _latency_lines(latencies: Sequence[dict[str, Any]]) -> list[str]:
+    if not latencies:
+        return []
+    head = "| batch | p50, ms | p95, ms | images/s | threads | |"
+    rows = [
+        f"| {each['batch']} | {each['p50_ms']:.3g} | {each['p95_ms']:.3g} | "
+        f"{each['images_per_second']:.0f} | {each['threads']} | "
+        f"{'the machine was busy' if each['noisy'] else ''} |"
+        for each in latencies
+    ]
+    return ["", "Latency on the CPU:", "", head, "|---|---|---|---|---|---|", *rows]
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ")
