@@ -74,7 +74,9 @@ def unexplained(name: str, *words: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", ["train", "chain", "search", "report", "cache", "predict", "export"])
+@pytest.mark.parametrize(
+    "name", ["train", "chain", "search", "report", "cache", "predict", "export"]
+)
 def test_every_setting_of_a_command_is_explained(name):
     assert not unexplained(name)
 
