@@ -17,7 +17,9 @@ MAX_BATCH = 64
 def write_executorch(
     net: ExportedNet, example: Tensor, description: Description, path: Path
 ) -> None:
-    """Write a net for ExecuTorch's XNNPACK backend, which takes 1 to `MAX_BATCH` images a call.
+    """Write a net for ExecuTorch's XNNPACK backend, which takes up to `MAX_BATCH` images a call.
+
+    The file itself says how many it takes, see `ModelFile.max_batch`: ExecuTorch may plan for fewer.
 
     The description is returned by the method `kd` of the file, as the bytes of its JSON.
 

@@ -87,6 +87,8 @@ def export(run: FinishedRun, request: Request) -> Path:
         notes = _write(run, student, description, file, request)
         opened = _open(file, request.format, student)
         found = comparing.compare(student, opened, images, run.data.test_targets, request.precision)
+        if opened.max_batch is not None:
+            notes["images a call"] = f"1 to {opened.max_batch}"
         problem = found.problem(request.max_drop)
         if problem and not request.force:
             raise UserError(
@@ -200,10 +202,9 @@ def _write(
 
         write_openvino(net, example, description, file)
     elif request.format == "executorch":
-        from kd.deploy.exporting.executorch_file import MAX_BATCH, write_executorch
+        from kd.deploy.exporting.executorch_file import write_executorch
 
         write_executorch(net, example, description, file)
-        return {"images a call": f"1 to {MAX_BATCH}"}
     else:
         return _write_onnx(run, net, example, description, file, request)
     return {}

@@ -13,9 +13,11 @@ class ModelFile(ABC):
 
     Attributes:
         description: what the file says about itself; None: it was not made by `kd.export`.
+        max_batch: images that the runtime takes in a call; None: any number. `logits` takes any.
     """
 
     description: Description | None
+    max_batch: int | None = None
 
     @abstractmethod
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
