@@ -19,7 +19,7 @@ def write_executorch(
 ) -> None:
     """Write a net for ExecuTorch's XNNPACK backend, which takes up to `MAX_BATCH` images a call.
 
-    The file itself says how many it takes, see `ModelFile.max_batch`: ExecuTorch may plan for fewer.
+    The file says how many it takes, see `ModelFile.max_batch`: ExecuTorch may plan for fewer.
 
     The description is returned by the method `kd` of the file, as the bytes of its JSON.
 
