@@ -13,6 +13,8 @@ _FILES = re.compile(
     | csv/(metrics\.csv|hparams\.yaml)
     | epochs/epoch_\d{4,9}\.safetensors
     | figures/(confusion|dark-knowledge)(-dark)?\.(png|svg)
+    | evaluation(/figures)? | evaluation/evaluation\.(json|md|html)
+    | evaluation/figures/(reliability|confusion|confusion-difference|corruption)(-dark)?\.(png|svg)
     | (student|ensemble|(peer|branch)\d{1,4})\.safetensors
     | export/student-(fp32|fp16|int8)\.(onnx|pt2|pte|xml|bin|safetensors)(\.json|\.md)?
     | result\.json | hparams\.yaml | events\.out\.tfevents\.\d+\.[^/]+

@@ -16,13 +16,13 @@ from kd.reports.summary import missing_seeds, summary
 
 def markdown(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> str:
     """Return the whole report as Markdown; figures are linked, not embedded."""
-    parts = [f"# {_escape(title(about))}", _pairs(summary(board))]
+    parts = [f"# {escape_markdown(title(about))}", _pairs(summary(board))]
     results, costs = (
         [c for c in columns if not c.page_only]
         for columns in (result_columns(board), cost_columns(board))
     )
     for group in board.groups:
-        parts += [f"## {_escape(group.title)}", _table(group, results, costs)]
+        parts += [f"## {escape_markdown(group.title)}", _table(group, results, costs)]
     parts += [_picture(drawing) for drawing in drawings]
     excluded = [(f"{item.state}: {item.folder}", item.why) for item in board.excluded]
     if excluded or missing_seeds(board):
@@ -38,7 +38,7 @@ def _table(group: Group, results: Sequence[Column], costs: Sequence[Column]) -> 
     lines = [headings, rule]
     for row in group.rows:
         left, right = [c.text(row) for c in results], [c.text(row) for c in costs]
-        lines.append([_escape(row.label), *left, verdict(row, group), *right])
+        lines.append([escape_markdown(row.label), *left, verdict(row, group), *right])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -47,22 +47,24 @@ def _picture(drawing: Drawing) -> str:
     path = f"figures/{drawing.name}"
     dark = f'<source media="(prefers-color-scheme: dark)" srcset="{path}-dark.png">'
     image = f'<img src="{path}.png" width="560" alt="{escape(printable(drawing.title))}">'
-    title, caption = _escape(drawing.title), _escape(drawing.caption)
+    title, caption = escape_markdown(drawing.title), escape_markdown(drawing.caption)
     return f"### {title}\n\n<picture>{dark}{image}</picture>\n\n{caption}"
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"- **{_escape(term)}** {_escape(text)}" for term, text in pairs)
+    return "\n".join(
+        f"- **{escape_markdown(term)}** {escape_markdown(text)}" for term, text in pairs
+    )
 
 
-def _escape(text: object) -> str:
+def escape_markdown(text: object) -> str:
     """Return text as Markdown that shows it: no link, image, HTML, or end of a table cell.
 
     Every punctuation mark that CommonMark gives a meaning may be escaped by a backslash
     (https://spec.commonmark.org/0.31.2/#backslash-escapes). GitHub also links bare addresses.
 
     Example:
-        >>> print(_escape("[x](javascript:alert) ![y](//z) <b>"))
+        >>> print(escape_markdown("[x](javascript:alert) ![y](//z) <b>"))
         \\[x\\](javascript&#58;alert) \\!\\[y\\](//z) &lt;b>
     """
     one_line = printable(" ".join(str(text).split()))

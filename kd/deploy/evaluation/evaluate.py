@@ -1,0 +1,217 @@
+"""Evaluation of a finished run: teacher, student and baseline on the same test set."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+from kd.data.base import DataModule
+from kd.deploy.cost.cost import Cost, measure_cost
+from kd.deploy.cost.memory import tensor_bytes
+from kd.deploy.evaluation.calibration import calibration
+from kd.deploy.evaluation.fidelity import fidelity
+from kd.deploy.evaluation.live_teacher import LiveTeacher
+from kd.deploy.evaluation.predictions import (
+    Predictions,
+    predict,
+    raw_test_images,
+    teacher_predictions,
+)
+from kd.deploy.evaluation.quality import quality
+from kd.deploy.evaluation.robustness import robustness
+from kd.deploy.evaluation.sheet import EvaluatedNet, Sheet
+from kd.deploy.finished_run import FinishedRun
+from kd.deploy.student import Student
+from kd.distillers.deployed import ChangedStudent
+from kd.errors import UserError
+from kd.io.run_folder import RunFolder
+from kd.io.tensors import safetensors_bytes
+from kd.models.sizing import count_parameters
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A net to evaluate, with its predictions."""
+
+    role: str
+    name: str
+    net: Student | LiveTeacher
+    test: Predictions
+    val: Predictions | None
+    file_bytes: int
+
+
+def evaluate(
+    run: FinishedRun,
+    baseline: FinishedRun | None,
+    data: DataModule | None,
+    device: torch.device,
+    with_robustness: bool = True,
+    about: Mapping[str, str] | None = None,
+) -> Sheet:
+    """Evaluate a run's student beside its teacher and another run's student.
+
+    Args:
+        run: the run.
+        baseline: whose student is compared on the same images; None: none.
+        data: to evaluate on; None: the run's own.
+        device: of the nets.
+        with_robustness: test on corrupted images as well.
+        about: how the sheet was made.
+
+    Raises:
+        UserError: weights are missing, classes differ, or logits are not finite.
+    """
+    chosen = run.data if data is None else data
+    notes = [*_data_notes(run, chosen), *_run_notes(run, "student")]
+    _check_classes(run.student, chosen, f"run={run.folder}")
+    columns = [*_teacher_column(run, chosen, device), _column(run, "student", chosen, device)]
+    if baseline is not None:
+        _check_classes(baseline.student, chosen, f"baseline={baseline.folder}")
+        columns.append(_column(baseline, "baseline", chosen, device))
+        notes += _run_notes(baseline, "baseline")
+    corrupted: dict[str, dict[str, Any]] = {}
+    if with_robustness:
+        try:
+            corrupted = _robustness(columns, chosen, device)
+        except _NoRawImagesError as reason:
+            notes.append(f"Robustness is left out: {reason}.")
+    nets = [_evaluated(column, columns[0], corrupted, chosen, device) for column in columns]
+    notes += _machine_notes(nets)
+    return Sheet(
+        str(run.folder), chosen.name, list(chosen.class_names), nets, notes, dict(about or {})
+    )
+
+
+class _NoRawImagesError(Exception):
+    """The data have no raw test images, or a net does not take them; with the reason."""
+
+
+def _column(run: FinishedRun, role: str, data: DataModule, device: torch.device) -> _Column:
+    net = run.student.to(device)
+    test, val = predict(net, data), _validation(lambda: predict(net, data, "val"), data)
+    name = f"{run.result.get('student')}, {run.result.get('method')}"
+    size = RunFolder(run.folder).weights.stat().st_size
+    return _Column(role, name, net, test, val, size)
+
+
+def _teacher_column(run: FinishedRun, data: DataModule, device: torch.device) -> list[_Column]:
+    acquired = run.teacher
+    if acquired is None:
+        return []
+    acquired.teacher.to(device)
+    test = teacher_predictions(acquired, run.data, data)
+    val = _validation(lambda: teacher_predictions(acquired, run.data, data, "val"), data)
+    net = LiveTeacher(acquired.teacher, run.data.normalisation).to(device)
+    size = sum(len(safetensors_bytes(each.state_dict())) for each in acquired.teacher.nets)
+    return [_Column("teacher", str(run.result.get("teacher")), net, test, val, size)]
+
+
+def _validation(predicted: Any, data: DataModule) -> Predictions | None:
+    return cast(Predictions, predicted()) if data.num_samples.get("val") else None
+
+
+def _evaluated(
+    column: _Column,
+    first: _Column,
+    corrupted: Mapping[str, dict[str, Any]],
+    data: DataModule,
+    device: torch.device,
+) -> EvaluatedNet:
+    logits, targets = column.test.logits, column.test.targets
+    val = None if column.val is None else (column.val.logits, column.val.targets)
+    figures = quality(logits, targets).figures() | calibration(logits, targets, val).figures()
+    if first.role == "teacher" and column is not first:
+        figures |= fidelity(column.test, first.test).figures()
+    figures |= corrupted.get(column.role, {})
+    return EvaluatedNet(column.role, column.name, figures, _cost(column, data, device))
+
+
+def _robustness(
+    columns: list[_Column], data: DataModule, device: torch.device
+) -> dict[str, dict[str, Any]]:
+    try:
+        images = raw_test_images(data)
+    except UserError as error:
+        raise _NoRawImagesError(error) from None
+    unknown = [column.role for column in columns if column.net.normalisation is None]
+    if unknown:
+        raise _NoRawImagesError(f"the normalisation of the {unknown[0]} is not known")
+    nets = {
+        column.role: (lambda batch, net=column.net: net(batch.to(device))) for column in columns
+    }
+    found = robustness(nets, images, data.test_targets)
+    return {role: each.figures() for role, each in found.items()}
+
+
+def _cost(column: _Column, data: DataModule, device: torch.device) -> Cost:
+    net = column.net
+    image = next(iter(data.test_dataloader())).input[0].float().to(device)
+    parts = [net.net] if isinstance(net, Student) else [*net.teacher.nets]
+    return measure_cost(
+        net,
+        image,
+        parameters=sum(map(count_parameters, parts)),
+        file_bytes=column.file_bytes,
+        weight_bytes=sum(map(tensor_bytes, parts)),
+    )
+
+
+def _check_classes(student: Student, data: DataModule, start: str) -> None:
+    """Refuse data of another number of classes, or with the same names in another order."""
+    own, theirs = student.class_names, list(data.class_names)
+    if not own:
+        return
+    if len(own) != len(theirs):
+        raise UserError(
+            f"{start}: its student predicts {len(own)} classes, and data={data.name} has "
+            f"{len(theirs)}; the classes must be the same"
+        )
+    for k, (mine, other) in enumerate(zip(own, theirs, strict=True)):
+        if mine != other and (mine in theirs or other in own):
+            raise UserError(
+                f"{start}: label {k} is {mine!r} for its student and {other!r} in "
+                f"data={data.name}; the classes must be the same, in the same order"
+            )
+
+
+def _data_notes(run: FinishedRun, data: DataModule) -> list[str]:
+    trained = run.result.get("data/fingerprint")
+    if data is run.data or (trained is not None and data.run_fingerprint == trained):
+        return []
+    notes = [
+        f"The student was trained on {run.result.get('data')} and is evaluated on another data "
+        f"set: {data.name}."
+    ]
+    if run.student.class_names and run.student.class_names != list(data.class_names):
+        notes.append("Its classes have other names; labels are taken to have the same order.")
+    return notes
+
+
+def _run_notes(run: FinishedRun, role: str) -> list[str]:
+    net = run.student.net
+    if not isinstance(net, ChangedStudent):
+        return []
+    own, total = count_parameters(net.objective), count_parameters(net)
+    return [
+        f"The {role} predicts with the teacher's classifier ({run.result.get('method')}): {own} of "
+        f"its {total} parameters are the projector and that classifier."
+    ]
+
+
+def _machine_notes(nets: list[EvaluatedNet]) -> list[str]:
+    cost = nets[0].cost
+    threads = next(iter(cost.latency.values())).threads
+    notes = [
+        f"Latency and memory were measured on {cost.device}, with {threads} of {os.cpu_count()} "
+        "CPU threads, in PyTorch, on normalised float32 images."
+    ]
+    noisy = [net.role for net in nets if net.cost.noisy]
+    if noisy:
+        notes.append(
+            f"The machine was noisy: two measurements of the latency of {', '.join(noisy)} differ "
+            "by more than 15 %. Measure again on a quiet machine before comparing."
+        )
+    return notes
