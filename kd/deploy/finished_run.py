@@ -130,11 +130,18 @@ class FinishedRun:
         """
         if not self._needs_teacher:
             return None
-        check_teacher_files(self.cfg)
-        configs = member_configs(self.cfg).values() if is_ensemble(self.cfg) else [self.cfg]
-        for alone in configs:
-            self._check_registered(alone)
+        self.check_teacher(self.cfg)
         return acquire(check_config(self.cfg), self.data, self._device, _train_nothing)
+
+    def check_teacher(self, cfg: DictConfig) -> None:
+        """Refuse a teacher that is not there, for this run or for one with a changed config.
+
+        Raises:
+            UserError: its weights would have to be trained, or their file is missing.
+        """
+        check_teacher_files(cfg)
+        for alone in member_configs(cfg).values() if is_ensemble(cfg) else [cfg]:
+            self._check_registered(alone)
 
     @property
     def _needs_teacher(self) -> bool:

@@ -17,6 +17,7 @@ _FILES = re.compile(
     | evaluation/figures/(reliability|confusion|confusion-difference|corruption)(-dark)?\.(png|svg)
     | (student|ensemble|(peer|branch)\d{1,4})\.safetensors
     | export/student-(fp32|fp16|int8)\.(onnx|pt2|pte|xml|bin|safetensors)(\.json|\.md)?
+    | compression\.(json|md)
     | result\.json | hparams\.yaml | events\.out\.tfevents\.\d+\.[^/]+
     | (kd-)?(train|chain|search)\.log | \.lock | basis\.txt
     """,
