@@ -15,6 +15,7 @@ from support import softmax
 from kd.deploy.evaluation import write
 from kd.deploy.evaluation.evaluate import evaluate
 from kd.deploy.evaluation.page import markdown, page
+from kd.deploy.evaluation.predictions import raw_test_images
 from kd.deploy.evaluation.write import check_output, write_evaluation
 from kd.deploy.finished_run import FinishedRun
 from kd.errors import UserError
@@ -55,7 +56,7 @@ def test_the_temperature_of_training_is_not_used(output):
     found = evaluate(run, None, None, CPU, with_robustness=False).net("student")
     assert found is not None
     with torch.no_grad():
-        logits = run.student(run.data.arrays.test_images).numpy()
+        logits = run.student(raw_test_images(run.data)).numpy()
     targets = run.data.test_targets.numpy()
     at_one = log_loss(targets, softmax(logits), labels=range(10))
     assert found.figures["nll"] == pytest.approx(at_one, rel=1e-5)
