@@ -73,7 +73,7 @@ def test_no_yaml_is_left_untested():
         CONF_DIR / "train.yaml",
         CONF_DIR / "cache.yaml",
         CONF_DIR / "chain.yaml",
-        CONF_DIR / "predict.yaml",  # tests/deploy/prediction
+        *(CONF_DIR / f"{name}.yaml" for name in ("evaluate", "export", "compress", "predict")),
         CONF_DIR / "report.yaml",
         CONF_DIR / "hydra" / "help" / "kd.yaml",
         # tests/tuning, tests/test_sweeps.py

@@ -70,7 +70,7 @@ def scheduled_sparsity(progress: float, target: float, ramp: float) -> float:
         ramp: share of training in which sparsity grows.
 
     Example:
-        >>> [scheduled_sparsity(p, 0.8, 0.5) for p in (0.0, 0.25, 0.5, 1.0)]
+        >>> [round(scheduled_sparsity(p, 0.8, 0.5), 3) for p in (0.0, 0.25, 0.5, 1.0)]
         [0.0, 0.7, 0.8, 0.8]
     """
     left = max(0.0, 1 - progress / ramp)
