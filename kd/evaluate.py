@@ -16,7 +16,7 @@ _DEVICES = ("auto", "cpu", "cuda", "mps")
 def main(cfg: DictConfig) -> None:
     """Evaluate the run, write the sheet and print its table."""
     from kd.build.data import build_data
-    from kd.config.overrides import config_dirs
+    from kd.config.trust import given_trust
     from kd.deploy.evaluation.evaluate import evaluate
     from kd.deploy.evaluation.write import check_output, write_evaluation
     from kd.deploy.finished_run import FinishedRun
@@ -24,11 +24,11 @@ def main(cfg: DictConfig) -> None:
 
     if cfg.run is None:
         raise UserError("no run is given: add run=FOLDER, the folder of a finished run")
-    device, own = _device(cfg.device), config_dirs(sys.argv[1:])
-    run = FinishedRun(cfg.run, "run", own, cfg.teacher_checkpoint, device)
+    device, trust = _device(cfg.device), given_trust(cfg)
+    run = FinishedRun(cfg.run, "run", trust, cfg.teacher_checkpoint, device)
     baseline = None
     if cfg.baseline is not None:
-        baseline = FinishedRun(cfg.baseline, "baseline", own, device=device)
+        baseline = FinishedRun(cfg.baseline, "baseline", trust, device=device)
     output = Path(cfg.output) if cfg.output else run.folder / "evaluation"
     check_output(output)
     data = build_data(cfg) if cfg.get("data") else None

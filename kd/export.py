@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> None:
     find_format(cfg.format, cfg.precision)  # before the run is opened
     _check_number("max_drop", cfg.max_drop, 0)
     _check_number("calibration_images", cfg.calibration_images, 1)
+    from kd.config.trust import given_trust
     from kd.deploy.exporting.export import Request, export
     from kd.deploy.exporting.sheet import sheet_files
     from kd.deploy.finished_run import FinishedRun
@@ -35,7 +36,7 @@ def main(cfg: DictConfig) -> None:
         latency=bool(cfg.latency),
         command=_call(),
     )
-    output = export(FinishedRun(str(cfg.run)), request)
+    output = export(FinishedRun(str(cfg.run), "run", given_trust(cfg)), request)
     print(printable(sheet_files(output)[1].read_text(encoding="utf-8"), lines=True))
     print(printable(f"written: {output}"))
 

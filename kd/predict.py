@@ -15,13 +15,13 @@ def main(cfg: DictConfig) -> None:
     from rich.console import Console
 
     from kd.config.compose import plain
-    from kd.config.overrides import config_dirs
+    from kd.config.trust import given_trust
     from kd.deploy.prediction.classify import Classification
     from kd.deploy.prediction.settings import prediction_settings
     from kd.io.printable import printable
 
     settings = prediction_settings(plain(cfg))
-    work = Classification(settings, config_dirs(sys.argv[1:]), Console(stderr=True))
+    work = Classification(settings, given_trust(cfg), Console(stderr=True))
     summary = work.run()
     console = Console()
     if summary.first:

@@ -117,9 +117,10 @@ def _prepare(config_name: str, aliases: Mapping[str, str], check: Check | None) 
         overrides = [re.sub(r"^\+(?!\+)", "++", word) for word in overrides]
         arguments = replace(arguments, overrides=overrides)
     if problems or not arguments.flags.keys() & INFORMATION:
-        arguments = check_arguments(arguments, problems, resumed or config_name, config_name, check)
+        primary = resumed or config_name
+        arguments = check_arguments(arguments, problems, primary, config_name, check, aliases)
     if "--help" in arguments.flags:
-        print(help_text(arguments, resumed or config_name))
+        print(help_text(arguments, resumed or config_name, aliases))
         sys.exit()
     sys.argv[1:] = arguments.words()
     return resumed or config_name

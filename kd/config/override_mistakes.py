@@ -1,12 +1,12 @@
 """Mistakes in overrides: all of a command line at once, where Hydra stops at the first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra import compose
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from kd.config.compose import plain
@@ -27,12 +27,14 @@ class Overrides:
         problems: one message for each mistake.
         unclear: config groups of which a wrong option resembles no valid one, so that the keys
             below them are unknown.
+        aliases: names by which top-level keys of the config are given.
     """
 
     parsed: list[Override] = field(default_factory=list)
     groups: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def words(self) -> list[str]:
@@ -40,14 +42,15 @@ class Overrides:
         return [override.input_line or "" for override in self.parsed]
 
 
-def read_overrides(words: Sequence[str], loader: Any) -> Overrides:
+def read_overrides(words: Sequence[str], loader: Any, aliases: Mapping[str, str]) -> Overrides:
     """Parse overrides, and check those that choose an option of a config group.
 
     Args:
         words: the command line without flags.
         loader: Hydra's config loader.
+        aliases: names by which top-level keys of the config are given.
     """
-    found = Overrides()
+    found = Overrides(aliases=aliases)
     for word in words:
         try:
             override = parse(readable(word), loader)
@@ -120,7 +123,7 @@ def _one_by_one(name: str, overrides: Overrides) -> DictConfig | None:
             cfg = compose(name, [*accepted, word], return_hydra_config=True)
         except Exception as error:
             if not _is_unclear(override, overrides.unclear):
-                overrides.problems.append(_describe(override, error, cfg, overrides.groups))
+                overrides.problems.append(_describe(override, error, cfg, overrides))
         else:
             accepted.append(word)
     return cfg
@@ -134,10 +137,10 @@ def _is_unclear(override: Override, unclear: Sequence[str]) -> bool:
     return any(f"{override.key_or_group}.".startswith(f"{place}.") for place in unclear)
 
 
-def _describe(override: Override, error: Exception, cfg: DictConfig, groups: set[str]) -> str:
-    """Return the message for an override that cannot be applied to `cfg`."""
+def _describe(override: Override, error: Exception, cfg: DictConfig, given: Overrides) -> str:
+    """Return the message for one of `given` overrides that cannot be applied to `cfg`."""
     key, word = override.key_or_group, shorten(override.input_line or "")
-    if _is_choice(override, groups) and not override.is_delete():
+    if _is_choice(override, given.groups) and not override.is_delete():
         choices = cfg.hydra.runtime.choices
         for problem in refuse_addition(override, lambda place: choices[place]):
             return problem
@@ -145,7 +148,7 @@ def _describe(override: Override, error: Exception, cfg: DictConfig, groups: set
         return f"~{key}: it is needed; give it another value, as {key}=…"
     if "Cannot merge" in str(error.__cause__):
         return _of_another_kind(key, override.value(), OmegaConf.select(cfg, key))
-    visible = _without_hydra(cfg) if not key.startswith("hydra") else cfg
+    visible = _as_given(cfg, given.aliases) if not key.startswith("hydra") else cfg
     if override.is_add() and "already" in str(error):
         return _is_there(word, key)
     cause = error.__cause__ if error.__cause__ is not None else error
@@ -170,8 +173,13 @@ def _of_another_kind(key: str, value: Any, current: Any) -> str:
     )
 
 
-def _without_hydra(cfg: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+def _as_given(cfg: DictConfig, aliases: Mapping[str, str]) -> DictConfig:
+    """Return a config without Hydra's part, its keys by the names by which they are given."""
+    visible = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    for alias, key in aliases.items():
+        with open_dict(visible):
+            visible[alias] = visible.pop(key)
+    return visible
 
 
 def _message(word: str, error: Exception) -> str:

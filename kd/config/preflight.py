@@ -1,7 +1,7 @@
 """Check of a command line before Hydra runs it: every mistake in one message, nothing written."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,12 @@ Check = Callable[[DictConfig], list[str]]
 
 
 def check_arguments(
-    arguments: Arguments, problems: Sequence[str], name: str, command: str, check: Check | None
+    arguments: Arguments,
+    problems: Sequence[str],
+    name: str,
+    command: str,
+    check: Check | None,
+    aliases: Mapping[str, str],
 ) -> Arguments:
     """Check a command line as a whole.
 
@@ -37,6 +42,7 @@ def check_arguments(
         command: name of the command's own primary config, which `name` is unless a run is resumed.
         check: further mistakes of a config; costs the import of torch, so that it is called for
             sweeps, and beside other mistakes only.
+        aliases: names by which keys of the config are given.
 
     Returns:
         The command line as Hydra takes it.
@@ -54,7 +60,7 @@ def check_arguments(
     _refuse_unknown_config(name, [folder, arguments.config_dir], arguments)
     with warnings.catch_warnings(), hydra_session(str(folder), arguments.config_dir) as loader:
         warnings.simplefilter("ignore")  # Hydra's, of which those that matter are mistakes here
-        overrides = read_overrides(arguments.overrides, loader)
+        overrides = read_overrides(arguments.overrides, loader, aliases)
         overrides.problems[:0] = problems
         words = overrides.words
         found = _problems(overrides, name, command, loader, arguments, check)

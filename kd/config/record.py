@@ -20,6 +20,7 @@ from kd.config.compose import CONF_DIR
 from kd.config.messages import without_class_names
 from kd.config.overrides import config_dirs, given_values, override_key
 from kd.config.own_names import own_names
+from kd.config.trust import NO_TRUST, Trust
 from kd.config.verify import Refusal, verify
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
@@ -116,22 +117,22 @@ def register_resumed(arguments: Sequence[str]) -> str | None:
     return _NAME
 
 
-def recorded_config(folder: Path, setting: str, folders: Sequence[Path] = ()) -> DictConfig:
+def recorded_config(folder: Path, setting: str, trust: Trust = NO_TRUST) -> DictConfig:
     """Return the config of a run that is not continued, but used: evaluated, exported, compressed.
 
     Args:
         folder: the run's folder, which may come from a stranger.
         setting: of the command that names the folder, for messages.
-        folders: the user's config folders beside `conf/`.
+        trust: what the record may name beside what `conf/` names.
 
     Raises:
-        UserError: the record is missing or damaged, or names what the user's files do not name.
+        UserError: the record is missing or damaged, or names more.
     """
-    recorded, refusals = _verify(folder, folders, {})
-    if refusals:
+    recorded, refusals = _verify(folder, trust.config_dirs, {})
+    if refusals and not trust.record:
         raise UserError(
-            f"{setting}={folder}: {_listed(refusals)}\nIf they are yours, give your --config-dir, "
-            "which names them"
+            f"{setting}={folder}: {_listed(refusals)}\nIf the run is your own, add trust=true, or "
+            "give the --config-dir that names them"
         )
     added = {key: value for key, value in _new_settings(recorded).items() if key not in _FOREIGN}
     return cast(DictConfig, OmegaConf.merge(added, recorded, {"paths": {"run": str(folder)}}))

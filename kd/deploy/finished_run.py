@@ -1,7 +1,6 @@
 """A finished run as the commands after training use it: its result, data, student and teacher."""
 
 import logging
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +13,7 @@ from kd.build.data import build_data
 from kd.build.parts import build_net, distiller_class
 from kd.config.members import is_ensemble, member_configs
 from kd.config.record import recorded_config
+from kd.config.trust import NO_TRUST, Trust
 from kd.data.base import DataModule
 from kd.deploy.compression.shapes import shrink_to
 from kd.deploy.load import load
@@ -47,7 +47,7 @@ class FinishedRun:
     Args:
         folder: the run's folder, or that of a chain, whose last stage is meant.
         setting: of the command that names the folder, for messages.
-        config_dirs: the user's config folders beside `conf/`.
+        trust: what its record may name beside what `conf/` names.
         teacher_checkpoint: weights of the teacher in place of the run's own; None: the run's.
         device: the device on which the teacher runs.
 
@@ -63,11 +63,11 @@ class FinishedRun:
         self,
         folder: str | Path,
         setting: str = "run",
-        config_dirs: Sequence[Path] = (),
+        trust: Trust = NO_TRUST,
         teacher_checkpoint: str | None = None,
         device: torch.device = _CPU,
     ) -> None:
-        self._setting, self._config_dirs = setting, config_dirs
+        self._setting, self._trust = setting, trust
         self._teacher_checkpoint, self._device = teacher_checkpoint, device
         self.folder = _last_stage(_existing(Path(folder), setting), setting)
         self.result = _finished_result(self.folder, setting)
@@ -75,7 +75,7 @@ class FinishedRun:
     @cached_property
     def cfg(self) -> DictConfig:
         """The run's config, verified."""
-        cfg = recorded_config(self.folder, self._setting, self._config_dirs)
+        cfg = recorded_config(self.folder, self._setting, self._trust)
         if self._teacher_checkpoint is not None:
             cfg.teacher.checkpoint = self._teacher_checkpoint
         return cfg

@@ -13,14 +13,16 @@ from kd.config.compose import CONF_DIR, register_models
 from kd.config.help import help_text
 
 
-def shown(name: str, *words: str) -> str:
+def shown(name: str, *words: str, **aliases: str) -> str:
     register_models(CONF_DIR)
     arguments, problems = read_arguments(["--help", *words])
     assert not problems
-    return help_text(arguments, name)
+    return help_text(arguments, name, aliases)
 
 
-@pytest.mark.parametrize("name", ["train", "search", "report", "cache", "predict", "export"])
+@pytest.mark.parametrize(
+    "name", ["train", "search", "report", "cache", "predict", "export", "evaluate", "compress"]
+)
 def test_comments_beside_settings_of_the_primary_config_are_shown(name):
     text = shown(name)
     for comment in re.findall(
@@ -35,6 +37,12 @@ def test_a_comment_stands_beside_its_setting():
     assert re.search(r"^  split_seed: 0 +# of the validation split", text, re.MULTILINE)
     assert re.search(r"^  max_epochs: 7\b", text, re.MULTILINE)
     assert re.search(r"^    mode: auto +# teacher.cache=auto", text, re.MULTILINE)
+
+
+def test_a_setting_is_shown_by_the_name_by_which_it_is_given():
+    text = shown("compress", search="walk", method="taught_by")
+    assert re.search(r"^search: false +# true: compress at each", text, re.MULTILINE)
+    assert not re.search(r"\b(walk|taught_by)\b", text)
 
 
 def test_options_included_by_an_option_are_explained():
@@ -75,7 +83,8 @@ def unexplained(name: str, *words: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "chain", "search", "report", "cache", "predict", "export"]
+    "name",
+    ["train", "chain", "search", "report", "cache", "predict", "export", "evaluate", "compress"],
 )
 def test_every_setting_of_a_command_is_explained(name):
     assert not unexplained(name)

@@ -157,7 +157,14 @@ def test_a_sweep_with_one_wrong_job_starts_none(outcome):
     assert "has no 'initial'" in outcome("-m", "method=kd,fitnet", "method.initial=0.4")
 
 
-@pytest.mark.parametrize("name", ["report", "cache", "predict"])
+def test_keys_are_named_as_they_are_given(outcome):
+    message = outcome("zzzzz=1", name="compress", search="walk", method="taught_by")
+    assert "search" in message
+    assert "walk" not in message
+    assert "did you mean 'sweep'" in outcome("swep=1", name="report", sweep="folder")
+
+
+@pytest.mark.parametrize("name", ["report", "cache", "predict", "evaluate", "export", "compress"])
 def test_other_commands_are_checked_alike(name, outcome):
     assert "nothing reads this key" in outcome("+foo=1", name=name)
     assert "there is no 'foo'" in outcome("foo=1", name=name)

@@ -1,6 +1,7 @@
 """Finished runs as evaluation, export, compression and prediction read them."""
 
 import json
+import re
 import shutil
 from typing import cast
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from finished_runs import KINDS, finished_run
 
+from kd.config.trust import Trust
 from kd.data.datamodule import ImageDataModule
 from kd.deploy.finished_run import FinishedRun
 from kd.errors import UserError
@@ -104,5 +106,14 @@ def test_a_teacher_that_is_gone_is_not_trained_again(copied, tmp_path):
 def test_a_strangers_record_builds_nothing(copied):
     config = copied / ".hydra" / "config.yaml"
     config.write_text(config.read_text().replace("kd.objectives.kd.", "os.path."))
-    with pytest.raises(UserError, match="only your own command may have"):
+    with pytest.raises(UserError, match=r"only your own command may have[^$]*trust=true"):
         _ = FinishedRun(copied).cfg
+
+
+def test_a_run_of_ones_own_may_lie_outside_its_output_folder(copied):
+    config = copied / ".hydra" / "config.yaml"
+    moved = str(copied.parent / "elsewhere")
+    config.write_text(re.sub(r"(?m)^  output: .*$", f"  output: {moved}", config.read_text()))
+    with pytest.raises(UserError, match="the run's folder is not in it"):
+        _ = FinishedRun(copied).cfg
+    assert FinishedRun(copied, trust=Trust(record=True)).cfg.paths.output == moved

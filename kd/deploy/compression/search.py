@@ -8,6 +8,7 @@ from typing import Any, Self
 from omegaconf import DictConfig
 
 from kd.config.compose import plain
+from kd.config.trust import given_trust
 from kd.deploy.compression.compress import (
     Measured,
     check_plan,
@@ -52,7 +53,7 @@ class Plan:
         _check_number("max_epochs", cfg.max_epochs, int)
         _check_number("lr", cfg.lr, float)
         wanted = _walk(single, cfg) if cfg.walk else [single]
-        run = FinishedRun(str(cfg.run))
+        run = FinishedRun(str(cfg.run), "run", given_trust(cfg))
         label = "search" if cfg.walk else single.label
         default = run.folder.with_name(f"{run.folder.name}_{label}")
         output = Path(str(cfg.output)) if cfg.output else default

@@ -1,13 +1,13 @@
 """Classification of images into a file, with progress on the terminal."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kd.config.trust import Trust
 from kd.data.pixels import Scale
 from kd.data.scan import DAMAGED
 from kd.deploy.prediction.image_batches import ImageBatches
@@ -28,17 +28,15 @@ class Classification:
 
     Args:
         settings: of the command.
-        config_dirs: the user's config folders beside `conf/`.
+        trust: what the record of a run may name beside what `conf/` names.
         console: for the progress and the names of skipped images.
 
     Attributes:
         skipped: number of images that could not be read.
     """
 
-    def __init__(
-        self, settings: PredictionSettings, config_dirs: Sequence[Path], console: Console
-    ) -> None:
-        self.settings, self.config_dirs, self.console = settings, config_dirs, console
+    def __init__(self, settings: PredictionSettings, trust: Trust, console: Console) -> None:
+        self.settings, self.trust, self.console = settings, trust, console
         self.skipped = 0
 
     def run(self) -> Summary:
@@ -52,7 +50,7 @@ class Classification:
         files = ImageFiles(settings.images)
         files.check_not_empty()
         predictor = open_predictor(
-            settings.run, settings.teacher, self.config_dirs, settings.teacher_checkpoint
+            settings.run, settings.teacher, self.trust, settings.teacher_checkpoint
         )
         target = predictor.target(settings.max_megapixels)
         batches = ImageBatches(files, target, settings.batch_size)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kd.config.trust import NO_TRUST, Trust
 from kd.data.decode import Target
 from kd.deploy.finished_run import FinishedRun
 from kd.deploy.load import load
@@ -52,7 +53,7 @@ class Predictor:
 def open_predictor(
     path: Path,
     with_teacher: bool = False,
-    config_dirs: Sequence[Path] = (),
+    trust: Trust = NO_TRUST,
     teacher_checkpoint: str | None = None,
 ) -> Predictor:
     """Open a run or a file, and try it on a black image.
@@ -60,7 +61,7 @@ def open_predictor(
     Args:
         path: the folder of a run or a chain, an exported model, or a student's weights.
         with_teacher: open the teacher of the run as well.
-        config_dirs: the user's config folders beside `conf/`.
+        trust: what the record of a run may name beside what `conf/` names.
         teacher_checkpoint: weights of the teacher in place of the run's own.
 
     Raises:
@@ -75,7 +76,7 @@ def open_predictor(
         kinds = nearest(path.suffix, (*SUFFIXES, _WEIGHTS))
         raise UserError(f"run={path}: neither a run's folder nor a model file; {kinds}")
     else:
-        run = FinishedRun(path, "run", config_dirs, teacher_checkpoint)
+        run = FinishedRun(path, "run", trust, teacher_checkpoint)
         found = _of_student(run.student, f"run={path}")
         if with_teacher:
             found = _with_teacher(found, run)
