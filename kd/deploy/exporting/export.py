@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 import kd
-from kd.data.datamodule import ImageDataModule
 from kd.deploy.cost.latency import Latency, measure
 from kd.deploy.evaluation.predictions import raw_test_images
 from kd.deploy.exporting import compare as comparing
 from kd.deploy.exporting.description import FORMAT, Description, Precision
 from kd.deploy.exporting.exported_net import ExportedNet, exported_net
 from kd.deploy.exporting.formats import find_format
+from kd.deploy.exporting.int8_images import calibration_images, validation_images
 from kd.deploy.exporting.sheet import as_json, is_former_export, markdown, sheet, sheet_files
 from kd.deploy.finished_run import FinishedRun
 from kd.deploy.runtimes.base import ModelFile
@@ -42,6 +42,8 @@ class Request:
         precision: of weights and arithmetic.
         output: the file; None: `export/` in the run's folder.
         max_drop: the most accuracy that the file may lose, in points.
+        max_test_drop: the same for the comparison on the test set, which is not to select where
+            validation judges the file; None: `max_drop`.
         force: write it even if the comparison does not hold.
         calibration_images: training images behind the ranges of int8 activations.
         latency: measure it.
@@ -52,6 +54,7 @@ class Request:
     precision: Precision
     output: Path | None = None
     max_drop: float = 0.5
+    max_test_drop: float | None = None
     force: bool = False
     calibration_images: int = 512
     latency: bool = True
@@ -89,7 +92,8 @@ def export(run: FinishedRun, request: Request) -> Path:
         found = comparing.compare(student, opened, images, run.data.test_targets, request.precision)
         if opened.max_batch is not None:
             notes["images a call"] = f"1 to {opened.max_batch}"
-        problem = found.problem(request.max_drop)
+        most = request.max_drop if request.max_test_drop is None else request.max_test_drop
+        problem = found.problem(most)
         if problem and not request.force:
             raise UserError(
                 f"format={request.format} precision={request.precision}: not written: {problem}; "
@@ -235,15 +239,9 @@ def _write_onnx(
         write_int8,
     )
 
-    if not isinstance(run.data, ImageDataModule):
-        raise UserError(f"precision=int8 needs raw training images: {run.data.limits.images}")
-    images, targets = run.data.arrays.train_images, run.data.arrays.train_targets
-    split = run.data.split
-    chosen = split.train[:: max(1, len(split.train) // request.calibration_images)]
-    calibration = images[chosen[: request.calibration_images]].numpy()
-    if len(split.val) == 0:
-        raise UserError("precision=int8 chooses layers on validation images, and there are none")
-    evaluate = partial(comparing.accuracy, images=images[split.val], targets=targets[split.val])
+    calibration = calibration_images(run.data, request.calibration_images)
+    images, targets = validation_images(run.data)
+    evaluate = partial(comparing.accuracy, images=images, targets=targets)
     fp32 = file.with_name("fp32.onnx")
     write_onnx(net, example, description, fp32)
     found = write_int8(fp32, calibration, evaluate, request.max_drop, file, force=request.force)

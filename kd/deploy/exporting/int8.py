@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kd.deploy.exporting.int8_images import MIN_IMAGES
 from kd.deploy.exporting.int8_quantiser import Int8Quantiser
 from kd.deploy.exporting.int8_sensitivity import sensitivities
 from kd.deploy.exporting.int8_trial import opened
@@ -18,7 +19,6 @@ from kd.io.atomic import write_atomic
 
 log = logging.getLogger(__name__)
 
-MIN_IMAGES = 32
 SCHEME = (
     "onnxruntime static quantisation (QDQ): int8 weights, symmetric, per output channel; uint8 "
     "activations, per tensor, with the minimum and maximum over the calibration images"

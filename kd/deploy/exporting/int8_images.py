@@ -1,0 +1,53 @@
+"""Raw images for int8 files: those that calibrate the ranges, and those that select layers."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kd.data.base import DataModule
+from kd.data.datamodule import ImageDataModule
+from kd.errors import UserError
+
+MIN_IMAGES = 32  # for calibration
+
+
+def calibration_images(data: DataModule, count: int) -> NDArray[np.uint8]:
+    """Return training images, spread evenly over the training split.
+
+    Args:
+        data: set up.
+        count: of images; fewer are returned if there are fewer.
+
+    Returns:
+        uint8 [N, C, H, W].
+
+    Raises:
+        UserError: the data hold no raw images, or fewer than 32 would be returned.
+    """
+    rows = _raw(data).split.train
+    chosen = rows[torch.arange(0, len(rows), max(1, len(rows) // count))][:count]
+    if len(chosen) < MIN_IMAGES:
+        raise UserError(
+            f"{len(chosen)} calibration images are too few for the ranges of int8 activations: "
+            f"{MIN_IMAGES} are needed, and data {data.name!r} has {len(rows)} training images"
+        )
+    return np.asarray(_raw(data).arrays.train_images[chosen].cpu().numpy())
+
+
+def validation_images(data: DataModule) -> tuple[Tensor, Tensor]:
+    """Return the images that select: uint8 [N, C, H, W], and their labels [N].
+
+    Raises:
+        UserError: the data hold no raw images.
+    """
+    arrays, rows = _raw(data).arrays, _raw(data).split.val
+    if arrays.val_images is not None and arrays.val_targets is not None:
+        return arrays.val_images.cpu(), arrays.val_targets.cpu()
+    return arrays.train_images[rows].cpu(), arrays.train_targets[rows].cpu()
+
+
+def _raw(data: DataModule) -> ImageDataModule:
+    if not isinstance(data, ImageDataModule):
+        raise UserError(f"int8 needs raw training images: {data.limits.images}")
+    return data
