@@ -3,11 +3,12 @@
 python scripts/compression.py cifar10_subset outputs/compression --images FOLDER teacher=resnet20 …
 python scripts/compression.py digits outputs/compression --table
 
-1. Students: each method of `--methods` teaches a student for each seed.
-2. Ways: the student of `kd` trains on for `--more-epochs` epochs, in each of the ways of `WAYS`.
-The tables are those of the measurements in `--results`.
+1. students: each method of `--methods` teaches a student for each seed.
+2. ways: the student of `kd` trains on in each of the ways of `WAYS`, as by `kd.compress`.
+3. measure: every student is exported to ONNX in fp32 and in int8, as by `kd.export`, and both files
+   are evaluated on the test set; at last the latencies of the ways are measured in turns.
 
-Each finished run is kept: after an interruption the same command goes on.
+Each finished run and each measurement is kept: after an interruption the same command goes on.
 `--share 0/2` and `--share 1/2` in two shells divide the runs.
 """
 
@@ -22,8 +23,11 @@ import compression_tables as tables
 from comparison import Result
 from compression_tables import RESULTS
 
+from kd.deploy.compression.settings import Compression
+
 METHODS = ("ce", "kd", "dkd", "dist", "at", "fitnet", "crd", "rkd", "srd")
 TEACHING = "kd"  # the method of the student that is compressed
+PARTS = ("students", "ways", "measure")
 
 
 class Way(NamedTuple):
@@ -31,79 +35,88 @@ class Way(NamedTuple):
 
     Attributes:
         method: that teaches it; `ce`: the labels alone.
-        ratio: share of the channels that are removed first.
-        quantised: weights and inputs of its layers are rounded as in int8 (QAT).
+        compression: None: the student stays as large and as exact as it is.
     """
 
     method: str
-    ratio: float = 0.0
-    quantised: bool = False
+    compression: Compression | None
 
 
+_QAT = Compression(prune="none", quantise="int8")
+_PRUNED = Compression(prune="channels", ratio=0.5, quantise="none")
 WAYS = {
-    "plain": Way(TEACHING),
-    "qat_ce": Way("ce", quantised=True),
-    "qat_kd": Way(TEACHING, quantised=True),
-    "pruned_ce": Way("ce", ratio=0.5),
-    "pruned_kd": Way(TEACHING, ratio=0.5),
-    "pruned_qat_kd": Way(TEACHING, ratio=0.5, quantised=True),
+    "plain": Way(TEACHING, None),
+    "qat_ce": Way("ce", _QAT),
+    "qat_kd": Way(TEACHING, _QAT),
+    "pruned_ce": Way("ce", _PRUNED),
+    "pruned_kd": Way(TEACHING, _PRUNED),
+    "pruned_qat_kd": Way(TEACHING, Compression(prune="channels", ratio=0.5, quantise="int8")),
 }
-LR_FACTOR = 0.1  # of the learning rate while a trained student trains on
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     compare_methods.add_data_options(parser)
     compare.add_options(parser)
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--epochs", type=int, default=15, help="of a student's training")
-    parser.add_argument("--more-epochs", type=int, default=10, help="of each way")
+    parser.add_argument("--more-epochs", type=int, help="of each way; default: half of --epochs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the measurements")
     options = parser.parse_args()
     if not options.table:
-        shared = [*compare_methods.data(options), *options.overrides]
-        shared.append(f"paths.output={options.folder}")
-        train_students(options, shared)
-        train_on(options, shared)
+        if "students" in options.parts:
+            train_students(options)
+        if "ways" in options.parts:
+            train_on(options)
+        if "measure" in options.parts:
+            measure(options)
     print(tables.rebuilt(options.results))
 
 
-def train_students(options: argparse.Namespace, shared: list[str]) -> None:
+def train_students(options: argparse.Namespace) -> None:
     """Train a student for each method and seed."""
+    shared = [*compare_methods.data(options), *options.overrides]
+    shared += [f"paths.output={options.folder}", f"trainer.max_epochs={options.epochs}"]
     runs = argparse.Namespace(**vars(options) | {"folder": runs_folder(options)})
     for method, seed, folder in compare.jobs(runs, options.methods):
-        own = [f"method={method}", f"seed={seed}", f"trainer.max_epochs={options.epochs}"]
+        own = [f"method={method}", f"seed={seed}"]
         compare.attempt(method, seed, folder, partial(compare.train, folder, [*own, *shared]))
 
 
-def train_on(options: argparse.Namespace, shared: list[str]) -> None:
-    """Train the students of `kd` on, in each way."""
+def train_on(options: argparse.Namespace) -> None:
+    """Train the finished students of `kd` on, in each way, for the same number of epochs."""
     runs = argparse.Namespace(**vars(options) | {"folder": ways_folder(options)})
     for name, seed, folder in compare.jobs(runs, options.ways):
         base = runs_folder(options) / f"{TEACHING}_s{seed}"
-        overrides = [*shared, f"seed={seed}", f"trainer.max_epochs={options.more_epochs}"]
-        compare.attempt(name, seed, folder, partial(compress, base, folder, WAYS[name], overrides))
+        if compare.read(base).get("status") != "completed":
+            print(f"{name} seed {seed}: {base} is not finished")
+            continue
+        task = partial(compress, base, folder, WAYS[name], options.more_epochs)
+        compare.attempt(name, seed, folder, task)
 
 
-def compress(base: Path, folder: Path, way: Way, overrides: list[str]) -> Result:
+def compress(base: Path, folder: Path, way: Way, epochs: int | None) -> Result:
     """Train the student of a finished run on, in one way; the new run is one like any other."""
-    from kd.build.given import GivenParts
-    from kd.deploy.compression.channels import remove_channels
-    from kd.deploy.compression.fake_quantise import fake_quantise
-    from kd.deploy.compression.quantisation_schedule import QuantisationSchedule
+    from kd.deploy.compression import compress as procedure
     from kd.deploy.finished_run import FinishedRun
 
-    run = FinishedRun(base)
-    net = run.student.net
-    callbacks: list[QuantisationSchedule] = []
-    if way.ratio:
-        net = remove_channels(net, run.data.input_shape, way.ratio).net
-    if way.quantised:
-        net = fake_quantise(net)
-        callbacks.append(QuantisationSchedule(net))
-    own = [f"method={way.method}", f"optimizer.lr={run.cfg.optimizer.lr * LR_FACTOR}"]
-    return compare.train(folder, [*overrides, *own], GivenParts(student=net), callbacks)
+    run, method = FinishedRun(base), procedure.method_config(way.method)
+    cfg = procedure.plan_config(run, way.compression, folder, method, epochs)
+    procedure.check_plan(run, cfg)
+    procedure.compress(run, way.compression, cfg)
+    return compare.read(folder)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measure the runs that are finished and have no measurement yet."""
+    import compression_measure
+
+    runs, ways, results = runs_folder(options), ways_folder(options), options.results
+    compression_measure.measure_runs(runs, results / "methods")
+    compression_measure.measure_runs(ways, results / "ways")
+    compression_measure.measure_latencies(ways, results / tables.LATENCIES)
 
 
 def runs_folder(options: argparse.Namespace) -> Path:

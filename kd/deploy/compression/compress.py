@@ -69,7 +69,7 @@ class Measured:
 
 def plan_config(
     run: FinishedRun,
-    compression: Compression,
+    compression: Compression | None,
     folder: Path,
     method: DictConfig | None = None,
     max_epochs: int | None = None,
@@ -79,7 +79,7 @@ def plan_config(
 
     Args:
         run: whose student is compressed.
-        compression: how.
+        compression: how; None: the student trains on as it is, for a comparison.
         folder: of the new run.
         method: another method; None: the run's.
         max_epochs: None: half of those of the run.
@@ -92,7 +92,8 @@ def plan_config(
         cfg.optimizer.lr = cfg.optimizer.lr * LR_SHARE if lr is None else lr
         cfg.student.checkpoint = cfg.resume = None
         cfg.paths.run = str(folder)
-        cfg.compression = {"run": run.result["config_hash"], **compression.record()}
+        how = {} if compression is None else compression.record()
+        cfg.compression = {"run": run.result["config_hash"], **how}
         if method is not None:
             cfg.method = method
     return cfg
@@ -109,7 +110,7 @@ def check_plan(run: FinishedRun, cfg: DictConfig) -> None:
         run.check_teacher(cfg)
 
 
-def compress(run: FinishedRun, compression: Compression, cfg: DictConfig) -> Measured:
+def compress(run: FinishedRun, compression: Compression | None, cfg: DictConfig) -> Measured:
     """Prune, train quantization-aware and distil at once, in a run folder of its own.
 
     A folder that holds this very run finished is measured and not trained again; an interrupted one
@@ -117,7 +118,7 @@ def compress(run: FinishedRun, compression: Compression, cfg: DictConfig) -> Mea
 
     Args:
         run: whose student is compressed; it stays as it is.
-        compression: how.
+        compression: how; None: not at all.
         cfg: from `plan_config`.
 
     Raises:
@@ -128,10 +129,10 @@ def compress(run: FinishedRun, compression: Compression, cfg: DictConfig) -> Mea
     result = _earlier_result(cfg, folder)
     if result is None:
         trained, callbacks = copy.deepcopy(net).train(), list[Callback]()
-        if compression.quantise == "int8":
+        if compression is not None and compression.quantise == "int8":
             fake_quantise(trained)
             callbacks.append(QuantisationSchedule(trained))
-        if compression.prune == "magnitude":
+        if compression is not None and compression.prune == "magnitude":
             callbacks.append(MagnitudePruning(compression.ratio))
         result = train(cfg, folder, GivenParts(student=trained), callbacks)
     load_weights(net, RunFolder(folder).weights)
@@ -159,9 +160,9 @@ def plain_student(run: FinishedRun) -> nn.Module:
     return copy.deepcopy(net)
 
 
-def _pruned(run: FinishedRun, compression: Compression) -> nn.Module:
+def _pruned(run: FinishedRun, compression: Compression | None) -> nn.Module:
     net = plain_student(run)
-    if compression.prune == "channels":
+    if compression is not None and compression.prune == "channels":
         return remove_channels(net, run.data.input_shape, compression.ratio).net
     return net
 
