@@ -52,23 +52,14 @@ def attempt(row: str, seed: int, folder: Path, task: Callable[[], Result]) -> No
     print(f"{row} seed {seed}: {line}", flush=True)
 
 
-def train(
-    folder: Path, overrides: Sequence[str], given: Any = None, callbacks: Sequence[Any] = ()
-) -> Result:
-    """Do what `python -m kd.train` does, in this process and folder.
-
-    Args:
-        folder: of the run.
-        overrides: of the command line.
-        given: `kd.build.given.GivenParts`, such as a student that is trained on; None: no parts.
-        callbacks: in addition to the configured ones.
-    """
+def train(folder: Path, overrides: Sequence[str]) -> Result:
+    """Do what `python -m kd.train` does, in this process and folder."""
     from hydra import compose
 
-    from kd.training.run import NOTHING_GIVEN, run
+    from kd.training.run import run
 
     cfg = compose("train", overrides=[f"paths.run={folder}", *map(expand_shorthand, overrides)])
-    return dict(run(cfg, folder, given or NOTHING_GIVEN, callbacks))
+    return dict(run(cfg, folder))
 
 
 def read(folder: Path) -> Result:

@@ -94,7 +94,7 @@ trainer.enable_progress_bar=false logger=none teacher.training.trainer.max_epoch
 
 
 @pytest.mark.slow
-def test_a_student_trains_on_in_several_ways_once(tmp_path):
+def test_measurements_are_those_of_the_files_and_are_kept(tmp_path):
     command = [sys.executable, *(word.format(tmp_path) for word in COMMAND)]
 
     def printed() -> list[str]:
@@ -107,12 +107,24 @@ def test_a_student_trains_on_in_several_ways_once(tmp_path):
 
     first = printed()
     assert [line.split(" seed")[0] for line in first[:4]] == ["ce", "kd", "qat_ce", "pruned_qat_kd"]
+    assert len([line for line in first if line.startswith("measured: ")]) == 4
     runs = {"kd": "kd_s0", "qat_ce": "ways/qat_ce_s0", "pruned": "ways/pruned_qat_kd_s0"}
-    found = {
+    results = {
         name: json.loads((tmp_path / "runs" / folder / "result.json").read_text())
         for name, folder in runs.items()
     }
-    assert (found["qat_ce"]["method"], found["pruned"]["method"]) == ("ce", "kd")
-    assert found["qat_ce"]["student/params"] == found["kd"]["student/params"]
-    assert found["pruned"]["student/params"] < 0.5 * found["kd"]["student/params"]
-    assert printed() == first[4:]  # nothing is trained twice
+    assert (results["qat_ce"]["method"], results["pruned"]["method"]) == ("ce", "kd")
+    kd, quantised, pruned = (
+        json.loads((tmp_path / "results" / f"{name}.json").read_text())
+        for name in ("methods/kd_s0", "ways/qat_ce_s0", "ways/pruned_qat_kd_s0")
+    )
+    assert kd["fp32/acc"] == pytest.approx(results["kd"]["test/acc"], abs=1e-6)
+    assert kd["drop"] == pytest.approx(100 * (kd["fp32/acc"] - kd["int8/acc"]))
+    assert kd["int8/bytes"] < 0.7 * kd["fp32/bytes"]
+    assert 0.5 < kd["agreement"] <= 1
+    assert kd["kl"] > 0
+    assert pruned["params"] < 0.5 * kd["params"]
+    assert pruned["macs"] < 0.5 * kd["macs"]
+    assert (quantised["params"], quantised["macs"]) == (kd["params"], kd["macs"])
+    again = printed()  # nothing is trained or measured twice, latencies neither
+    assert again == first[8:]
