@@ -14,19 +14,21 @@ from kd.config.command import command
 @command("compress", method="taught_by", search="walk")
 def main(cfg: DictConfig) -> None:
     """Compress at one ratio or at several, print the table and write it beside the students."""
+    from kd.deploy.compression.compress import compress_all
     from kd.deploy.compression.pareto import best, write_sheet
-    from kd.deploy.compression.search import Plan, compress_all
+    from kd.deploy.compression.plan import Plan
     from kd.errors import UserError
 
-    plan = Plan.from_settings(cfg)
+    plan = Plan.from_settings(cfg, _call())
     students = compress_all(plan)
-    files = write_sheet(students, plan.max_drop, plan.output, _call())
-    _print(students, plan.max_drop, files)
-    if len(best(students[1:])) == 0 and not cfg.force:
+    sheet = write_sheet(students, plan.max_drop, plan.output, plan.command)
+    _print(students, plan.max_drop, sheet)
+    if len(best(students[1:])) == 0 and not plan.force:
         least = min(each.drop for each in students[1:])
         raise UserError(
-            f"max_drop={plan.max_drop:g} is exceeded: {least:.2f} points are lost on validation; "
-            "prune less, train longer (max_epochs=…), or accept it with force=true"
+            f"max_drop={plan.max_drop:g} is exceeded: {least:.2f} points are lost on validation, "
+            "so no model file is written; prune less, train longer (max_epochs=…), or write it "
+            "with force=true, which trains nothing again"
         )
 
 
@@ -36,21 +38,23 @@ def _call() -> str:
     return f"python -m kd.compress {shlex.join(typed)}"
 
 
-def _print(students: Sequence[Any], max_drop: float, files: Sequence[Path]) -> None:
+def _print(students: Sequence[Any], max_drop: float, sheet: Sequence[Path]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from kd.deploy.compression.pareto import HEADINGS, rows
+    from kd.deploy.compression.pareto import table
 
-    console, table = Console(), Table(title="compression, selected on validation")
-    for number, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
-    for cells in rows(students, max_drop):
-        table.add_row(*map(escape, cells))
-    console.print(table)
-    for path in (*(each.folder for each in students[1:]), *files):
-        console.print(f"written: {path}", markup=False, highlight=False)
+    headings, *rows = table(students, max_drop)
+    console, shown = Console(), Table(box=None, padding=(0, 2, 0, 0))
+    for number, heading in enumerate(headings):
+        shown.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
+    for cells in rows:
+        shown.add_row(*map(escape, cells))
+    console.print(shown)
+    files = [path for each in students[1:] for path in (each.file or each.folder,)]
+    for path in (*files, *sheet):
+        console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

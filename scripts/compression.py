@@ -99,13 +99,14 @@ def train_on(options: argparse.Namespace) -> None:
 
 def compress(base: Path, folder: Path, way: Way, epochs: int | None) -> Result:
     """Train the student of a finished run on, in one way; the new run is one like any other."""
-    from kd.deploy.compression import compress as procedure
+    from kd.deploy.compression import plan
+    from kd.deploy.compression.compress import compress
     from kd.deploy.finished_run import FinishedRun
 
-    run, method = FinishedRun(base), procedure.method_config(way.method)
-    cfg = procedure.plan_config(run, way.compression, folder, method, epochs)
-    procedure.check_plan(run, cfg)
-    procedure.compress(run, way.compression, cfg)
+    run, method = FinishedRun(base), plan.method_config(way.method)
+    cfg = plan.plan_config(run, way.compression, folder, method, epochs)
+    plan.check_plan(run, cfg)
+    compress(run, way.compression, cfg)
     return compare.read(folder)
 
 

@@ -15,7 +15,6 @@ from kd.config.members import is_ensemble, member_configs
 from kd.config.record import recorded_config
 from kd.config.trust import NO_TRUST, Trust
 from kd.data.base import DataModule
-from kd.deploy.compression.shapes import shrink_to
 from kd.deploy.load import load
 from kd.deploy.student import Student
 from kd.errors import UserError, nearest
@@ -24,6 +23,7 @@ from kd.io.result_file import FORMAT, Result, mistyped, upgraded
 from kd.io.run_folder import RunFolder
 from kd.io.student_metadata import read_student_metadata
 from kd.io.tensors import tensor_shapes
+from kd.models.shrink import shrink_to
 from kd.teachers.registry import Registry
 from kd.training.acquired import AcquiredTeacher
 from kd.training.student import build_student
@@ -142,6 +142,12 @@ class FinishedRun:
         check_teacher_files(cfg)
         for alone in member_configs(cfg).values() if is_ensemble(cfg) else [cfg]:
             self._check_registered(alone)
+
+    def another(self, folder: Path) -> "FinishedRun":
+        """Return the finished run that was made from this one, with the same data."""
+        made = FinishedRun(folder, "output", self._trust, device=self._device)
+        made.data = self.data  # perhaps long to decode
+        return made
 
     @property
     def _needs_teacher(self) -> bool:

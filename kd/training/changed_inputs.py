@@ -10,11 +10,11 @@ from kd.build.data import build_data
 from kd.build.parts import build_net, distiller_class
 from kd.config.members import is_ensemble, member_configs
 from kd.data.base import DataModule
-from kd.io.weights import load_weights
 from kd.teachers.registry import Registry
 from kd.training.fingerprints import data_fingerprint, weights_hash
 from kd.training.identify import difference, start_checkpoint
 from kd.training.single_teacher import configured_teacher
+from kd.training.start_weights import load_start
 from kd.training.teacher_run import teacher_key
 from kd.validation.check import check_config
 
@@ -51,7 +51,7 @@ def changed_inputs(cfg: DictConfig, result: Mapping[str, Any]) -> str:
     path = start_checkpoint(cfg)
     if path is not None and Path(path).exists():
         net = build_net(cfg, "student", data)
-        load_weights(net, Path(path), cfg.student.get("checkpoint_key"), "student")
+        load_start(net, Path(path), cfg.student.get("checkpoint_key"), "student")
         start = weights_hash(net)
         problems.append(
             difference(f"student.checkpoint={path}", result.get("student/start_hash"), start)

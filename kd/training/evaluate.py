@@ -62,8 +62,8 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
         saved.discard_later(trainer)
     selected, seconds = _selected(trainer, distiller, data), timer.time_elapsed()
     tested = _test(trainer, distiller, data, selected, test)
-    is_given = given.student is not None
-    metadata = {"student": student_metadata(cfg, distiller, data, is_given)}
+    foreign = given.student is not None or cfg.student.get("checkpoint") is not None
+    metadata = {"student": student_metadata(cfg, distiller, data, foreign)}
     rank_zero_only(_save_weights)(distiller, RunFolder(folder), metadata)
     if test and cfg.figures:
         rank_zero_only(_draw)(RunFolder(folder).figures, plain(cfg.figures), parts)

@@ -22,12 +22,13 @@ from kd.io.checkpoint.finite import refuse_not_finite
 from kd.io.own_files import delete_run
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
-from kd.io.weights import kept_epoch, load_weights, read_file
+from kd.io.weights import kept_epoch, read_file
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
 from kd.training.acquired import AcquiredTeacher
 from kd.training.fingerprints import DIGITS, recipe_hash, weights_digest
+from kd.training.start_weights import load_start
 from kd.training.teacher_cache import TeacherCache
 from kd.training.teacher_checks import check_outputs
 from kd.training.teacher_normalisation import renormalise
@@ -110,7 +111,7 @@ def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> _Net:
     path, source = _weights(cfg, data, train)
     epoch = cfg.teacher.epoch
     key = cfg.teacher.get("checkpoint_key") if source == "checkpoint" else None
-    load_weights(net, path if epoch is None else kept_epoch(path, epoch), key)
+    load_start(net, path if epoch is None else kept_epoch(path, epoch), key)
     return _Net(net, source, path)
 
 

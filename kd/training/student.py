@@ -13,8 +13,8 @@ from kd.build.parts import build_distiller, build_net, build_peers, distiller_cl
 from kd.data.base import DataModule
 from kd.distillers.base import Distiller
 from kd.errors import UserError
-from kd.io.weights import load_weights
 from kd.training.acquired import AcquiredTeacher
+from kd.training.start_weights import load_start
 from kd.training.summary import print_taps
 from kd.validation.check import CheckedConfig
 
@@ -75,7 +75,7 @@ def _net(cfg: DictConfig, data: DataModule) -> nn.Module:
     net, path = build_net(cfg, "student", data), cfg.student.get("checkpoint")
     if path is not None:
         try:
-            load_weights(net, Path(path), cfg.student.get("checkpoint_key"), "student")
+            load_start(net, Path(path), cfg.student.get("checkpoint_key"), "student")
         except UserError as error:
             raise UserError(f"student.checkpoint={path}: {error}") from error
     return net

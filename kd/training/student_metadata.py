@@ -20,7 +20,7 @@ _WITHOUT_DOWNLOAD: dict[str, Any] = {"pretrained": False, "weights": None}
 
 
 def student_metadata(
-    cfg: DictConfig, distiller: Distiller, data: DataModule, given: bool = False
+    cfg: DictConfig, distiller: Distiller, data: DataModule, foreign: bool = False
 ) -> dict[str, str]:
     """Describe the deployed student for the metadata of its safetensors file.
 
@@ -28,8 +28,8 @@ def student_metadata(
         cfg: the run's config.
         distiller: the mode's module after training.
         data: the run's data, set up.
-        given: the student was given to the run as a module, which may have fewer channels than the
-            net of the config.
+        foreign: the student was given to the run as a module, or started from a checkpoint: it may
+            have fewer channels than the net of the config.
     """
     channels, height, width = data.input_shape
     mean, std = data.normalisation or (None, None)
@@ -50,7 +50,7 @@ def student_metadata(
         "kd_version": kd.__version__,
         "git_commit": git_commit(),
     }
-    if given and _channels_removed(cfg, distiller, data):
+    if foreign and _channels_removed(cfg, distiller, data):
         metadata["channels_removed"] = True
     return encode(metadata)
 

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kd.deploy.compression.compress import Measured
+from kd.deploy.compression.measured import Measured
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.checksums import with_checksum
 
-JSON_FILE, MARKDOWN_FILE = "compression.json", "compression.md"
-HEADINGS = (
-    *("student", "val %", "drop", "test %", "parameters", "bytes", "gzip", "MACs", "ms", "verdict"),
+SHEET = ("compression.json", "compression.md")
+_SHORT = ("student", "val %", "drop", "test %", "kB", "MMACs", "ms", "verdict")
+_LONG = (
+    *("student", "val %", "drop", "test %", "parameters", "zeros %", "bytes", "gzip", "MACs"),
+    *("ms, batch 1", "ms, batch 64", "verdict", "file"),
 )
 
 
@@ -34,27 +36,37 @@ def _figures(student: Measured) -> tuple[float, ...]:
     return -student.val_acc, student.gzip_bytes, student.macs, student.latency_ms
 
 
-def rows(students: Sequence[Measured], max_drop: float) -> list[tuple[str, ...]]:
-    """Return the cells of the table, a row for each student."""
-    chosen = best(students)
+def table(students: Sequence[Measured], max_drop: float) -> list[tuple[str, ...]]:
+    """Return the cells of a table for the terminal, headings first."""
     return [
-        (
-            each.label,
-            f"{100 * each.val_acc:.2f}",
-            f"{each.drop:+.2f}",
-            "–" if each.test_acc is None else f"{100 * each.test_acc:.2f}",
-            *(str(n) for n in (each.parameters, each.file_bytes, each.gzip_bytes, each.macs)),
-            f"{each.latency_ms:.2f}",
-            _verdict(each, chosen, max_drop),
-        )
-        for each in students
+        _SHORT,
+        *(
+            (
+                *_accuracies(each),
+                f"{each.file_bytes / 1000:.0f}",
+                f"{each.macs / 1e6:.4g}",
+                f"{each.latency_ms:.2f}",
+                verdict,
+            )
+            for each, verdict in _judged(students, max_drop)
+        ),
     ]
+
+
+def _accuracies(each: Measured) -> tuple[str, ...]:
+    test = "–" if each.test_acc is None else f"{100 * each.test_acc:.2f}"
+    return each.label, f"{100 * each.val_acc:.2f}", f"{each.drop:+.2f}", test
+
+
+def _judged(students: Sequence[Measured], max_drop: float) -> list[tuple[Measured, str]]:
+    chosen = best(students)
+    return [(each, _verdict(each, chosen, max_drop)) for each in students]
 
 
 def _verdict(student: Measured, chosen: Sequence[Measured], max_drop: float) -> str:
     if not student.within:
-        return f"exceeds max_drop={max_drop:g}"
-    return "Pareto-optimal" if student in chosen else "within, but beaten"
+        return f"exceeds {max_drop:g}"
+    return "Pareto" if student in chosen else "beaten"
 
 
 def write_sheet(
@@ -76,20 +88,39 @@ def write_sheet(
         "students": [each.record() | {"pareto": each in chosen} for each in students],
     }
     text = json.dumps(with_checksum(content), indent=2, ensure_ascii=False)
-    write_atomic(folder / JSON_FILE, text.encode())
+    write_atomic(folder / SHEET[0], text.encode())
     page = markdown(students, max_drop, command)
-    write_atomic(folder / MARKDOWN_FILE, page.encode(errors="backslashreplace"))
-    return [folder / JSON_FILE, folder / MARKDOWN_FILE]
+    write_atomic(folder / SHEET[1], page.encode(errors="backslashreplace"))
+    return [folder / name for name in SHEET]
 
 
 def markdown(students: Sequence[Measured], max_drop: float, command: str) -> str:
     """Return the table with what its columns mean."""
-    lines = [HEADINGS, ("---", *("---:" for _ in HEADINGS[1:])), *rows(students, max_drop)]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    rows = [
+        (
+            *_accuracies(each),
+            str(each.parameters),
+            f"{100 * each.sparsity:.1f}",
+            *(str(n) for n in (each.file_bytes, each.gzip_bytes, each.macs)),
+            *(f"{ms:.3g}" for ms in (each.latency_ms, each.latency64_ms)),
+            verdict,
+            _cell(each.file or "none"),
+        )
+        for each, verdict in _judged(students, max_drop)
+    ]
+    lines = [_LONG, ("---", *("---:" for _ in _LONG[1:])), *rows]
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    busy = any(each.noisy for each in students)
     return (
-        f"# Compression\n\n`{command}`\n\n{table}\n\n"
-        "val, drop: accuracy on validation and points lost against the uncompressed student there, "
-        "by which students are kept; with int8, of the net with rounded weights and inputs. test: "
-        "of student.safetensors. bytes, gzip: of student.safetensors, in fp32. ms: median of a "
-        "batch of one image in fp32 on this machine's CPU.\n"
+        f"# Compression\n\n`{_cell(command)}`\n\n{text}\n\n"
+        f"max_drop={max_drop:g} points on validation, by which files are judged; the test set "
+        "selects nothing. All figures but parameters, zeros and MACs are of the model file in "
+        "onnxruntime; of student.safetensors in torch where no ONNX file can be written. zeros: of "
+        "the weights of convolutions and linear layers. ms: median time of a batch on this "
+        "machine's CPU."
+        f"{' The machine was busy: its times are not reliable.' * busy}\n"
     )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

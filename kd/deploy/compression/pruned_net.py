@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from kd.deploy.compression.shapes import shrink_to
 from kd.errors import UserError
+from kd.models.shrink import shrink_to
 
 
 def shrunk(

@@ -1,6 +1,9 @@
 """Export to ONNX."""
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -26,7 +29,7 @@ def write_onnx(net: ExportedNet, example: Tensor, description: Description, path
     """
     import onnx
 
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), _quiet(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch's exporter, about its own deprecated functions
         program = torch.onnx.export(
             net,
@@ -41,3 +44,17 @@ def write_onnx(net: ExportedNet, example: Tensor, description: Description, path
     model = program.model_proto
     onnx.helper.set_model_props(model, {KEY: encode(description)})
     path.write_bytes(model.SerializeToString())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the steps of the exporter's optimiser, logged as information, out of a command's log."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
