@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> None:
     from kd.deploy.evaluation.write import check_output, write_evaluation
     from kd.deploy.finished_run import FinishedRun
     from kd.errors import UserError
+    from kd.io.regular_files import real_path
 
     if cfg.run is None:
         raise UserError("no run is given: add run=FOLDER, the folder of a finished run")
@@ -29,6 +30,8 @@ def main(cfg: DictConfig) -> None:
     baseline = None
     if cfg.baseline is not None:
         baseline = FinishedRun(cfg.baseline, "baseline", trust, device=device)
+        if real_path(baseline.folder) == real_path(run.folder):
+            raise UserError(f"baseline={cfg.baseline} is the run itself; name another run")
     output = Path(cfg.output) if cfg.output else run.folder / "evaluation"
     check_output(output)
     data = build_data(cfg) if cfg.get("data") else None

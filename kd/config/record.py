@@ -135,7 +135,10 @@ def recorded_config(folder: Path, setting: str, trust: Trust = NO_TRUST) -> Dict
             "give the --config-dir that names them"
         )
     added = {key: value for key, value in _new_settings(recorded).items() if key not in _FOREIGN}
-    return cast(DictConfig, OmegaConf.merge(added, recorded, {"paths": {"run": str(folder)}}))
+    paths = {"run": str(folder)}
+    if "chain" in recorded["paths"]:
+        paths["chain"] = str(folder.parent)  # the chain may have been moved since
+    return cast(DictConfig, OmegaConf.merge(added, recorded, {"paths": paths}))
 
 
 def _new_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,9 @@ _FILES = frozenset(
     """.split()  # noqa: SIM905
 )
 _RUN = "${paths.run}"  # where the loggers of conf/ write
-_READ = {("teacher", "checkpoint"), ("student", "checkpoint"), ("resume",)}
+_READ = {("teacher", "checkpoint"), ("student", "checkpoint"), ("resume",), ("paths", "chain")}
+# The stage of a chain whose student teaches, or is trained on (`kd.chains.stage`)
+_STAGE = re.compile(r"\$\{paths\.chain\}/(?!\.+$)[\w.+-]+")
 # Subfolders of `paths.output` that hold runs
 _OUTPUT = {"runs", "sweeps", "chains", "searches", "teachers"}
 # No separator of paths, no interpolation; `fc:in`, `00:12:00:00` and `bf16-mixed` are words.
@@ -180,16 +182,18 @@ def _reasons(value: Any, place: Place, folder: Path, own: OwnNames) -> Iterator[
 def _text_reasons(text: str, place: Place, folder: Path, own: OwnNames) -> Iterator[str]:
     if text in own.texts or place == ("paths", "run"):  # a resumed run has its own folder
         return
+    read = place in _READ or place[:2] == ("teacher", "checkpoints")
     if "${" in text:
-        yield "conf/ has no such interpolation"
+        if not (read and _STAGE.fullmatch(text)):
+            yield "conf/ has no such interpolation"
+    elif read:
+        return
     elif place[0] == "paths":
         if not _is_output(Path(text), folder):
             yield "the run's folder is not in it"
     elif place == ("data", "root"):
         if not Path(text).expanduser().is_dir():
             yield "there is no such folder"
-    elif place in _READ or place[:2] == ("teacher", "checkpoints"):
-        return
     elif not _is_word(text):
         yield "is neither a word nor a text in conf/"
 

@@ -1,6 +1,8 @@
 """A finished run as the commands after training use it: its result, data, student and teacher."""
 
 import logging
+from contextlib import redirect_stdout
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,6 +37,7 @@ from kd.validation.check import check_config
 log = logging.getLogger(__name__)
 
 _CHAIN = "chain.json"
+_SHOWN = 10  # runs that a message names
 _CPU = torch.device("cpu")
 
 
@@ -102,11 +105,10 @@ class FinishedRun:
             return load(self.folder)
         if "_target_" not in self.cfg.student.net:
             raise UserError(f"{self._setting}={self.folder}: {metadata['no_architecture']}")
-        # The method's own parts follow the student at inference, and are built as in the run.
-        with torch.random.fork_rng(devices=[]):
-            net = None
-            if metadata.get("channels_removed"):
-                net = self._pruned_net(file)
+        # The method's own parts follow the student at inference, and are built as in the run, but
+        # for the table of matched taps.
+        with torch.random.fork_rng(devices=[]), redirect_stdout(None):
+            net = self._pruned_net(file) if metadata.get("channels_removed") else None
             distiller = build_student(check_config(self.cfg), self.data, self.teacher, net)
         return load(self.folder, distiller.deployed())
 
@@ -131,7 +133,11 @@ class FinishedRun:
         if not self._needs_teacher:
             return None
         self.check_teacher(self.cfg)
-        return acquire(check_config(self.cfg), self.data, self._device, _train_nothing)
+        cfg = deepcopy(self.cfg)
+        # Nothing is trained, so its outputs for training images are neither saved nor, by
+        # `refresh`, deleted.
+        cfg.teacher.cache.mode = "off"
+        return acquire(check_config(cfg), self.data, self._device, _train_nothing)
 
     def check_teacher(self, cfg: DictConfig) -> None:
         """Refuse a teacher that is not there, for this run or for one with a changed config.
@@ -207,7 +213,7 @@ def _finished_result(folder: Path, setting: str) -> Result:
             raise UserError(
                 f"{start}: this run has not finished; resume it: python -m kd.train resume={folder}"
             )
-        raise UserError(f"{start} is no run: it holds no {file.name}")
+        raise UserError(f"{start} is no run: it holds {_runs_in(folder) or f'no {file.name}'}")
     content = read_intact(file)
     if content is None:
         raise UserError(f"{start}: its {file.name} is damaged or was edited")
@@ -225,6 +231,13 @@ def _finished_result(folder: Path, setting: str) -> Result:
         f"{start}: this run has no trained student, its status is {result.get('status')}"
         f"{_because(result)}; resume it: python -m kd.train resume={folder}"
     )
+
+
+def _runs_in(folder: Path) -> str:
+    """Return what a folder of runs holds, such as that of a sweep; empty if it holds none."""
+    names = sorted(path.parent.name for path in folder.glob(f"*/{RunFolder(folder).result.name}"))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"the runs {', '.join(names[:_SHOWN])}{more}; name one of them" if names else ""
 
 
 def _because(result: Result) -> str:

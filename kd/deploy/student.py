@@ -46,7 +46,10 @@ class Student(nn.Module):
         self.class_names: list[str] = metadata["class_names"] if metadata else []
         self.task: str | None = metadata["task"] if metadata else None
         paths = metadata["taps"] if metadata else {}
-        self.taps = {name: f"net.{path}" for name, path in paths.items()}
+        # The taps of a student that its method changes (SimKD) are inside it, as
+        # `kd.distillers.deployed.ChangedStudent` names it.
+        inside = "net.changed_student" if hasattr(net, "changed_student") else "net"
+        self.taps = {name: f"{inside}.{path}" for name, path in paths.items()}
         self.normalisation = _mean_and_std(metadata)
         self._normalise = _normalise(metadata)
         known = self._normalise is not None

@@ -78,7 +78,16 @@ def nested(key: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+def test_stages_of_a_chain_name_each_other(recorded, tmp_path):
+    stage = copy.deepcopy(recorded)
+    stage["paths"]["chain"] = "/moved/since"
+    stage["teacher"]["checkpoint"] = stage["student"]["checkpoint"] = "${paths.chain}/1_resnet8"
+    assert verify(stage, tmp_path, OWN, {}).refusals == []
+
+
 HOSTILE = {
+    "a stage elsewhere": ("teacher.checkpoint", "${paths.chain}/../x"),
+    "a stage as a name": ("method.name", "${paths.chain}/x"),
     "a class elsewhere": ("student.net._target_", "mypackage.MyNet"),
     "a builtin": ("callbacks.x._target_", "builtins.eval"),
     "a path of attributes": ("callbacks.x._target_", "kd.train.Path.rmdir"),

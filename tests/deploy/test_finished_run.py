@@ -8,12 +8,18 @@ from typing import cast
 import pytest
 import torch
 from finished_runs import KINDS, finished_run
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file, save_file
+from support import present
 
 from kd.config.trust import Trust
 from kd.data.datamodule import ImageDataModule
+from kd.deploy.evaluation.notes import run_notes, teacher_notes
 from kd.deploy.finished_run import FinishedRun
 from kd.errors import UserError
 from kd.io.checksums import with_checksum
+
+_SEVERAL = ("online", "byot", "ensemble")
 
 
 def accuracy(logits, targets):
@@ -101,6 +107,63 @@ def test_a_teacher_that_is_gone_is_not_trained_again(copied, tmp_path):
     own = FinishedRun(copied, teacher_checkpoint=str(copied / "student.safetensors"))
     with pytest.raises(UserError, match="student"):  # its width is another
         _ = own.teacher
+
+
+def test_the_outputs_for_training_images_are_left_alone(output):
+    folder = output / "runs" / "refreshed"
+    shutil.copytree(finished_run("kd", output), folder)
+    config = folder / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("    mode: auto\n", "    mode: refresh\n"))
+    assert FinishedRun(folder).cfg.teacher.cache.mode == "refresh"
+    before = {p: p.stat().st_mtime_ns for p in (output / "cache").glob("*-train-*/**/*")}
+    assert before
+    assert FinishedRun(folder).teacher is not None
+    assert {p: p.stat().st_mtime_ns for p in (output / "cache").glob("*-train-*/**/*")} == before
+
+
+def test_the_stage_before_is_the_teacher_in_a_chain_that_was_moved(output):
+    chain = output / "chains" / "moved"
+    shutil.copytree(finished_run("kd", output), chain / "2_resnet8")
+    config = chain / "2_resnet8" / ".hydra" / "config.yaml"
+    cfg = cast(DictConfig, OmegaConf.load(config))
+    cfg.teacher.checkpoint = "${paths.chain}/1_resnet8"
+    OmegaConf.update(cfg, "paths.chain", "/where/it/was")
+    OmegaConf.save(cfg, config)
+    run = FinishedRun(chain / "2_resnet8")
+    taught = run.result["teacher/test/acc"]
+    (teacher,) = [
+        path.parent
+        for path in (output / "teachers").glob("resnet8-*/result.json")
+        if json.loads(path.read_text())["test/acc"] == taught
+    ]
+    shutil.copytree(teacher, chain / "1_resnet8")
+    stages = [{"stage": "1_resnet8"}, {"stage": "2_resnet8"}]
+    (chain / "chain.json").write_text(json.dumps({"status": "completed", "runs": stages}))
+    run = FinishedRun(chain)
+    assert run.folder == chain / "2_resnet8"
+    assert (present(run.teacher).source, present(run.teacher).test_acc) == ("checkpoint", taught)
+
+
+def test_the_sheet_says_what_kind_of_run_it_is(output):
+    online, byot, ensemble = (FinishedRun(finished_run(k, output)) for k in _SEVERAL)
+    (peers,) = run_notes(online, "student", online.data, own=True)
+    assert f"peer1 (resnet8) {100 * online.result['peer1/test/acc']:.2f} %" in peers
+    (exits,) = run_notes(byot, "student", byot.data, own=True)
+    assert f"exit1 {100 * byot.result['test/exit1/acc']:.2f} %" in exits
+    (members,) = teacher_notes(ensemble, has_embedding=False)
+    assert all(f"{name} " in members for name in ensemble.result["teacher/members"])
+
+
+def test_a_folder_of_runs_names_them(copied):
+    with pytest.raises(UserError, match="is no run: it holds the runs mine; name one of them"):
+        FinishedRun(copied.parent)
+
+
+def test_a_student_without_a_description_is_built_from_the_config(copied):
+    weights = load_file(copied / "student.safetensors")
+    save_file(weights, copied / "student.safetensors")
+    with pytest.raises(UserError, match="does not say of which net"):
+        _ = FinishedRun(copied).student
 
 
 def test_a_strangers_record_builds_nothing(copied):

@@ -10,7 +10,10 @@ import numpy as np
 T = TypeVar("T", bound=Sized)
 
 # Two measurements of the same call that differ by more than this share of the smaller one were
-# disturbed by another process, by the clock of the processor or by its temperature.
+# disturbed by another process, by the clock of the processor or by its temperature. A load that is
+# the same in both shows in the fastest calls and in the processor time instead: with six other
+# processes a core, medians are 1.4 to 16 times the fastest tenth, with 0.1 s of processor time a
+# second.
 NOISE = 0.15
 _WARM_UP_CALLS, _WARM_UP_SECONDS = 3, 0.1
 _CALLS, _MOST_CALLS, _SECONDS = 10, 500, 0.5  # of each of the two measurements
@@ -27,6 +30,8 @@ class Latency:
         calls: number of timed calls.
         threads: CPU threads that the call may use.
         difference: relative difference of the medians of the two halves of the calls.
+        spread: relative difference of the median and the fastest tenth of the calls.
+        busy: processor time of this process over wall-clock time, 1 at most; 1 on an accelerator.
     """
 
     batch: int
@@ -36,11 +41,13 @@ class Latency:
     calls: int
     threads: int
     difference: float
+    spread: float = 0.0
+    busy: float = 1.0
 
     @property
     def noisy(self) -> bool:
         """Whether the machine was too busy for the figures to be trusted."""
-        return self.difference > NOISE
+        return max(self.difference, self.spread, 1 - self.busy) > NOISE
 
 
 def measure(
@@ -72,17 +79,22 @@ def measure(
             synchronise()
 
     _repeat(call, _WARM_UP_CALLS, _WARM_UP_CALLS * 10, _WARM_UP_SECONDS)
+    before = time.process_time()
     halves = [_repeat(call, _CALLS, _MOST_CALLS, _SECONDS) for _ in range(2)]
-    return summary(len(example), halves, _torch_threads() if threads is None else threads)
+    busy = (time.process_time() - before) / sum(map(sum, halves)) if synchronise is None else 1.0
+    return summary(len(example), halves, _torch_threads() if threads is None else threads, busy)
 
 
-def summary(batch: int, halves: Sequence[Sequence[float]], threads: int) -> Latency:
+def summary(
+    batch: int, halves: Sequence[Sequence[float]], threads: int, busy: float = 1.0
+) -> Latency:
     """Summarise two measurements.
 
     Args:
         batch: images of a call.
         halves: seconds of each call, by measurement.
         threads: CPU threads that the call may use.
+        busy: processor time over wall-clock time; several threads have more than 1.
 
     Example:
         >>> quiet = summary(64, [[0.010, 0.010, 0.012], [0.011, 0.011, 0.011]], threads=1)
@@ -90,10 +102,12 @@ def summary(batch: int, halves: Sequence[Sequence[float]], threads: int) -> Late
         (11.0, 5818, 0.1, False)
         >>> summary(64, [[0.010], [0.012]], threads=1).noisy
         True
+        >>> summary(64, [[0.010], [0.010]], threads=1, busy=0.5).noisy
+        True
     """
     seconds = np.concatenate([np.asarray(half, dtype=np.float64) for half in halves])
     medians = [float(np.median(half)) for half in halves]
-    p50, p95 = (float(q) for q in np.quantile(seconds, [0.5, 0.95]))
+    p10, p50, p95 = (float(q) for q in np.quantile(seconds, [0.1, 0.5, 0.95]))
     return Latency(
         batch,
         p50_ms=round(1e3 * p50, 6),
@@ -102,6 +116,8 @@ def summary(batch: int, halves: Sequence[Sequence[float]], threads: int) -> Late
         calls=len(seconds),
         threads=threads,
         difference=(max(medians) - min(medians)) / min(medians),
+        spread=p50 / p10 - 1,
+        busy=min(busy, 1.0),
     )
 
 

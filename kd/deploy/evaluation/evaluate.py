@@ -1,6 +1,5 @@
 """Evaluation of a finished run: teacher, student and baseline on the same test set."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,6 +12,7 @@ from kd.deploy.cost.memory import tensor_bytes
 from kd.deploy.evaluation.calibration import calibration
 from kd.deploy.evaluation.fidelity import fidelity
 from kd.deploy.evaluation.live_teacher import LiveTeacher
+from kd.deploy.evaluation.notes import machine_notes, run_notes, teacher_notes
 from kd.deploy.evaluation.predictions import (
     Predictions,
     predict,
@@ -24,7 +24,6 @@ from kd.deploy.evaluation.robustness import robustness
 from kd.deploy.evaluation.sheet import EvaluatedNet, Sheet
 from kd.deploy.finished_run import FinishedRun
 from kd.deploy.student import Student
-from kd.distillers.deployed import ChangedStudent
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.io.tensors import safetensors_bytes
@@ -65,13 +64,18 @@ def evaluate(
         UserError: weights are missing, classes differ, or logits are not finite.
     """
     chosen = run.data if data is None else data
-    notes = [*_data_notes(run, chosen), *_run_notes(run, "student")]
-    _check_classes(run.student, chosen, f"run={run.folder}")
-    columns = [*_teacher_column(run, chosen, device), _column(run, "student", chosen, device)]
-    if baseline is not None:
-        _check_classes(baseline.student, chosen, f"baseline={baseline.folder}")
-        columns.append(_column(baseline, "baseline", chosen, device))
-        notes += _run_notes(baseline, "baseline")
+    runs = {"student": run, **({} if baseline is None else {"baseline": baseline})}
+    for role, each in runs.items():
+        setting = "run" if role == "student" else role
+        check_fits(each.student, chosen, f"{setting}={each.folder}")
+    notes = [
+        note
+        for role, each in runs.items()
+        for note in run_notes(each, role, chosen, own=each is run and data is None)
+    ]
+    columns = _teacher_column(run, chosen, device)
+    notes += teacher_notes(run, any(column.net.taps for column in columns))
+    columns += [_column(each, role, chosen, device) for role, each in runs.items()]
     corrupted: dict[str, dict[str, Any]] = {}
     if with_robustness:
         try:
@@ -79,7 +83,7 @@ def evaluate(
         except _NoRawImagesError as reason:
             notes.append(f"Robustness is left out: {reason}.")
     nets = [_evaluated(column, columns[0], corrupted, chosen, device) for column in columns]
-    notes += _machine_notes(nets)
+    notes += machine_notes(nets)
     return Sheet(
         str(run.folder), chosen.name, list(chosen.class_names), nets, notes, dict(about or {})
     )
@@ -92,9 +96,14 @@ class _NoRawImagesError(Exception):
 def _column(run: FinishedRun, role: str, data: DataModule, device: torch.device) -> _Column:
     net = run.student.to(device)
     test, val = predict(net, data), _validation(lambda: predict(net, data, "val"), data)
-    name = f"{run.result.get('student')}, {run.result.get('method')}"
     size = RunFolder(run.folder).weights.stat().st_size
-    return _Column(role, name, net, test, val, size)
+    return _Column(role, _name(run), net, test, val, size)
+
+
+def _name(run: FinishedRun) -> str:
+    mode = run.result.get("mode", "offline")
+    words = [run.result.get("student"), run.result.get("method")]
+    return ", ".join(map(str, words if mode == "offline" else [*words, f"mode={mode}"]))
 
 
 def _teacher_column(run: FinishedRun, data: DataModule, device: torch.device) -> list[_Column]:
@@ -159,8 +168,23 @@ def _cost(column: _Column, data: DataModule, device: torch.device) -> Cost:
     )
 
 
-def _check_classes(student: Student, data: DataModule, start: str) -> None:
-    """Refuse data of another number of classes, or with the same names in another order."""
+def check_fits(student: Student, data: DataModule, start: str) -> None:
+    """Refuse data of other channels or classes, or with the same classes in another order.
+
+    Args:
+        student: of a run.
+        data: to evaluate on.
+        start: of the message.
+
+    Raises:
+        UserError: names what differs.
+    """
+    channels = None if student.metadata is None else student.metadata["channels"]
+    if channels not in (None, data.input_shape[0]):
+        raise UserError(
+            f"{start}: its student takes images of {channels} channel{'s' * (channels != 1)}, and "
+            f"those of data={data.name} have {data.input_shape[0]}"
+        )
     own, theirs = student.class_names, list(data.class_names)
     if not own:
         return
@@ -175,43 +199,3 @@ def _check_classes(student: Student, data: DataModule, start: str) -> None:
                 f"{start}: label {k} is {mine!r} for its student and {other!r} in "
                 f"data={data.name}; the classes must be the same, in the same order"
             )
-
-
-def _data_notes(run: FinishedRun, data: DataModule) -> list[str]:
-    trained = run.result.get("data/fingerprint")
-    if data is run.data or (trained is not None and data.run_fingerprint == trained):
-        return []
-    notes = [
-        f"The student was trained on {run.result.get('data')} and is evaluated on another data "
-        f"set: {data.name}."
-    ]
-    if run.student.class_names and run.student.class_names != list(data.class_names):
-        notes.append("Its classes have other names; labels are taken to have the same order.")
-    return notes
-
-
-def _run_notes(run: FinishedRun, role: str) -> list[str]:
-    net = run.student.net
-    if not isinstance(net, ChangedStudent):
-        return []
-    own, total = count_parameters(net.objective), count_parameters(net)
-    return [
-        f"The {role} predicts with the teacher's classifier ({run.result.get('method')}): {own} of "
-        f"its {total} parameters are the projector and that classifier."
-    ]
-
-
-def _machine_notes(nets: list[EvaluatedNet]) -> list[str]:
-    cost = nets[0].cost
-    threads = next(iter(cost.latency.values())).threads
-    notes = [
-        f"Latency and memory were measured on {cost.device}, with {threads} of {os.cpu_count()} "
-        "CPU threads, in PyTorch, on normalised float32 images."
-    ]
-    noisy = [net.role for net in nets if net.cost.noisy]
-    if noisy:
-        notes.append(
-            f"The machine was noisy: two measurements of the latency of {', '.join(noisy)} differ "
-            "by more than 15 %. Measure again on a quiet machine before comparing."
-        )
-    return notes

@@ -12,7 +12,6 @@ from kd.data.datamodule import ImageDataModule
 from kd.data.loader import TensorLoader
 from kd.deploy.evaluation.live_teacher import LiveTeacher
 from kd.deploy.student import Student
-from kd.distillers.deployed import ChangedStudent
 from kd.errors import UserError
 from kd.taps import Taps
 from kd.teachers.renormalise import Renormalise
@@ -92,8 +91,7 @@ def predict(net: Net, data: DataModule, split: Split = "test") -> Predictions:
             returns logits that are not finite.
     """
     net.eval()
-    path = embedding_path(net)
-    paths = {} if path is None else {EMBEDDING: path}
+    paths = {name: path for name, path in net.taps.items() if name == EMBEDDING}
     taps = Taps(net, paths, paths)
     targets: list[Tensor] = []
     parts: list[Outputs] = []
@@ -145,18 +143,6 @@ def raw_test_images(data: DataModule) -> Tensor:
         return data.arrays.test_images
     reason = data.limits.images or "its test images are not held as uint8"
     raise UserError(f"data {data.name!r} has no raw test images: {reason}")
-
-
-def embedding_path(net: Net) -> str | None:
-    """Return the module path of the net's tap `embedding`; None if it has none.
-
-    Of a student that its method changes (SimKD), the embedding is the student's own.
-    """
-    path = net.taps.get(EMBEDDING)
-    if path is None or isinstance(net, LiveTeacher):
-        return path
-    changed = isinstance(net.net, ChangedStudent)
-    return path.replace("net.", "net.changed_student.", 1) if changed else path
 
 
 def _images(net: Net, data: DataModule, split: Split) -> Iterator[tuple[Tensor, Tensor]]:

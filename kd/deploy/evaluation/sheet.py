@@ -168,8 +168,9 @@ def _timed_rows(batch: int) -> list[tuple[str, Callable[[Cost], str], str]]:
         (
             f"latency p50, batch {batch}, ms",
             lambda c: milliseconds(c.latency[batch].p50_ms, c),
-            "median over calls after warm-up, on normalised images; noisy: two measurements "
-            "differ by more than 15 %",
+            "median over calls after warm-up, on normalised images; noisy: by more than 15 % two "
+            "measurements differ, the median exceeds the fastest tenth, or the process was kept "
+            "from the processor",
         ),
         (
             f"latency p95, batch {batch}, ms",

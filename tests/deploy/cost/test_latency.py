@@ -31,6 +31,18 @@ def test_measurements_that_differ_by_more_than_15_percent_are_marked(second, noi
     assert summary(1, [[0.01] * 5, [second] * 5], threads=1).noisy is noisy
 
 
+def test_a_steady_load_is_noticed():
+    """Both measurements then have the same median."""
+    some_undisturbed = [[0.010, 0.012, 0.012, 0.012, 0.012] * 2] * 2
+    assert summary(1, some_undisturbed, threads=1).noisy
+    quiet = [[0.010, 0.011, 0.011, 0.011, 0.011] * 2] * 2
+    assert not summary(1, quiet, threads=1).noisy
+    assert summary(1, quiet, threads=1, busy=0.8).noisy
+    assert not summary(1, quiet, threads=2, busy=1.9).noisy
+    # A process that waits has no processor, whatever keeps it waiting.
+    assert measure(lambda _: time.sleep(0.01), [0]).busy < 0.5
+
+
 def test_the_first_calls_do_not_count(monkeypatch):
     """Compilation, allocation and cold caches make them slower."""
     seen: list[list[int]] = []

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 import torch
 from commands import Command
 from finished_runs import finished_run
-from sklearn.metrics import accuracy_score, log_loss
-from support import softmax
+from scipy.stats import entropy
+from sklearn import metrics
+from sklearn.metrics import log_loss
+from support import present, softmax
+from torchmetrics.classification import MulticlassCalibrationError
 
 from kd.deploy.evaluation import write
 from kd.deploy.evaluation.evaluate import evaluate
@@ -51,23 +55,52 @@ def test_a_run_without_a_teacher_has_one_column(output):
     assert "Fidelity" not in markdown(found, [])
 
 
-def test_the_temperature_of_training_is_not_used(output):
+@pytest.fixture(scope="module")
+def taught(output):
+    """A student that was taught at temperature 20: its figures, logits, the teacher's, labels."""
     run = FinishedRun(finished_run("kd", output, "method.temperature=20"))
-    found = evaluate(run, None, None, CPU, with_robustness=False).net("student")
-    assert found is not None
+    found = present(evaluate(run, None, None, CPU, with_robustness=False).net("student"))
     with torch.no_grad():
         logits = run.student(raw_test_images(run.data)).numpy()
-    targets = run.data.test_targets.numpy()
+    teacher = present(run.teacher).test_logits.numpy()
+    return found.figures, logits, teacher, run.data.test_targets.numpy()
+
+
+def test_the_temperature_of_training_is_not_used(taught):
+    figures, logits, _, targets = taught
     at_one = log_loss(targets, softmax(logits), labels=range(10))
-    assert found.figures["nll"] == pytest.approx(at_one, rel=1e-5)
-    assert found.figures["nll"] != pytest.approx(log_loss(targets, softmax(logits / 20)), rel=1e-3)
-    assert found.figures["acc"] == pytest.approx(accuracy_score(targets, logits.argmax(1)))
+    assert figures["nll"] == pytest.approx(at_one, rel=1e-5)
+    assert figures["nll"] != pytest.approx(log_loss(targets, softmax(logits / 20)), rel=1e-3)
+
+
+def test_figures_are_those_of_scikit_learn_torchmetrics_and_scipy(taught):
+    figures, logits, teacher, targets = taught
+    predicted, p, labels = logits.argmax(1), softmax(logits), range(10)
+    right = teacher.argmax(1) == targets
+    same = predicted == teacher.argmax(1)
+    ece = MulticlassCalibrationError(10, n_bins=15)
+    expected = {
+        "images": len(targets),
+        "acc": metrics.accuracy_score(targets, predicted),
+        "acc_top5": metrics.top_k_accuracy_score(targets, logits, k=5, labels=labels),
+        "acc_per_class": metrics.recall_score(targets, predicted, average=None, zero_division=0),
+        "confusion": metrics.confusion_matrix(targets, predicted, labels=labels),
+        "agreement": same.mean(),
+        "agreement/teacher_right": same[right].mean(),
+        "agreement/teacher_wrong": same[~right].mean(),
+        "kl": entropy(softmax(teacher), p, axis=1).mean(),
+        "ece": ece(torch.tensor(p).float(), torch.tensor(targets)).item(),
+        "nll": log_loss(targets, p, labels=labels),
+        "brier": metrics.mean_squared_error(np.eye(10)[targets], p) * 10,
+    }
+    for key, value in expected.items():
+        assert np.array(figures[key]) == pytest.approx(np.array(value), rel=1e-4, abs=1e-6), key
 
 
 def test_files_are_written_as_a_whole(sheet, tmp_path, monkeypatch):
     output = tmp_path / "evaluation"
-    for _ in range(2):  # the second replaces the first
-        write_evaluation(sheet, output)
+    for figures in (False, True):  # the second replaces the first
+        write_evaluation(sheet, output, figures)
     assert {p.name for p in tmp_path.iterdir()} == {"evaluation"}
     content = json.loads((output / "evaluation.json").read_text())
     assert content["nets"][1]["figures"]["acc"] == sheet.nets[1].figures["acc"]
@@ -83,18 +116,25 @@ def test_files_are_written_as_a_whole(sheet, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(write, "page", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         write_evaluation(sheet, output, figures=False)
+    assert caught.value.filename == str(output)
     assert {p: p.read_bytes() for p in output.rglob("*") if p.is_file()} == before
     assert {p.name for p in tmp_path.iterdir()} == {"evaluation"}
 
 
-def test_foreign_files_are_not_replaced(sheet, tmp_path):
+def test_foreign_files_are_not_replaced(sheet, tmp_path, monkeypatch):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match=r"holds thesis\.txt, which is not of an evaluation"):
         check_output(tmp_path)
     with pytest.raises(UserError, match="is a file"):
         check_output(tmp_path / "thesis.txt")
+    with pytest.raises(UserError, match=r"thesis\.txt is no folder; choose another place"):
+        check_output(tmp_path / "thesis.txt" / "new" / "evaluation")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+        with pytest.raises(UserError, match="cannot be written"):
+            check_output(tmp_path / "new")
     write_evaluation(sheet, tmp_path / "new", figures=False)
     (tmp_path / "new" / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"holds notes\.txt"):
@@ -127,6 +167,7 @@ def test_classes_must_match(output, monkeypatch):
         (["run={ce}", "device=gpux"], "device=gpux"),
         (["run={ce}", "output={ce}"], "which is not of an evaluation"),
         (["run={ce}", "baseline=conf"], "baseline=conf is no run"),
+        (["run={ce}", "baseline={ce}"], "is the run itself; name another run"),
     ],
 )
 def test_mistakes_have_one_message(words, message, output):

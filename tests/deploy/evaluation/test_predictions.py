@@ -108,6 +108,10 @@ def test_the_embedding_of_simkd_is_the_students_own(output):
     images = run.student.preprocess(raw_test_images(run.data))
     expected = taps.outputs(images).taps["embedding"]
     assert torch.allclose(present(found.embeddings), expected, atol=1e-5)
+    assert set(run.student.taps) >= {"stage1", "embedding"}
+    every = Taps(run.student, run.student.taps, ["stage1", "embedding"]).outputs(images)
+    assert every.taps["embedding"].equal(expected)
+    assert every.taps["stage1"].shape == (359, 8, 8, 8)
 
 
 def test_data_of_other_classes_or_shapes_are_refused(run):
