@@ -128,7 +128,13 @@ def recorded_config(folder: Path, setting: str, trust: Trust = NO_TRUST) -> Dict
     Raises:
         UserError: the record is missing or damaged, or names more.
     """
+    if not (file := RunFolder(folder).config).is_file():
+        raise UserError(
+            f"{setting}={folder}: it holds no {file.relative_to(folder)}, the record of its config"
+        )
     recorded, refusals = _verify(folder, trust.config_dirs, {})
+    if [refusal.place for refusal in refusals] == [("data", "root")]:
+        raise UserError(f"{setting}={folder}: {refusals[0]}; put the data back there")
     if refusals and not trust.record:
         raise UserError(
             f"{setting}={folder}: {_listed(refusals)}\nIf the run is your own, add trust=true, or "

@@ -166,6 +166,17 @@ def test_a_student_without_a_description_is_built_from_the_config(copied):
         _ = FinishedRun(copied).student
 
 
+def test_what_a_run_was_trained_on_may_be_gone(copied):
+    config = copied / ".hydra" / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("  name: digits\n", "  name: digits\n  root: /nowhere\n", 1))
+    with pytest.raises(UserError, match=r"data\.root=/nowhere: there is no such folder; put the"):
+        _ = FinishedRun(copied).cfg
+    config.unlink()
+    with pytest.raises(UserError, match=r"run=.*: it holds no \.hydra/config\.yaml, the record"):
+        _ = FinishedRun(copied).cfg
+
+
 def test_a_strangers_record_builds_nothing(copied):
     config = copied / ".hydra" / "config.yaml"
     config.write_text(config.read_text().replace("kd.objectives.kd.", "os.path."))

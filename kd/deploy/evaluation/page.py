@@ -62,7 +62,22 @@ def _tables(sheet: Sheet) -> dict[str, list[Row]]:
 
 
 def _definitions(sheet: Sheet) -> list[tuple[str, str]]:
-    return [(row.heading, row.definition) for rows in sections(sheet).values() for row in rows]
+    """Return headings and definitions; rows of the same definition share one."""
+    headings: dict[str, list[str]] = {}
+    for rows in sections(sheet).values():
+        for row in rows:
+            headings.setdefault(row.definition, []).append(row.heading)
+    return [(_shared(names), definition) for definition, names in headings.items()]
+
+
+def _shared(names: Sequence[str]) -> str:
+    """Name the first and the last of several headings.
+
+    Example:
+        >>> _shared(["noise, strength 1", "noise, strength 2", "blur, strength 1"])
+        'noise, strength 1 … blur, strength 1'
+    """
+    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
 
 
 def _table(sheet: Sheet, rows: Sequence[Row]) -> str:

@@ -141,7 +141,8 @@ def _figure_row(sheet: Sheet, heading: str, name: str, text: Callable[[Any], str
     documented = key(name)
     assert documented is not None, name
     cells = [text(net.figures.get(name)) for net in sheet.nets]
-    return Row(heading, cells, documented.meaning)
+    # Keys in backquotes and `null` are of evaluation.json.
+    return Row(heading, cells, documented.meaning.replace("`", "").replace("null", NONE))
 
 
 def _cost_rows(sheet: Sheet) -> list[tuple[str, Callable[[Cost], str], str]]:

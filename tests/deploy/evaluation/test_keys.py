@@ -1,7 +1,10 @@
 """Every figure is documented, and every documented figure exists."""
 
+from pathlib import Path
+
 import torch
 
+from kd.deploy.evaluation import keys
 from kd.deploy.evaluation.calibration import calibration
 from kd.deploy.evaluation.fidelity import fidelity
 from kd.deploy.evaluation.keys import KEYS, key, markdown_table
@@ -29,3 +32,8 @@ def test_the_table_has_exactly_the_figures():
     assert key("acc/blur/4") is None
     assert key("test/acc") is None
     assert all(f"| `{name}` |" in markdown_table() for name in KEYS)
+    assert all(row.count("|") == 4 for row in markdown_table().splitlines() if "|" in row)
+
+
+def test_the_readme_has_the_table():
+    assert f"\n\n{markdown_table()}\n\n" in Path(keys.__file__).with_name("README.md").read_text()
