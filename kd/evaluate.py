@@ -23,8 +23,7 @@ def main(cfg: DictConfig) -> None:
     from kd.errors import UserError
     from kd.io.regular_files import real_path
 
-    if cfg.run is None:
-        raise UserError("no run is given: add run=FOLDER, the folder of a finished run")
+    _check(cfg)
     device, trust = _device(cfg.device), given_trust(cfg)
     run = FinishedRun(cfg.run, "run", trust, cfg.teacher_checkpoint, device)
     baseline = None
@@ -32,12 +31,25 @@ def main(cfg: DictConfig) -> None:
         baseline = FinishedRun(cfg.baseline, "baseline", trust, device=device)
         if real_path(baseline.folder) == real_path(run.folder):
             raise UserError(f"baseline={cfg.baseline} is the run itself; name another run")
-    output = Path(cfg.output) if cfg.output else run.folder / "evaluation"
+    output = run.folder / "evaluation" if cfg.output is None else Path(str(cfg.output))
     check_output(output)
     data = build_data(cfg) if cfg.get("data") else None
     sheet = evaluate(run, baseline, data, device, cfg.robustness, _about())
     write_evaluation(sheet, output, cfg.figures)
     _print(sheet, output)
+
+
+def _check(cfg: DictConfig) -> None:
+    from kd.errors import UserError
+
+    if cfg.run is None:
+        raise UserError("no run is given: add run=FOLDER, the folder of a finished run")
+    for key in ("robustness", "figures"):
+        if not isinstance(cfg[key], bool):
+            raise UserError(f"{key}={cfg[key]}: must be true or false")
+    for key in ("output", "teacher_checkpoint"):
+        if cfg[key] in ("", []) or not isinstance(cfg[key], str | int | None):
+            raise UserError(f"{key}={cfg[key]}: must be the name of a file or folder")
 
 
 def _device(name: Any) -> Any:

@@ -72,7 +72,7 @@ class FinishedRun:
     ) -> None:
         self._setting, self._trust = setting, trust
         self._teacher_checkpoint, self._device = teacher_checkpoint, device
-        self.folder = _last_stage(_existing(Path(folder), setting), setting)
+        self.folder = _last_stage(_existing(folder, setting), setting)
         self.result = _finished_result(self.folder, setting)
 
     @cached_property
@@ -131,7 +131,17 @@ class FinishedRun:
             UserError: its weights are no longer there.
         """
         if not self._needs_teacher:
+            if self._teacher_checkpoint is not None:
+                raise UserError(
+                    f"teacher_checkpoint={self._teacher_checkpoint}: the run in {self.folder} has "
+                    "no pretrained teacher; remove it"
+                )
             return None
+        if self._teacher_checkpoint is not None and is_ensemble(self.cfg):
+            raise UserError(
+                f"teacher_checkpoint={self._teacher_checkpoint}: the teacher of {self.folder} is "
+                "an ensemble of several nets; remove it"
+            )
         self.check_teacher(self.cfg)
         cfg = deepcopy(self.cfg)
         # Nothing is trained, so its outputs for training images are neither saved nor, by
@@ -178,7 +188,11 @@ def _train_nothing(*_: Any) -> NoReturn:
     raise AssertionError("a teacher that is registered is not trained")
 
 
-def _existing(folder: Path, setting: str) -> Path:
+def _existing(given: Any, setting: str) -> Path:
+    # On a command line a list is none of these, and a name of digits is a number.
+    if not isinstance(given, str | Path | int) or isinstance(given, bool):
+        raise UserError(f"{setting}={given}: name the folder of one run")
+    folder = Path(str(given))
     if folder.is_dir():
         return folder
     if folder.exists():

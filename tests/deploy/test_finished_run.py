@@ -80,6 +80,10 @@ def test_a_run_without_a_trained_student_is_refused(changes, message, copied):
 def test_folders_that_are_no_finished_run_are_named(copied, tmp_path):
     with pytest.raises(UserError, match=r"run=.*mime: there is no such folder; .*'mine'"):
         FinishedRun(copied.with_name("mime"))
+    with pytest.raises(UserError, match=r"run=\[1, 2\]: name the folder of one run"):
+        FinishedRun(cast(str, [1, 2]))
+    with pytest.raises(UserError, match="run=7: there is no such folder"):
+        FinishedRun(cast(str, 7))
     with pytest.raises(UserError, match="is a file; name the run's folder"):
         FinishedRun(copied / "result.json")
     with pytest.raises(UserError, match=r"baseline=.* is no run: it holds no result\.json"):
@@ -175,6 +179,13 @@ def test_what_a_run_was_trained_on_may_be_gone(copied):
     config.unlink()
     with pytest.raises(UserError, match=r"run=.*: it holds no \.hydra/config\.yaml, the record"):
         _ = FinishedRun(copied).cfg
+
+
+@pytest.mark.parametrize("kind", ["ce", "ensemble"])
+def test_weights_for_a_teacher_that_is_none_are_refused(kind, output):
+    run = FinishedRun(finished_run(kind, output), teacher_checkpoint="weights.pt")
+    with pytest.raises(UserError, match=r"teacher_checkpoint=weights\.pt: the .*; remove it"):
+        _ = run.teacher
 
 
 def test_a_strangers_record_builds_nothing(copied):

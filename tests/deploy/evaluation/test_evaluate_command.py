@@ -165,6 +165,8 @@ def test_classes_must_match(output, monkeypatch):
         ([], "no run is given: add run=FOLDER"),
         (["run=nowhere"], "run=nowhere: there is no such folder"),
         (["run={ce}", "device=gpux"], "device=gpux"),
+        (["run={ce}", "robustness=perhaps"], "robustness=perhaps: must be true or false"),
+        (["run={ce}", "output=[a,b]"], "must be the name of a file or folder"),
         (["run={ce}", "output={ce}"], "which is not of an evaluation"),
         (["run={ce}", "baseline=conf"], "baseline=conf is no run"),
         (["run={ce}", "baseline={ce}"], "is the run itself; name another run"),
