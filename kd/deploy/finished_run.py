@@ -88,8 +88,13 @@ class FinishedRun:
         """The run's data, set up.
 
         Raises:
-            UserError: they are missing or damaged.
+            UserError: they are missing or damaged, or were given to `kd.distil`.
         """
+        if "_target_" not in self.cfg.data:
+            raise UserError(
+                f"{self._setting}={self.folder}: its data were given to kd.distil and are not in "
+                "its folder; kd.evaluate takes other data of the same classes as data=NAME"
+            )
         return build_data(self.cfg)
 
     @cached_property
@@ -128,7 +133,7 @@ class FinishedRun:
         """The teacher with its test logits; None if the run has no pretrained one.
 
         Raises:
-            UserError: its weights are no longer there.
+            UserError: its weights are no longer there, or it was given to `kd.distil`.
         """
         if not self._needs_teacher:
             if self._teacher_checkpoint is not None:
@@ -142,12 +147,22 @@ class FinishedRun:
                 f"teacher_checkpoint={self._teacher_checkpoint}: the teacher of {self.folder} is "
                 "an ensemble of several nets; remove it"
             )
+        if self.teacher_was_given:
+            raise UserError(
+                f"{self._setting}={self.folder}: its teacher was given to kd.distil as a module, "
+                "which its folder does not hold"
+            )
         self.check_teacher(self.cfg)
         cfg = deepcopy(self.cfg)
         # Nothing is trained, so its outputs for training images are neither saved nor, by
         # `refresh`, deleted.
         cfg.teacher.cache.mode = "off"
         return acquire(check_config(cfg), self.data, self._device, _train_nothing)
+
+    @property
+    def teacher_was_given(self) -> bool:
+        """Whether `kd.distil` got the teacher as a module, which is not in the run's folder."""
+        return self.result.get("teacher/source") == "given"
 
     def check_teacher(self, cfg: DictConfig) -> None:
         """Refuse a teacher that is not there, for this run or for one with a changed config.

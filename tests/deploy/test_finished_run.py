@@ -151,9 +151,9 @@ def test_the_stage_before_is_the_teacher_in_a_chain_that_was_moved(output):
 def test_the_sheet_says_what_kind_of_run_it_is(output):
     online, byot, ensemble = (FinishedRun(finished_run(k, output)) for k in _SEVERAL)
     (peers,) = run_notes(online, "student", online.data, own=True)
-    assert f"peer1 (resnet8) {100 * online.result['peer1/test/acc']:.2f} %" in peers
+    assert f"peer1 (resnet8) {100 * cast(dict, online.result)['peer1/test/acc']:.2f} %" in peers
     (exits,) = run_notes(byot, "student", byot.data, own=True)
-    assert f"exit1 {100 * byot.result['test/exit1/acc']:.2f} %" in exits
+    assert f"exit1 {100 * cast(dict, byot.result)['test/exit1/acc']:.2f} %" in exits
     (members,) = teacher_notes(ensemble, has_embedding=False)
     assert all(f"{name} " in members for name in ensemble.result["teacher/members"])
 
@@ -170,15 +170,29 @@ def test_a_student_without_a_description_is_built_from_the_config(copied):
         _ = FinishedRun(copied).student
 
 
-def test_what_a_run_was_trained_on_may_be_gone(copied):
-    config = copied / ".hydra" / "config.yaml"
-    text = config.read_text()
-    config.write_text(text.replace("  name: digits\n", "  name: digits\n  root: /nowhere\n", 1))
+def test_what_a_run_was_trained_on_may_be_gone(output):
+    folder = output / "runs" / "orphan"
+    shutil.copytree(finished_run("kd", output), folder)
+    config = folder / ".hydra" / "config.yaml"
+    cfg = cast(DictConfig, OmegaConf.load(config))
+    OmegaConf.update(cfg, "data.root", "/nowhere", force_add=True)
+    OmegaConf.save(cfg, config)
     with pytest.raises(UserError, match=r"data\.root=/nowhere: there is no such folder; put the"):
-        _ = FinishedRun(copied).cfg
+        _ = FinishedRun(folder).cfg
+    cfg.data = {"name": "external", "given": "loaders"}
+    OmegaConf.save(cfg, config)
+    with pytest.raises(UserError, match=r"its data were given to kd\.distil and are not in its"):
+        _ = FinishedRun(folder).data
     config.unlink()
     with pytest.raises(UserError, match=r"run=.*: it holds no \.hydra/config\.yaml, the record"):
-        _ = FinishedRun(copied).cfg
+        _ = FinishedRun(folder).cfg
+
+
+def test_a_teacher_that_was_given_is_not_in_the_run(output):
+    run = FinishedRun(finished_run("kd", output))
+    run.result["teacher/source"] = "given"
+    with pytest.raises(UserError, match=r"its teacher was given to kd\.distil as a module"):
+        _ = run.teacher
 
 
 @pytest.mark.parametrize("kind", ["ce", "ensemble"])

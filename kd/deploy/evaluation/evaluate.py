@@ -107,7 +107,7 @@ def _name(run: FinishedRun) -> str:
 
 
 def _teacher_column(run: FinishedRun, data: DataModule, device: torch.device) -> list[_Column]:
-    acquired = run.teacher
+    acquired = None if run.teacher_was_given else run.teacher
     if acquired is None:
         return []
     acquired.teacher.to(device)

@@ -27,6 +27,12 @@ def run_notes(run: FinishedRun, role: str, data: DataModule, own: bool) -> list[
 
 def teacher_notes(run: FinishedRun, has_embedding: bool) -> Iterator[str]:
     """Yield what the reader has to know of the run's teacher, if there is one."""
+    if run.teacher_was_given:
+        yield (
+            "The teacher is left out: it was given to kd.distil as a module, which the folder of "
+            "the run does not hold."
+        )
+        return
     teacher = run.teacher
     if teacher is None:
         return

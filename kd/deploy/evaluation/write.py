@@ -27,8 +27,8 @@ def write_evaluation(sheet: Sheet, output: Path, figures: bool = True) -> None:
     All is made in a folder beside `output`, which then takes its place.
 
     Raises:
-        UserError: `output` holds something other than an evaluation, or cannot be written.
-        OSError: the files cannot be written; `output` is then as it was before.
+        UserError: `output` holds something other than an evaluation, or the files cannot be
+            written; `output` is then as it was before.
     """
     check_output(output)
     try:
@@ -40,9 +40,9 @@ def write_evaluation(sheet: Sheet, output: Path, figures: bool = True) -> None:
             _write_files(sheet, new, figures)
             replace_folder(new, output, Path(scratch) / "earlier")
     except OSError as error:  # of a file in the scratch folder, which is deleted
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(output)) from error
+        raise UserError(
+            f"output={output} cannot be written: {error.strerror or error}; choose another place"
+        ) from error
 
 
 def _write_files(sheet: Sheet, folder: Path, figures: bool) -> None:

@@ -70,6 +70,12 @@ def test_another_teacher_is_said(run):
     assert note == "The teacher has other weights than the one that taught the student."
 
 
+def test_a_teacher_that_was_given_is_left_out(run):
+    run.result["teacher/source"] = "given"
+    (note,) = teacher_notes(run, has_embedding=False)
+    assert note.startswith("The teacher is left out: it was given to kd.distil as a module")
+
+
 def test_a_limited_run_is_said(run):
     run.result["limited"] = ["train", "test"]
     (note,) = own_notes(run)
