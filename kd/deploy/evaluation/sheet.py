@@ -141,8 +141,14 @@ def _figure_row(sheet: Sheet, heading: str, name: str, text: Callable[[Any], str
     documented = key(name)
     assert documented is not None, name
     cells = [text(net.figures.get(name)) for net in sheet.nets]
-    # Keys in backquotes and `null` are of evaluation.json.
-    return Row(heading, cells, documented.meaning.replace("`", "").replace("null", NONE))
+    return Row(heading, cells, _in_words(documented.meaning))
+
+
+def _in_words(meaning: str) -> str:
+    """Name figures by their headings, where the table of the keys has `key` and null."""
+    for heading, name, _ in (spec for specs in _FIGURES.values() for spec in specs):
+        meaning = meaning.replace(f"`{name}`", heading)
+    return meaning.replace("null", NONE)
 
 
 def _cost_rows(sheet: Sheet) -> list[tuple[str, Callable[[Cost], str], str]]:
