@@ -109,7 +109,10 @@ class FinishedRun:
         if metadata is None or metadata["architecture"] is not None:
             return load(self.folder)
         if "_target_" not in self.cfg.student.net:
-            raise UserError(f"{self._setting}={self.folder}: {metadata['no_architecture']}")
+            raise UserError(
+                f"{self._setting}={self.folder}: {metadata['no_architecture']}; only "
+                "kd.load(FOLDER, net=MyNet()) in your own program can load it"
+            )
         # The method's own parts follow the student at inference, and are built as in the run, but
         # for the table of matched taps.
         with torch.random.fork_rng(devices=[]), redirect_stdout(None):
