@@ -116,12 +116,13 @@ class FinishedRun:
         # The method's own parts follow the student at inference, and are built as in the run, but
         # for the table of matched taps.
         with torch.random.fork_rng(devices=[]), redirect_stdout(None):
-            net = self._pruned_net(file) if metadata.get("channels_removed") else None
+            net = self.plain_net() if metadata.get("channels_removed") else None
             distiller = build_student(check_config(self.cfg), self.data, self.teacher, net)
         return load(self.folder, distiller.deployed())
 
-    def _pruned_net(self, file: Path) -> nn.Module:
-        """Build the student's own net with the channels that its file has."""
+    def plain_net(self) -> nn.Module:
+        """Build the student's own net with the channels that its file has, untrained."""
+        file = RunFolder(self.folder).weights
         net = build_net(self.cfg, "student", self.data)
         prefix = "changed_student."  # as kd.distillers.deployed.ChangedStudent names it
         shapes = {name.removeprefix(prefix): shape for name, shape in tensor_shapes(file).items()}
@@ -178,8 +179,9 @@ class FinishedRun:
             self._check_registered(alone)
 
     def another(self, folder: Path) -> "FinishedRun":
-        """Return the finished run that was made from this one, with the same data."""
-        made = FinishedRun(folder, "output", self._trust, device=self._device)
+        """Return a finished run that this process has made from this one, with the same data."""
+        own = self._trust._replace(record=True)
+        made = FinishedRun(folder, "output", own, device=self._device)
         made.data = self.data  # perhaps long to decode
         return made
 

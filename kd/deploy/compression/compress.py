@@ -4,6 +4,7 @@ import copy
 import logging
 from pathlib import Path
 
+import torch
 from lightning import Callback
 from omegaconf import DictConfig
 from torch import nn
@@ -90,13 +91,23 @@ def pruned(run: FinishedRun, compression: Compression | None) -> nn.Module:
     Raises:
         UserError: no channel of the net can be removed.
     """
-    student = run.student.net
-    net = student.changed_student if isinstance(student, ChangedStudent) else student
+    net = _own_net(run)
     if compression is None or compression.prune != "channels":
-        return copy.deepcopy(net).train()
+        return net.train()
     found = remove_channels(net, run.data.input_shape, compression.ratio)
     _log_channels(compression, found)
     return found.net.train()
+
+
+def _own_net(run: FinishedRun) -> nn.Module:
+    """Return a copy of the student's net, without what its method puts behind it."""
+    net = run.student.net
+    if not isinstance(net, ChangedStudent):
+        return copy.deepcopy(net)
+    with torch.random.fork_rng(devices=[]):
+        plain = run.plain_net()  # not a copy: the other one has hooks, with what they recorded
+    plain.load_state_dict(net.changed_student.state_dict())
+    return plain
 
 
 def _log_channels(compression: Compression, found: PrunedNet) -> None:

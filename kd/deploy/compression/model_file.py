@@ -114,8 +114,14 @@ def keep(file: Path, folder: Path) -> Path:
     if final.exists() and not is_former_export(final):
         raise UserError(f"{final} exists and is not an earlier export; remove it")
     # The sheet last: without it, a file is not taken for an export.
-    for path in (file, *reversed(sheet_files(file))):
-        write_atomic(folder / path.name, path.read_bytes())
+    new = (file, *reversed(sheet_files(file)))
+    try:
+        for path in new:
+            write_atomic(folder / path.name, path.read_bytes())
+    except OSError:
+        for path in new:  # a file without its sheet would be in the way of the next one
+            (folder / path.name).unlink(missing_ok=True)
+        raise
     return final
 
 

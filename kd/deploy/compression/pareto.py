@@ -104,7 +104,7 @@ def markdown(students: Sequence[Measured], max_drop: float, command: str) -> str
             *(str(n) for n in (each.file_bytes, each.gzip_bytes, each.macs)),
             *(f"{ms:.3g}" for ms in (each.latency_ms, each.latency64_ms)),
             verdict,
-            _cell(each.file or "none"),
+            _cell(each.file or "–"),
         )
         for each, verdict in _judged(students, max_drop)
     ]

@@ -67,7 +67,8 @@ class Plan:
         method = None if cfg.taught_by is None else method_config(str(cfg.taught_by))
         run = FinishedRun(str(cfg.run), "run", given_trust(cfg), cfg.teacher_checkpoint)
         label = "search" if cfg.walk else single.label
-        default = run.folder.with_name(f"{run.folder.name}_{label}")
+        given = Path(str(cfg.run)).absolute()  # of a chain: not among its stages
+        default = given.with_name(f"{given.name}_{label}")
         output = Path(str(cfg.output)) if cfg.output else default
         steps = []
         for each in wanted:

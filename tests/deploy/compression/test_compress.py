@@ -128,11 +128,12 @@ def test_other_kinds_of_run_are_compressed(kind, output, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_onnx")
-def test_a_compressed_student_is_compressed_again_teaches_and_starts_runs(output, tmp_path):
-    run, small = finished_run("kd", output), tmp_path / "small"
+def test_a_compressed_student_is_compressed_again_teaches_and_starts_runs(output):
+    run = finished_run("kd", output)
+    small = run.with_name("kd_small")
     settings = {"quantise": "none", "max_epochs": 1}
     (_, once) = compress_all(plan(run, output=str(small), **settings))
-    (first, twice) = compress_all(plan(small, output=str(tmp_path / "tiny"), **settings))
+    (first, twice) = compress_all(plan(small, output=str(run.with_name("kd_tiny")), **settings))
     assert first.parameters == once.parameters > twice.parameters
     teacher = ["teacher.net.width=0.5", f"teacher.checkpoint={small}"]
     taught = finished_run("kd", output, *teacher)
