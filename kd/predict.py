@@ -9,7 +9,7 @@ from kd.config.command import command
 _SKIPPED = 2  # exit code if some images could not be read
 
 
-@command("predict", teacher="with_teacher")
+@command("predict", several="images", teacher="with_teacher")
 def main(cfg: DictConfig) -> None:
     """Classify the images, write the predictions and print a summary."""
     from rich.console import Console

@@ -13,7 +13,10 @@ from kd.config.compose import CONF_DIR
 from kd.validation import config_problems
 
 _RUNS = ("train", "chain", "search")
-_ALIASES = {"report": {"sweep": "folder"}, "predict": {"teacher": "with_teacher"}}
+_ALIASES = {
+    "report": {"sweep": "folder"},
+    "predict": {"several": "images", "teacher": "with_teacher"},
+}
 
 
 def start(monkeypatch, name: str, *words: str) -> str:

@@ -64,6 +64,8 @@ def readable(word: str) -> str:
     key, value = key.strip(), _at_home(value.strip())
     if not key.strip("+~") or not _is_parsed(f"{key}=1"):
         raise UserError(f"{shorten(word)}: {key!r} is no key; a setting is written as key=value")
+    if "," in value and value[:1] not in "[{'\"" and is_path(value):
+        return f"{key}={quote(value)}"  # a path, not the values of a sweep
     for form in (value, _quoted(value)):
         if _is_parsed(f"{key}={form}"):
             return f"{key}={form}"
@@ -123,9 +125,9 @@ def _is_parsed(word: str) -> bool:
 def _quoted(value: str) -> str:
     """Put the parts of a value in quotes that Hydra does not take without."""
     if value.startswith("[") and value.endswith("]"):
-        return f"[{','.join(map(_quoted, _split(value[1:-1])))}]"
-    parts = _split(value)
-    if len(parts) > 1 and not Path(value).exists():
+        return f"[{','.join(map(_quoted, split(value[1:-1])))}]"
+    parts = split(value)
+    if len(parts) > 1 and not is_path(value):
         return ",".join(map(_quoted, parts))
     # What begins like a list, a mapping or quoted text and is none has a mistake within.
     is_text = value[:1] not in ("", "[", "{", "'", '"')
@@ -143,8 +145,26 @@ def quote(text: str) -> str:
     return QuotedString(text=text, quote=Quote.single).with_quotes()
 
 
-def _split(value: str) -> list[str]:
-    """Split at the commas outside brackets and quotes."""
+def is_path(text: str) -> bool:
+    """Return whether there is such a file or folder.
+
+    Example:
+        >>> is_path("/"), is_path("0,1," * 1000)
+        (True, False)
+    """
+    try:
+        return Path(text).exists()
+    except OSError:  # longer than any path
+        return False
+
+
+def split(value: str) -> list[str]:
+    """Split at the commas outside brackets and quotes.
+
+    Example:
+        >>> split("a,[b,c],'d,e'")
+        ['a', '[b,c]', "'d,e'"]
+    """
     parts, depth, begin, within = [], 0, 0, ""
     for place, character in enumerate(value):
         if character in "'\"" and within in ("", character):

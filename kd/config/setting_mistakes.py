@@ -21,7 +21,7 @@ from kd.config.unread import METHOD_KEYS, interpolations, is_free, unread_keys, 
 # Settings that are paths, beside all of `paths`
 _PATHS = (
     *("hydra.run.dir", "hydra.sweep.dir", "resume", "teacher.checkpoint", "student.checkpoint"),
-    *("data.root", "folder", "output"),
+    *("data.root", "folder", "output", "run"),
 )
 _GLOBAL = ("experiment", "sweep", "debug", "recipe")
 

@@ -20,7 +20,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import onnxruntime
@@ -51,11 +51,14 @@ class Model:
         )
         text = self.session.get_modelmeta().custom_metadata_map.get("kd")
         if text is None:
-            sys.exit(f"error: {path} does not say which classes and images it is made for")
+            raise ValueError("it does not say which classes and images it is made for")
         about = json.loads(text)
         self.class_names: list[str] = about["class_names"]
         self.height, self.width = about["input_size"]
         self.mode = "L" if about["channels"] == 1 else "RGB"
+        black = np.zeros((1, about["channels"], self.height, self.width), np.uint8)
+        if self.probabilities(black).shape != (1, len(self.class_names)):
+            raise ValueError("its outputs are not one for each class")
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return softmax(logits) [B, K]: temperature 1, whatever the training had."""
@@ -63,6 +66,15 @@ class Model:
         logits: Any = self.session.run(None, {name: images})[0]
         shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
         return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def open_model(path: str) -> Model:
+    try:
+        return Model(path)
+    except OSError:
+        raise
+    except Exception as error:  # onnxruntime's own kinds among them, one for each state
+        sys.exit(f"error: {path} is no ONNX file of kd.export: {error}")
 
 
 def image_paths(given: Sequence[str]) -> Iterator[Path]:
@@ -77,7 +89,9 @@ def image_paths(given: Sequence[str]) -> Iterator[Path]:
             below[:] = sorted(name for name in below if name[0] != "." and real not in seen)
             if real not in seen:
                 images = (n for n in names if n[0] != "." and n.lower().endswith(SUFFIXES))
-                yield from (Path(folder, name) for name in sorted(images))
+                found = (Path(folder, name) for name in sorted(images))
+                # Opening a named pipe would wait for ever.
+                yield from (path for path in found if path.is_file() or not path.exists())
             seen.add(real)
 
 
@@ -148,23 +162,36 @@ def predictions(
 ) -> Iterator[tuple[Path, str, float]]:
     """Yield image, class and probability; add the images that cannot be read to `skipped`."""
     scale = scale_of(options.images, model.mode)
-    batch: dict[Path, np.ndarray] = {}
+    batch: list[tuple[Path, np.ndarray]] = []
 
     def classified() -> Iterator[tuple[Path, str, float]]:
-        found = model.probabilities(np.stack(list(batch.values()))) if batch else ()
-        for path, row in zip(batch, found, strict=True):
+        found = model.probabilities(np.stack([image for _, image in batch])) if batch else ()
+        for (path, _), row in zip(batch, found, strict=True):
             yield path, model.class_names[row.argmax()], float(row.max())
         batch.clear()
 
     for path in image_paths(options.images):
         try:
-            batch[path] = read(path, model, scale)
+            batch.append((path, read(path, model, scale)))
         except Exception as error:  # damaged files raise nearly anything
-            print(f"skipped: {path}: {error}", file=sys.stderr)
+            print(f"skipped: {printable(path)}: {error}", file=sys.stderr)
             skipped.append(path)
-        if len(batch) == options.batch_size:
+        if len(batch) >= options.batch_size:
             yield from classified()
     yield from classified()
+
+
+def write(path: Path, found: Sequence[tuple[Path, str, float]]) -> None:
+    """Write the predictions as CSV; a file of that name stays as it was if the disk is full."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", "class", "probability"])
+            writer.writerows([cell(str(path)), cell(name), p] for path, name, p in found)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def cell(text: str) -> str:
@@ -172,8 +199,34 @@ def cell(text: str) -> str:
     return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
+def printable(path: Path) -> str:
+    """Return a path in which control characters, and bytes that are no UTF-8, are visible."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes end with exit code 1; that of argparse, 2, stands for skipped images here."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(f"error: {message}; see --help")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Classify images with an exported ONNX file.")
+    try:
+        code = classify(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # as in `predict_onnx.py … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        sys.exit(f"error: {error}")
+
+
+def classify(arguments: Sequence[str] | None) -> int:
+    parser = Parser(description="Classify images with an exported ONNX file.")
     parser.add_argument("model", help="an ONNX file of kd.export")
     parser.add_argument("images", nargs="+", help="folders and files")
     parser.add_argument("--output", type=Path, help="a CSV file: image, class, probability")
@@ -184,19 +237,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.simplefilter("ignore")  # about damaged metadata
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     skipped: list[Path] = []
-    model = Model(options.model)
+    model = open_model(options.model)
     found = list(predictions(model, options, skipped))
     if not found:
         sys.exit("error: there is no image that can be read")
+    if options.output:
+        write(options.output, found)
     for path, name, probability in found[:10]:
-        print(f"{path}\t{name}\t{probability:.1%}")
+        print(f"{printable(path)}\t{name}\t{probability:.1%}")
     counts = Counter(name for _, name, _ in found)
     print(f"{len(found)} images:", ", ".join(f"{n} {name}" for name, n in counts.most_common()))
     if options.output:
-        with options.output.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["image", "class", "probability"])
-            writer.writerows([cell(str(path)), cell(name), p] for path, name, p in found)
         print(f"written: {options.output}")
     return 2 if skipped else 0
 

@@ -68,8 +68,8 @@ class Classification:
             count, peaks = batches.survey(given is None, advance)
         if peaks.count:
             log.info(
-                "%d images have more than 8 bits: white is %s, by their largest value; if training "
-                "images had another, give it as white=…",
+                "images with more than 8 bits: %d; white is %s, by their largest value; if those "
+                "of training had another, give it as white=…",
                 peaks.count,
                 peaks.described(),
             )
@@ -89,7 +89,7 @@ class Classification:
                 write(prediction)
                 summary.add(prediction)
             if not summary.count:
-                raise UserError(f"none of the {self.skipped} images can be read")
+                raise UserError(f"no image can be read; skipped: {self.skipped}")
         return summary
 
     def _skip(self, path: str, reason: str) -> None:

@@ -1,5 +1,7 @@
 """Images given as folders and files, which are listed while they are read."""
 
+import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +19,8 @@ class ImageFiles:
     may be any number of images; each iteration reads the folders again.
 
     Args:
-        given: folders and files.
+        given: folders, files, and patterns such as `photos/*.png` or `photos/**/*.png`, in which
+            `*` leaves out hidden names.
 
     Attributes:
         left_out: the files that the last complete iteration left out.
@@ -32,9 +35,10 @@ class ImageFiles:
     """
 
     def __init__(self, given: Sequence[Path]) -> None:
-        if problems := [problem for path in given if (problem := _problem(path))]:
+        found = [(path, _matches(path)) for path in given]
+        if problems := [problem for path, own in found if (problem := _problem(path, own))]:
             raise UserError("\n- ".join(problems[:10]))
-        self.given = given
+        self.given = [each for path, own in found for each in (own or [path])]
         self.left_out = LeftOut()
 
     def __iter__(self) -> Iterator[Path]:
@@ -70,11 +74,26 @@ class ImageFiles:
                 self.left_out.add(reason, f"{root}/{name}")
 
 
-def _problem(path: Path) -> str:
+def _matches(pattern: Path) -> list[Path]:
+    """Return the folders and files that a pattern stands for; none for a path."""
+    if not glob.has_magic(str(pattern)) or os.path.lexists(pattern):
+        return []
+    found = map(Path, sorted(glob.glob(str(pattern), recursive=True)))  # noqa: PTH207
+    # Opening a named pipe would wait for ever; broken links are skipped by name.
+    return [path for path in found if path.is_dir() or path.is_file() or not path.exists()]
+
+
+def _problem(path: Path, matches: Sequence[Path]) -> str:
+    if matches:
+        return ""
     try:
         if not path.is_dir():
             check_regular(path)
     except FileNotFoundError:
+        if path.is_symlink():
+            return f"images={path}: broken link"
+        if glob.has_magic(str(path)):
+            return f"images={path}: no folder or file matches this pattern"
         return f"images={path}: there is no such folder or file{_hint(path)}"
     except OSError as error:
         return f"images={path}: {error.strerror}"

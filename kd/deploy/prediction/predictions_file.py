@@ -72,10 +72,10 @@ def _header(top: int, teacher: bool) -> list[str]:
 
 
 def _record(prediction: Prediction, class_names: Sequence[str]) -> list[object]:
-    cells: list[object] = [str(prediction.image)]
+    cells: list[object] = []
     teacher = [] if prediction.teacher is None else [prediction.teacher]
     for label, probability in (*prediction.classes, *teacher):
         cells += [class_names[label], probability]
     if teacher:
         cells.append("yes" if prediction.differs else "no")
-    return [csv_cell(cell) for cell in cells]
+    return [csv_cell(str(prediction.image), exact=True), *map(csv_cell, cells)]

@@ -41,11 +41,10 @@ def prediction_settings(values: Mapping[str, Any]) -> PredictionSettings:
     """
     if problems := [*_problems(values)]:
         raise UserError("\n- ".join(problems))
-    images, white = values["images"], values["white"]
-    checkpoint = values["teacher_checkpoint"]
+    checkpoint, white = values["teacher_checkpoint"], values["white"]
     return PredictionSettings(
         run=Path(str(values["run"])),
-        images=[Path(str(each)) for each in (images if isinstance(images, list) else [images])],
+        images=[Path(str(each)) for each in _listed(values["images"])],
         output=Path(str(values["output"])),
         teacher=values["with_teacher"],
         teacher_checkpoint=None if checkpoint is None else str(checkpoint),
@@ -57,13 +56,19 @@ def prediction_settings(values: Mapping[str, Any]) -> PredictionSettings:
     )
 
 
+def _listed(images: Any) -> list[Any]:
+    return images if isinstance(images, list) else [images]
+
+
 def _problems(values: Mapping[str, Any]) -> Iterator[str]:
     if values["run"] is None:
         yield "no model is given: add run=FOLDER of a run, or run=FILE.onnx"
     if values["images"] in (None, []):
-        yield "no images are given: add images=FOLDER, images=FILE or images=[FILE,FILE]"
+        yield "no images are given: add images=FOLDER, images=FILE… or images='*.png'"
     elif isinstance(values["images"], dict):
         yield f"images={values['images']}: must be a folder, a file, or a list of them"
+    elif any(not str(each).strip() for each in _listed(values["images"])):
+        yield "images: a path is empty; images=. is the folder in which you are"
     if not isinstance(values["with_teacher"], bool):
         yield f"teacher={values['with_teacher']}: must be true or false"
     for name, least in {"top": 1, "batch_size": 1, "rows": 0}.items():

@@ -55,7 +55,7 @@ class Summary:
 
     def by_class(self) -> Table:
         """Return the table of the images by predicted class, the most frequent first."""
-        table = Table(title=f"{self.count} images by class")
+        table = Table(title=f"{self.count} image{'s' * (self.count != 1)} by class")
         table.add_column("class", overflow="fold")
         for heading in ("images", *(["teacher"] if self.teacher else [])):
             table.add_column(heading, justify="right")

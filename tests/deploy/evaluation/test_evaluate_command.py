@@ -66,13 +66,6 @@ def taught(output):
     return found.figures, logits, teacher, run.data.test_targets.numpy()
 
 
-def test_the_temperature_of_training_is_not_used(taught):
-    figures, logits, _, targets = taught
-    at_one = log_loss(targets, softmax(logits), labels=range(10))
-    assert figures["nll"] == pytest.approx(at_one, rel=1e-5)
-    assert figures["nll"] != pytest.approx(log_loss(targets, softmax(logits / 20)), rel=1e-3)
-
-
 def test_figures_are_those_of_scikit_learn_torchmetrics_and_scipy(taught):
     figures, logits, teacher, targets = taught
     predicted, p, labels = logits.argmax(1), softmax(logits), range(10)

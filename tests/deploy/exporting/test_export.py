@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 from finished_runs import finished_run
-from support import softmax
 
 import kd
 from kd.deploy.exporting import export as exporting
 from kd.deploy.exporting.export import Request, export
-from kd.deploy.exporting.formats import FORMATS
 from kd.deploy.exporting.sheet import hash_of
 from kd.deploy.finished_run import FinishedRun
 from kd.deploy.runtimes.open import open_model_file
@@ -22,8 +20,6 @@ from kd.io.checksums import read_intact
 from kd.io.run_folder import RunFolder
 
 QUICK = {"latency": False, "command": "python -m kd.export"}
-CHEAP = [("torch_export", "fp32"), ("safetensors", "fp32"), ("safetensors", "fp16")]
-PAIRS = [(name, p) for name, each in FORMATS.items() for p in each.precisions if p != "int8"]
 
 
 def request(name="torch_export", precision="fp32", **options):
@@ -70,33 +66,6 @@ def test_students_of_every_kind_of_run(kind, output):
     with torch.no_grad():
         ours = run.student(images).numpy()
     np.testing.assert_allclose(open_model_file(file).logits(images.numpy()), ours, atol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("name", "precision"),
-    [
-        pair if pair in CHEAP else pytest.param(*pair, marks=slow)
-        for slow in [pytest.mark.slow]
-        for pair in PAIRS
-    ],
-)
-def test_temperature_does_not_reach_a_file(name, precision, output):
-    """A student that learned at T = 20 answers at T = 1."""
-    for package in FORMATS[name].packages:
-        pytest.importorskip(package)
-    run, file = exported(output, "kd", "method.temperature=20", name=name, precision=precision)
-    images = exporting.raw_test_images(run.data)[:50]
-    with torch.no_grad():
-        ours = kd.load(run.folder)(images).numpy()
-    opened = exporting._open(file, name, run.student)
-    tolerance = 1e-5 if precision == "fp32" else 1e-3
-    theirs = softmax(opened.logits(images.numpy()))
-    np.testing.assert_allclose(theirs, softmax(ours), atol=tolerance)
-    # At T = 20 every probability would be nearly the same.
-    assert np.abs(softmax(ours / 20) - softmax(ours)).max() > 5 * tolerance
-    assert opened.description is not None
-    assert opened.description["precision"] == precision
 
 
 def test_simkd_loads_its_exported_weights_with_its_net(output):

@@ -38,6 +38,16 @@ def test_folders_and_files_keep_their_order(photos):
     assert names(ImageFiles(given), photos) == ["a/deep/d.gif", "b.png", "notes.txt"]
 
 
+def test_patterns_stand_for_files(photos):
+    (photos / "gone.png").symlink_to("nowhere")
+    os.mkfifo(photos / "pipe.png")
+    (photos / "[a].png").write_bytes((photos / "b.png").read_bytes())
+    assert names(ImageFiles([photos / "*.png"]), photos) == ["[a].png", "b.png", "gone.png"]
+    assert names(ImageFiles([photos / "**" / "*.[gJ]*"]), photos) == ["a/c.JPG", "a/deep/d.gif"]
+    assert names(ImageFiles([photos / "[a].png"]), photos) == ["[a].png"]
+    assert names(ImageFiles([photos / "[ab]"]), photos) == ["a/c.JPG", "a/deep/d.gif"]
+
+
 def test_links_are_followed_and_loops_end(photos, tmp_path):
     (tmp_path / "more").mkdir()
     picture(1).save(tmp_path / "more" / "g.png")

@@ -1,6 +1,7 @@
 """The command `kd.predict`: its file, its table, its exit code, and messages for mistakes."""
 
 import csv
+import os
 import sys
 
 import numpy as np
@@ -67,6 +68,34 @@ def test_images_are_classified_into_a_file_and_a_table(predict, photos, tmp_path
     assert "photos/00.png" not in again[1]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["images=photos/00.png", "photos/01.png", "photos/a,b=c.png"],
+        ["images=photos/00.png,photos/01.png", "photos/a,b=c.png"],
+        ["images=photos/00.png", "images=photos/01.png", "images=photos/a,b=c.png"],
+        ["images=[photos/00.png,photos/01.png,'photos/a,b=c.png']"],
+    ],
+)
+def test_files_are_given_in_any_way(words, predict, photos, tmp_path):
+    picture(0).save(photos / "a,b=c.png")
+    assert predict(*words, "run=model.onnx", "rows=0")[0] == 0
+    found = [row["image"] for row in records(tmp_path / "predictions.csv")]
+    assert found == ["photos/00.png", "photos/01.png", "photos/a,b=c.png"]
+
+
+def test_names_of_files_are_found_again(predict, photos, tmp_path):
+    """In the CSV; a byte that is no text, or moves the cursor of a terminal, is written as such."""
+    named = ['a,"b".png', "a\nb.png", "\U0001f468\u200d\U0001f469.png", "[bold]猫.png"]
+    for name in [*named, "a\x1b[2Jb.png", os.fsdecode(b"a\xff.png")]:
+        (photos / "more" / name).write_bytes((photos / "00.png").read_bytes())
+    code, out, _ = predict("run=model.onnx", "images=photos/more/*")
+    assert code == 0
+    found = {row["image"].rpartition("/")[2] for row in records(tmp_path / "predictions.csv")}
+    assert found == {*named, "=cmd().png", "a\\x1b[2Jb.png", "a\\udcff.png"}
+    assert "\x1b" not in out
+
+
 def test_no_name_is_a_formula(predict, photos, monkeypatch, tmp_path):
     monkeypatch.chdir(photos / "more")
     assert predict(f"run={tmp_path}/model.onnx", "images=.", "output=a/b.csv")[0] == 0
@@ -107,7 +136,14 @@ def test_teacher_and_student_are_compared(predict, output, tmp_path):
         ([], "error: no model is given: add run=FOLDER of a run, or run=FILE.onnx\n- no images"),
         (["run=model.onnx", "images=none"], "images=none: there is no such folder or file"),
         (["run=model.onnx", "images=empty"], "images=empty: there is no image"),
-        (["run=model.onnx", "images=bad"], "none of the 1 images can be read"),
+        (["run=model.onnx", "images=bad"], "no image can be read; skipped: 1"),
+        (["run=model.onnx", "images="], "images: a path is empty; images=. is the folder in which"),
+        (["run=", "images=photos"], "run: the path is empty"),
+        (
+            ["run=model.onnx", "images=*.gif"],
+            "images=*.gif: no folder or file matches this pattern",
+        ),
+        (["run=model.onnx", "photos"], "photos: a setting is written as key=value"),
         (["run=modl.onnx", "images=photos"], "run=modl.onnx: there is no such file"),
         (["run=model.onnx", "images=photos", "teacher=true"], "teacher=true: model.onnx is one"),
         (["run=model.onnx", "images=photos", "teacher=resnet8"], "teacher=resnet8: must be true"),

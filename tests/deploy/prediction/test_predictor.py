@@ -61,19 +61,6 @@ def test_the_last_stage_of_a_chain_predicts(output):
     np.testing.assert_array_equal(open_predictor(folder).logits(images), expected)
 
 
-def test_the_temperature_of_the_training_has_no_influence(output):
-    """softmax(logits / 20) would make all probabilities nearly equal."""
-    folder = finished_run("kd", output, "method.temperature=20")
-    run = FinishedRun(folder)
-    images, _ = images_and_targets(run)
-    with torch.no_grad():
-        logits = run.student(torch.from_numpy(images)).numpy()
-    expected = softmax(logits).max(1)
-    for source in (folder, folder / "student.safetensors"):
-        found = ranked(open_predictor(source).logits(images), 1)
-        np.testing.assert_allclose([row[0].probability for row in found], expected, rtol=1e-12)
-
-
 def test_an_exported_file_predicts(tmp_path):
     predictor = open_predictor(linear_onnx(tmp_path / "linear.onnx"))
     assert (predictor.channels, predictor.size) == (3, (8, 8))
