@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> None:
         baseline = FinishedRun(cfg.baseline, "baseline", trust, device=device)
         if real_path(baseline.folder) == real_path(run.folder):
             raise UserError(f"baseline={cfg.baseline} is the run itself; name another run")
-    output = run.folder / "evaluation" if cfg.output is None else Path(str(cfg.output))
+    output = Path(cfg.output) if cfg.output else run.folder / "evaluation"
     check_output(output)
     data = build_data(cfg) if cfg.get("data") else None
     sheet = evaluate(run, baseline, data, device, cfg.robustness, _about())
@@ -47,9 +47,8 @@ def _check(cfg: DictConfig) -> None:
     for key in ("robustness", "figures"):
         if not isinstance(cfg[key], bool):
             raise UserError(f"{key}={cfg[key]}: must be true or false")
-    for key in ("output", "teacher_checkpoint"):
-        if cfg[key] in ("", []) or not isinstance(cfg[key], str | int | None):
-            raise UserError(f"{key}={cfg[key]}: must be the name of a file or folder")
+    if not isinstance(cfg.teacher_checkpoint, str | None):
+        raise UserError(f"teacher_checkpoint={cfg.teacher_checkpoint}: must be a path")
 
 
 def _device(name: Any) -> Any:

@@ -12,7 +12,7 @@ from kd.deploy.evaluation.robustness import SEVERITIES, STRENGTHS
 from kd.deploy.evaluation.sheet import EvaluatedNet, Sheet
 from kd.plots.confusion import confusion_difference
 from kd.plots.figure import FigureSpec, save
-from kd.plots.style import BLUE, DASHES, HEAT, RED, WIDTH, Theme, axes, legend_below
+from kd.plots.style import BLUE, DASHES, HEAT, RED, WIDTH, Theme, axes, legend_below, truncated
 from kd.reports.drawing import Drawing
 
 _MARKS = {"teacher": "s", "student": "o", "baseline": "D"}
@@ -67,8 +67,9 @@ def _reliability(sheet: Sheet, theme: Theme) -> Figure:
         ax.plot(x, y, color=colour, linewidth=1.2, linestyle=_DASHES[net.role])
         share = np.array([each["images"] for each in bins]) / net.figures["images"]
         ax.scatter(
-            x, y, 10 + 90 * share, color=colour, marker=_MARKS[net.role], label=net.role, zorder=3
-        )
+            x, y, 10 + 90 * share, color=colour, marker=_MARKS[net.role], label=net.role, zorder=3,
+            clip_on=False,
+        )  # fmt: skip
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="mean confidence", ylabel="accuracy")
     ax.set_aspect("equal")
     ax.grid()
@@ -102,8 +103,9 @@ def _heat(shares: NDArray[np.float64], names: Sequence[str], theme: Theme) -> Fi
                 )
     if len(names) <= _MAX_NAMED:
         ticks = np.arange(len(names)) + 0.5
-        ax.set_xticks(ticks, names, rotation=0 if max(map(len, names)) == 1 else 90)
-        ax.set_yticks(ticks, names)
+        shown = [*map(truncated, names)]
+        ax.set_xticks(ticks, shown, rotation=0 if max(map(len, names)) == 1 else 90)
+        ax.set_yticks(ticks, shown)
     ax.set_aspect("equal")
     ax.invert_yaxis()
     ax.tick_params(length=0)

@@ -97,7 +97,7 @@ def _picture(drawing: Drawing) -> str:
 
 
 def _pairs(pairs: Any) -> str:
-    return "\n".join(f"- **{escape_markdown(a)}** {escape_markdown(b)}" for a, b in pairs)
+    return "\n".join(f"- **{escape_markdown(a)}**: {escape_markdown(b)}" for a, b in pairs)
 
 
 def _shown(value: Any) -> Any:

@@ -147,7 +147,7 @@ def _figure_row(sheet: Sheet, heading: str, name: str, text: Callable[[Any], str
 def _in_words(meaning: str) -> str:
     """Name figures by their headings, where the table of the keys has `key` and null."""
     for heading, name, _ in (spec for specs in _FIGURES.values() for spec in specs):
-        meaning = meaning.replace(f"`{name}`", heading)
+        meaning = meaning.replace(f"`{name}`", heading.removesuffix(", nats"))
     return meaning.replace("null", NONE)
 
 
