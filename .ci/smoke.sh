@@ -17,3 +17,22 @@ pair=(teacher=resnet8 student=resnet8 student.net.width=0.5)
 "$python" -m kd.search "${common[@]}" "${pair[@]}" search.trials=3
 "$python" -m kd.cache paths.output="$work"
 "$python" -m kd.methods > /dev/null
+
+# After training; the bounds on accuracy are for nets that are trained for longer than two steps.
+run="$work/runs/smoke"
+"$python" -m kd.train "${common[@]}" "${pair[@]}" method=kd hydra.run.dir="$run"
+"$python" -m kd.evaluate run="$run" robustness=false
+for format in onnx torch_export safetensors; do
+  "$python" -m kd.export run="$run" format="$format" latency=false
+done
+"$python" -m kd.export run="$run" precision=int8 force=true output="$work/int8.onnx"
+"$python" -m kd.compress run="$run" max_epochs=1 force=true output="$work/smaller"
+"$python" - "$work/image.png" <<'PY'
+import sys
+
+from PIL import Image
+
+Image.new("L", (8, 8), 128).save(sys.argv[1])
+PY
+"$python" -m kd.predict run="$run" images="$work/image.png" teacher=true output="$work/run.csv"
+"$python" -m kd.predict run="$work/int8.onnx" images="$work/image.png" output="$work/file.csv"

@@ -42,7 +42,9 @@ class ExportedNet(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.net(self.normalise(images).to(self.dtype))
+        # As `Normalise`, but for its in-place operations, which torch 2.6 does not export.
+        shifted = images.to(torch.float32) - self.normalise.shift
+        logits = self.net((shifted * self.normalise.scale).to(self.dtype))
         return cast(Tensor, logits).float()
 
 
