@@ -12,7 +12,7 @@ from kd.config.command import command
 @command("export")
 def main(cfg: DictConfig) -> None:
     """Export the student, compare the file with it, and print its sheet."""
-    from kd.deploy.exporting.formats import find_format
+    from kd.deploy.exporting.formats import MIN_CALIBRATION, find_format
     from kd.errors import UserError
     from kd.io.printable import printable
 
@@ -20,9 +20,10 @@ def main(cfg: DictConfig) -> None:
         raise UserError("no run is given: add run=FOLDER")
     find_format(cfg.format, cfg.precision)  # before the run is opened
     _check_number("max_drop", cfg.max_drop, 0)
-    _check_number("calibration_images", cfg.calibration_images, 1)
+    _check_number("calibration_images", cfg.calibration_images, MIN_CALIBRATION, whole=True)
     from kd.config.trust import given_trust
-    from kd.deploy.exporting.export import Request, export
+    from kd.deploy.exporting.export import export
+    from kd.deploy.exporting.request import Request
     from kd.deploy.exporting.sheet import sheet_files
     from kd.deploy.finished_run import FinishedRun
 
@@ -41,11 +42,12 @@ def main(cfg: DictConfig) -> None:
     print(printable(f"written: {output}"))
 
 
-def _check_number(name: str, value: object, least: int) -> None:
+def _check_number(name: str, value: object, least: int, whole: bool = False) -> None:
     from kd.errors import UserError
 
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-        raise UserError(f"{name}={value}: must be a number ≥ {least}")
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:
+        raise UserError(f"{name}={value}: must be a {'whole ' * whole}number ≥ {least}")
 
 
 def _call() -> str:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from commands import ROOT
+from finished_runs import finished_run
 
 FAST = ["trainer.max_epochs=4", "teacher.training.trainer.max_epochs=1"]
 ARGUMENTS = {
@@ -35,3 +36,16 @@ def test_a_benchmark_prints_its_table(script, tmp_path):
     completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert completed.returncode == 0, completed.stderr
     assert "torch" in completed.stdout  # the description of the machine
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_exported_files_prints_its_table(output, tmp_path):
+    options = ["--output", str(tmp_path), "--precisions", "int8", "--repeats", "1"]
+    run = finished_run("ce", output)
+    command = [sys.executable, "scripts/benchmark/export.py", str(run), *options]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert completed.returncode == 0, completed.stderr
+    rows = [line.split("|") for line in completed.stdout.splitlines() if line.startswith("| ")]
+    assert [row[1].strip() for row in rows[1:]] == ["student, torch", "ONNX fp32", "ONNX int8"]
+    for precision, row in zip(["fp32", "int8"], rows[2:], strict=True):
+        assert int(row[5]) == (tmp_path / run.name / f"student-{precision}.onnx").stat().st_size

@@ -110,3 +110,9 @@ def in_batches(logits: Logits, images: Tensor) -> NDArray[np.float32]:
 def accuracy(file: ModelFile, images: Tensor, targets: Tensor) -> float:
     """Return the accuracy of a file, a fraction."""
     return float((in_batches(file.logits, images).argmax(1) == targets.numpy()).mean())
+
+
+def student_accuracy(student: Student, images: Tensor, targets: Tensor) -> float:
+    """Return the accuracy of a student, a fraction."""
+    found = in_batches(student_logits(student), images).argmax(1)
+    return float((found == targets.numpy()).mean())

@@ -34,6 +34,7 @@ FORMATS: Mapping[str, Format] = {
     "safetensors": Format(".safetensors", ("fp32", "fp16")),
 }
 PRECISIONS = ("fp32", "fp16", "int8")
+MIN_CALIBRATION = 32  # images behind the ranges of int8 activations
 
 
 def find_format(name: object, precision: object) -> Format:

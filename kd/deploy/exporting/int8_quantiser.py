@@ -46,7 +46,7 @@ class Int8Quantiser:
 
     def __init__(self, file: Path, calibration: NDArray[np.uint8]) -> None:
         self._file = file
-        with tempfile.TemporaryDirectory(prefix="kd.int8.") as folder:
+        with tempfile.TemporaryDirectory(prefix="kd.int8.", dir=file.parent) as folder:
             prepared = Path(folder) / "prepared.onnx"
             self._model = _prepared(file, prepared)
             self.layers: list[Layer] = find_layers(self._model)

@@ -1,8 +1,6 @@
 """Quantised models in their runtime, before they are written."""
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +12,13 @@ from kd.deploy.runtimes.onnx import OnnxFile
 _BATCH = 64
 
 
-@contextmanager
-def opened(model: bytes) -> Iterator[OnnxFile]:
-    """Provide an ONNX model in onnxruntime.
+def in_runtime(model: bytes) -> OnnxFile:
+    """Return an ONNX model in onnxruntime.
 
     Raises:
         UserError: the runtime lacks an operator of it, which the message names.
     """
-    with tempfile.TemporaryDirectory(prefix="kd.int8.") as folder:
-        file = Path(folder) / "int8.onnx"
-        file.write_bytes(model)
-        yield OnnxFile(file)
+    return OnnxFile(Path("the int8 model"), content=model)
 
 
 def batches(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

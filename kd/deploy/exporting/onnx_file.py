@@ -28,6 +28,7 @@ def write_onnx(net: ExportedNet, example: Tensor, description: Description, path
         OSError: the file cannot be written.
     """
     import onnx
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     with warnings.catch_warnings(), _quiet(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch's exporter, about its own deprecated functions
@@ -41,6 +42,9 @@ def write_onnx(net: ExportedNet, example: Tensor, description: Description, path
             verbose=False,
         )
     assert program is not None
+    # The exporter notes at each node where in the source it stems from, with the paths of this
+    # machine: 8 % of the bytes of a ResNet-20.
+    ClearMetadataAndDocStringPass()(program.model)
     model = program.model_proto
     onnx.helper.set_model_props(model, {KEY: encode(description)})
     path.write_bytes(model.SerializeToString())

@@ -32,4 +32,7 @@ def write_openvino(net: ExportedNet, example: Tensor, description: Description, 
         warnings.simplefilter("ignore")  # of torch's exporter, about its own functions
         model = openvino.convert_model(exported_program(net, example, torch.export.Dim("batch")))
     model.set_rt_info(encode(description), [KEY])
-    openvino.save_model(model, path, compress_to_fp16=description["precision"] == "fp16")
+    try:
+        openvino.save_model(model, path, compress_to_fp16=description["precision"] == "fp16")
+    except RuntimeError as error:  # its writer gives no number of an error
+        raise OSError(f"OpenVINO's writer fails, as on a full disk: {error}") from error

@@ -51,9 +51,16 @@ def sheet(
     )
 
 
-def as_json(content: dict[str, Any]) -> bytes:
-    """Return a sheet as the content of its JSON file."""
-    return (json.dumps(content, indent=2) + "\n").encode()
+def write_sheet(content: dict[str, Any], file: Path) -> None:
+    """Write the sheet of an exported file beside it, as JSON and as Markdown.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    for path, text in zip(
+        sheet_files(file), (json.dumps(content, indent=2) + "\n", markdown(content)), strict=True
+    ):
+        path.write_text(text, encoding="utf-8")
 
 
 def hash_of(file: Path) -> str:

@@ -1,5 +1,6 @@
 """Export to a file of torch.export (.pt2)."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -29,10 +30,10 @@ def write_torch_export(
         program = exported_program(net, example, torch.export.Dim("batch"))
         for node in program.graph.nodes:  # stack traces with the paths of this machine
             node.meta = {key: value for key, value in node.meta.items() if key in _KEPT}
-        try:
-            torch.export.save(program, path, extra_files={KEY: encode(description)})
-        except RuntimeError as error:  # torch's writer does not say which error it was
-            raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+        # Not to the file: on a full disk torch's writer ends the process.
+        content = io.BytesIO()
+        torch.export.save(program, content, extra_files={KEY: encode(description)})
+        path.write_bytes(content.getbuffer())
 
 
 def exported_program(

@@ -26,12 +26,15 @@ class OnnxFile(ModelFile):
     Args:
         path: the file.
         threads: of the runtime; None: its default, all cores.
+        content: of a model that lies in memory; None: it is read from the file.
 
     Raises:
         UserError: onnxruntime is not installed, or the file is no such classifier.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, threads: int | None = None, content: bytes | None = None
+    ) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -42,7 +45,9 @@ class OnnxFile(ModelFile):
             options.intra_op_num_threads = threads
         try:
             self.session: InferenceSession = onnxruntime.InferenceSession(
-                read_bytes(path, MAX_BYTES), options, providers=["CPUExecutionProvider"]
+                read_bytes(path, MAX_BYTES) if content is None else content,
+                options,
+                providers=["CPUExecutionProvider"],
             )
         except (OSError, UserError):
             raise

@@ -18,7 +18,6 @@ def test_the_command_prints_the_sheet_and_records_itself(output):
     assert answer.returncode == 0, answer.stderr
     assert f"written: {folder}/export/student-fp16.safetensors" in answer.stdout
     assert f"`python -m kd.export {' '.join(line)}`" in answer.stdout
-    # The run goes on to work as one: its folder holds nothing foreign.
     assert "largest difference of a logit" in answer.stdout
 
 

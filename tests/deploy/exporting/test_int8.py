@@ -91,6 +91,17 @@ def test_the_layer_that_costs_the_accuracy_alone_stays_in_fp32(sensitive, tmp_pa
     assert evaluate(OnnxFile(path)) == result.int8_accuracy
 
 
+def test_layers_return_to_fp32_until_the_bound_holds_on_the_test_images_too(plain, tmp_path):
+    """The bound holds at once on the validation images; the test images need another two layers."""
+    path, losses = tmp_path / "int8.onnx", iter([6.0, 5.5, 4.0])
+    result = write_int8(
+        plain, images(64), agreement_with(plain), 5.0, path, test_drop=lambda _: next(losses)
+    )
+    assert len(result.fp32_layers) == list(weight_types(path).values()).count("fp32") == 2
+    assert (result.test_drop, result.tested) == (4.0, 3)
+    assert agreement_with(plain)(OnnxFile(path)) == result.int8_accuracy
+
+
 def test_a_file_that_loses_more_is_not_written_unless_forced(sensitive, tmp_path):
     """No choice of layers reaches a gain of half a point."""
     path, evaluate = tmp_path / "int8.onnx", agreement_with(sensitive)
