@@ -22,7 +22,7 @@ pair=(teacher=resnet8 student=resnet8 student.net.width=0.5)
 run="$work/runs/smoke"
 "$python" -m kd.train "${common[@]}" "${pair[@]}" method=kd hydra.run.dir="$run"
 "$python" -m kd.evaluate run="$run" robustness=false
-for format in onnx torch_export safetensors; do
+for format in onnx safetensors; do # torch_export: torch 2.9
   "$python" -m kd.export run="$run" format="$format" latency=false
 done
 "$python" -m kd.export run="$run" precision=int8 force=true output="$work/int8.onnx"

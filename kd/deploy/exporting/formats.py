@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from kd.errors import UserError, nearest
@@ -34,6 +35,8 @@ FORMATS: Mapping[str, Format] = {
     "safetensors": Format(".safetensors", ("fp32", "fp16")),
 }
 PRECISIONS = ("fp32", "fp16", "int8")
+# First torch whose .pt2 archives hold weights as raw numbers
+_RAW_WEIGHTS = (2, 9)
 MIN_CALIBRATION = 32  # images behind the ranges of int8 activations
 
 
@@ -72,9 +75,15 @@ def check_installed(name: str) -> None:
     """Refuse a format whose packages are not installed.
 
     Raises:
-        UserError: one is not.
+        UserError: one is not, or torch is too old.
     """
     wanted = FORMATS[name]
+    torch = version("torch")
+    if name == "torch_export" and tuple(map(int, torch.split(".")[:2])) < _RAW_WEIGHTS:
+        raise UserError(
+            f"format=torch_export needs torch 2.9 or later: torch {torch} pickles the weights, and "
+            "kd reads no pickles of programs"
+        )
     missing = [package for package in wanted.packages if find_spec(package) is None]
     if missing:
         raise UserError(

@@ -29,5 +29,11 @@ def test_a_missing_package_is_named_with_its_extra(name, monkeypatch):
         find_format(name, "fp32")
 
 
+def test_a_torch_whose_files_hold_pickles_is_refused(monkeypatch):
+    monkeypatch.setattr(formats, "version", lambda _: "2.7.1+cpu")
+    with pytest.raises(UserError, match=r"needs torch 2\.9 or later: torch 2\.7\.1"):
+        find_format("torch_export", "fp32")
+
+
 def test_files_of_two_formats_have_different_suffixes():
     assert len({each.suffix for each in FORMATS.values()}) == len(FORMATS)
