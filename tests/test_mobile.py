@@ -1,6 +1,11 @@
-"""The case of a phone, `experiment=mobile`: what it trains."""
+"""The case of a phone, `experiment=mobile`, from the training to the exported file."""
+
+import csv
+import json
 
 import pytest
+from commands import Command
+from PIL import Image
 from support import composed, present
 
 from kd.deploy.finished_run import FinishedRun
@@ -37,12 +42,42 @@ def test_the_experiment_is_the_documents_case():
 
 
 @pytest.mark.slow
-def test_a_resnet50_teaches_a_mobilenet(mobile):
+def test_the_flow_from_the_run_to_the_device(mobile, tmp_path):
     done = FinishedRun(mobile)
-    assert done.result["status"] == "completed"
     assert (done.result["teacher"], done.result["student"]) == ("resnet50", "mobilenet_v2")
     assert done.result["student/params"] < present(done.result["teacher/params"])
-    metadata = done.student.metadata
-    assert metadata is not None
-    assert metadata["architecture"] is not None
-    assert metadata["architecture"]["target"] == "kd.models.mobilenet_v2.mobilenet_v2"
+
+    small, file = tmp_path / "small", tmp_path / "student.onnx"
+    images = done.data.arrays.test_images[:40]
+    (tmp_path / "photos").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image[0].numpy()).save(tmp_path / "photos" / f"{number:02}.png")
+
+    def succeed(command: str, *words: str) -> str:
+        answer = Command(f"kd.{command}", *words).ended()
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
+
+    evaluation = tmp_path / "evaluation"
+    succeed("evaluate", f"run={mobile}", f"output={evaluation}", "figures=false")
+    assert (evaluation / "evaluation.html").is_file()
+    succeed("compress", f"run={mobile}", "max_drop=100", "max_epochs=1", f"output={small}")
+    parameters = [FinishedRun(run).result["student/params"] for run in (mobile, small)]
+    assert parameters[1] < 0.5 * parameters[0]
+    onnx = ("format=onnx", "precision=int8", "max_drop=5", f"output={file}", "latency=false")
+    succeed("export", f"run={small}", *onnx)
+    sheet = json.loads(file.with_suffix(".json").read_text())
+    assert "int8" in json.dumps(sheet)
+
+    def predicted(run: object, output: str, *words: str) -> list[dict[str, str]]:
+        path = tmp_path / output
+        photos = f"images={tmp_path / 'photos'}"
+        succeed("predict", f"run={run}", photos, f"output={path}", *words)
+        with path.open(newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    # The file answers as the student that it was made from, and a run beside its teacher.
+    rounded, exact = predicted(file, "file.csv"), predicted(small, "run.csv")
+    same = [a["class"] == b["class"] for a, b in zip(rounded, exact, strict=True)]
+    assert sum(same) >= 0.8 * len(images)
+    assert len(predicted(mobile, "teacher.csv", "teacher=true")[0]) > len(exact[0])
