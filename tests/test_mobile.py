@@ -47,7 +47,7 @@ def test_the_flow_from_the_run_to_the_device(mobile, tmp_path):
     assert (done.result["teacher"], done.result["student"]) == ("resnet50", "mobilenet_v2")
     assert done.result["student/params"] < present(done.result["teacher/params"])
 
-    small, file = tmp_path / "small", tmp_path / "student.onnx"
+    small, file = mobile.with_name("mobile_small"), tmp_path / "student.onnx"
     images = done.data.arrays.test_images[:40]
     (tmp_path / "photos").mkdir()
     for number, image in enumerate(images):
@@ -62,12 +62,14 @@ def test_the_flow_from_the_run_to_the_device(mobile, tmp_path):
     succeed("evaluate", f"run={mobile}", f"output={evaluation}", "figures=false")
     assert (evaluation / "evaluation.html").is_file()
     succeed("compress", f"run={mobile}", "max_drop=100", "max_epochs=1", f"output={small}")
+    assert (small / "export" / "student-int8.onnx").is_file()
     parameters = [FinishedRun(run).result["student/params"] for run in (mobile, small)]
     assert parameters[1] < 0.5 * parameters[0]
     onnx = ("format=onnx", "precision=int8", "max_drop=5", f"output={file}", "latency=false")
     succeed("export", f"run={small}", *onnx)
-    sheet = json.loads(file.with_suffix(".json").read_text())
-    assert "int8" in json.dumps(sheet)
+    sheet = json.loads((tmp_path / "student.onnx.json").read_text())
+    assert sheet["description"]["precision"] == "int8"
+    assert sheet["comparison"]["images"] == len(done.data.test_targets)
 
     def predicted(run: object, output: str, *words: str) -> list[dict[str, str]]:
         path = tmp_path / output
