@@ -59,7 +59,9 @@ def test_the_flow_from_the_run_to_the_device(mobile, tmp_path):
         return answer.stdout
 
     evaluation = tmp_path / "evaluation"
-    succeed("evaluate", f"run={mobile}", f"output={evaluation}", "figures=false")
+    succeed(
+        "evaluate", f"run={mobile}", f"output={evaluation}", "figures=false", "robustness=false"
+    )
     assert (evaluation / "evaluation.html").is_file()
     succeed("compress", f"run={mobile}", "max_drop=100", "max_epochs=1", f"output={small}")
     assert (small / "export" / "student-int8.onnx").is_file()

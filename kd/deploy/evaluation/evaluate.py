@@ -11,7 +11,6 @@ from kd.deploy.cost.cost import Cost, measure_cost
 from kd.deploy.cost.memory import tensor_bytes
 from kd.deploy.evaluation.calibration import calibration
 from kd.deploy.evaluation.fidelity import fidelity
-from kd.deploy.evaluation.live_teacher import LiveTeacher
 from kd.deploy.evaluation.notes import machine_notes, run_notes, teacher_notes
 from kd.deploy.evaluation.predictions import (
     Predictions,
@@ -23,6 +22,7 @@ from kd.deploy.evaluation.quality import quality
 from kd.deploy.evaluation.robustness import robustness
 from kd.deploy.evaluation.sheet import EvaluatedNet, Sheet
 from kd.deploy.finished_run import FinishedRun
+from kd.deploy.live_teacher import LiveTeacher
 from kd.deploy.student import Student
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder

@@ -10,7 +10,7 @@ from torch import Tensor
 from kd.data.base import DataModule
 from kd.data.datamodule import ImageDataModule
 from kd.data.loader import TensorLoader
-from kd.deploy.evaluation.live_teacher import LiveTeacher
+from kd.deploy.live_teacher import LiveTeacher
 from kd.deploy.student import Student
 from kd.errors import UserError
 from kd.taps import Taps

@@ -13,8 +13,8 @@ from torch import Tensor
 from kd.config.trust import NO_TRUST, Trust
 from kd.data.decode import Target
 from kd.deploy.finished_run import FinishedRun
+from kd.deploy.live_teacher import LiveTeacher
 from kd.deploy.load import load
-from kd.deploy.prediction.live_teacher import live_logits
 from kd.deploy.runtimes.open import SUFFIXES, open_model_file
 from kd.deploy.student import Student
 from kd.errors import UserError, nearest
@@ -135,9 +135,10 @@ def _with_teacher(predictor: Predictor, run: FinishedRun) -> Predictor:
             f"(method={run.result.get('method')}, mode={run.result.get('mode')})"
         )
 
+    live = LiveTeacher(teacher.teacher, student.normalisation)
+
     def logits(images: Images) -> Logits:
-        normalised = student.preprocess(torch.from_numpy(images))
-        return _array(live_logits(teacher.teacher, normalised))
+        return _array(live(torch.from_numpy(images)))
 
     return replace(predictor, teacher=logits)
 

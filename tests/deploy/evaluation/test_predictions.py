@@ -13,7 +13,6 @@ from kd.data.adapt import adapt
 from kd.data.datamodule import ImageDataModule
 from kd.deploy.evaluation.calibration import nll
 from kd.deploy.evaluation.fidelity import fidelity
-from kd.deploy.evaluation.live_teacher import LiveTeacher
 from kd.deploy.evaluation.predictions import (
     Predictions,
     predict,
@@ -22,6 +21,7 @@ from kd.deploy.evaluation.predictions import (
 )
 from kd.deploy.evaluation.quality import quality
 from kd.deploy.finished_run import FinishedRun
+from kd.deploy.live_teacher import LiveTeacher
 from kd.distillers.deployed import ChangedStudent
 from kd.errors import UserError
 from kd.taps import Taps

@@ -5,7 +5,7 @@ import torch
 from support import built
 
 from kd.data.normalise import Normalise
-from kd.deploy.evaluation.live_teacher import LiveTeacher
+from kd.deploy.live_teacher import LiveTeacher
 from kd.errors import UserError
 from kd.taps import Taps
 from kd.teachers.cached import CachedTeacher
