@@ -8,6 +8,7 @@ from commands import Command
 from PIL import Image
 from support import composed, present
 
+from kd.deploy.evaluation.predictions import raw_test_images
 from kd.deploy.finished_run import FinishedRun
 from kd.training.run import run
 
@@ -48,7 +49,7 @@ def test_the_flow_from_the_run_to_the_device(mobile, tmp_path):
     assert done.result["student/params"] < present(done.result["teacher/params"])
 
     small, file = mobile.with_name("mobile_small"), tmp_path / "student.onnx"
-    images = done.data.arrays.test_images[:40]
+    images = raw_test_images(done.data)[:40]
     (tmp_path / "photos").mkdir()
     for number, image in enumerate(images):
         Image.fromarray(image[0].numpy()).save(tmp_path / "photos" / f"{number:02}.png")
