@@ -153,7 +153,8 @@ def _check_folder(cfg: DictConfig, folder: Path) -> None:
         what = "holds no compressed run" if folder.is_dir() else "is a file"
         raise UserError(f"output={folder} exists and {what}; choose another folder")
     changes = differing(experiment_settings(read_record(folder)), experiment_settings(cfg))
-    if changes:
+    trained = RunFolder(folder).last.is_file() or RunFolder(folder).weights.is_file()
+    if changes and trained:  # not what a refused command has left
         raise UserError(
             f"output={folder} holds another run, with {name_differences(changes)}; choose another "
             "folder"
