@@ -21,7 +21,7 @@ from kd.config.messages import without_class_names
 from kd.config.overrides import config_dirs, given_values, override_key
 from kd.config.own_names import own_names
 from kd.config.trust import NO_TRUST, Trust
-from kd.config.verify import Refusal, verify
+from kd.config.verify import OUTSIDE, Refusal, verify
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.documents import read_yaml, read_yaml_text
@@ -132,7 +132,8 @@ def recorded_config(folder: Path, setting: str, trust: Trust = NO_TRUST) -> Dict
         raise UserError(
             f"{setting}={folder}: it holds no {file.relative_to(folder)}, the record of its config"
         )
-    recorded, refusals = _verify(folder, trust.config_dirs, {})
+    recorded, found = _verify(folder, trust.config_dirs, {})
+    refusals = [refusal for refusal in found if refusal.reason != OUTSIDE]
     if [refusal.place for refusal in refusals] == [("data", "root")]:
         raise UserError(f"{setting}={folder}: {refusals[0]}; put the data back there")
     if refusals and not trust.record:
@@ -144,6 +145,9 @@ def recorded_config(folder: Path, setting: str, trust: Trust = NO_TRUST) -> Dict
     paths = {"run": str(folder)}
     if "chain" in recorded["paths"]:
         paths["chain"] = str(folder.parent)  # the chain may have been moved since
+    if len(refusals) < len(found) and not trust.record:
+        # Teachers are read from where the record says; nothing is written there.
+        paths["cache"] = str(folder.parent / "cache")
     return cast(DictConfig, OmegaConf.merge(added, recorded, {"paths": paths}))
 
 

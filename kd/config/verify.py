@@ -77,6 +77,7 @@ _MAPPINGS = {
     ("teacher", "training"),
     ("teacher", "cache"),
 }
+OUTSIDE = "the run's folder is not in it"  # reason to refuse a folder of outputs
 _TYPEABLE = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -190,7 +191,7 @@ def _text_reasons(text: str, place: Place, folder: Path, own: OwnNames) -> Itera
         return
     elif place[0] == "paths":
         if not _is_output(Path(text), folder):
-            yield "the run's folder is not in it"
+            yield OUTSIDE
     elif place == ("data", "root"):
         if not Path(text).expanduser().is_dir():
             yield "there is no such folder"

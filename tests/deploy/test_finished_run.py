@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -209,10 +210,14 @@ def test_a_strangers_record_builds_nothing(copied):
         _ = FinishedRun(copied).cfg
 
 
-def test_a_run_of_ones_own_may_lie_outside_its_output_folder(copied):
+def test_a_run_may_lie_outside_the_output_folder_of_its_record(copied):
+    """Teachers are read from there, but caches are written where only the user has a say."""
     config = copied / ".hydra" / "config.yaml"
-    moved = str(copied.parent / "elsewhere")
-    config.write_text(re.sub(r"(?m)^  output: .*$", f"  output: {moved}", config.read_text()))
-    with pytest.raises(UserError, match="the run's folder is not in it"):
-        _ = FinishedRun(copied).cfg
-    assert FinishedRun(copied, trust=Trust(record=True)).cfg.paths.output == moved
+    elsewhere = copied.parent / "elsewhere"
+    text = re.sub(r"(?m)^  output: .*$", f"  output: {elsewhere}", config.read_text())
+    config.write_text(text)
+    paths = FinishedRun(copied).cfg.paths
+    assert Path(paths.teachers).parent == Path(paths.output) == elsewhere
+    assert Path(paths.cache) == copied.parent / "cache"
+    own = FinishedRun(copied, trust=Trust(record=True)).cfg.paths
+    assert Path(own.cache).parent == elsewhere
