@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kd.plots.figure import FigureSpec
+from kd.plots.matrix import finish_matrix
 from kd.plots.style import Theme, axes
 
 _MAX_NUMBERED = 12  # classes up to which a cell has room for its number
@@ -53,13 +54,4 @@ def _draw(difference: Floats, names: Sequence[str], theme: Theme) -> Figure:
         ticks = np.arange(len(names)) + 0.5
         ax.set_xticks(ticks, names, rotation=0 if max(map(len, names)) == 1 else 90)
         ax.set_yticks(ticks, names)
-    ax.set_aspect("equal")
-    ax.invert_yaxis()
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.set_xlabel("prediction")
-    ax.set_ylabel("label")
-    bar = figure.colorbar(mesh, shrink=0.6, aspect=30)
-    bar.outline.set_visible(False)
-    bar.set_label("percentage of a class's images", color=theme.muted)
-    return figure
+    return finish_matrix(figure, ax, mesh, theme)

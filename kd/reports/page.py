@@ -1,23 +1,18 @@
 """The report as one self-contained HTML page."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from kd.io.printable import printable
 from kd.reports.about import About, title, versions
 from kd.reports.columns import ACCURACY, Column, cost_columns, result_columns, verdict
 from kd.reports.drawing import Drawing
 from kd.reports.glossary import DEFINITIONS
 from kd.reports.groups import Group
+from kd.reports.html import render
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.statistics import BETTER, SAME, WORSE
 from kd.reports.summary import missing_seeds, summary
 
-_FOLDER = Path(__file__).resolve().parent
 _CSS_CLASSES = {BETTER: "better", WORSE: "worse", SAME: "same", "baseline": "base"}
 
 
@@ -26,22 +21,15 @@ def page(
 ) -> str:
     """Return the whole report as HTML that loads no other file and needs no network.
 
-    Names of runs come from folders of strangers; autoescaping makes them text, never markup.
-
     Args:
         board: the runs, compared.
         about: how the report was made.
         drawings: the figures, which are embedded.
         files: names of the report's files, recorded in the page; a later report replaces these.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,  # a mistyped name in the template is an error, not a blank
-        trim_blocks=True,
-        finalize=_shown,
-    )
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
+        drawings,
         title=title(about),
         files=files,
         summary=summary(board),
@@ -49,19 +37,12 @@ def page(
         groups=[
             _table(group, result_columns(board), cost_columns(board)) for group in board.groups
         ],
-        # Matplotlib escapes the text within an SVG.
-        drawings=[drawing._replace(svg=Markup(drawing.svg)) for drawing in drawings],
         excluded=board.excluded,
         missing=missing_seeds(board),
         definitions=DEFINITIONS,
         about=about,
         versions=versions(board),
     )
-
-
-def _shown(value: Any) -> Any:
-    """Make invisible and bidirectional characters visible; what is escaped already is ours."""
-    return value if isinstance(value, Markup | int | float) else printable(value)
 
 
 def _table(group: Group, results: list[Column], costs: list[Column]) -> dict[str, Any]:

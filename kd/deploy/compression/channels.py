@@ -70,11 +70,8 @@ def remove_channels(
     images = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))
     graph = DependencyGraph(copy, images)
     found = list(graph.channels())
-    chosen = {
-        each.layer: _least_important(each, graph, ratio, round_to)
-        for each in found
-        if each.obstacle is None
-    }
+    free = [each for each in found if each.obstacle is None]
+    chosen = {each.layer: _least_important(each, graph, ratio, round_to) for each in free}
     left = {each.layer: each.obstacle for each in found if each.obstacle is not None}
     _check_any(chosen, left, ratio, round_to)
     _mask(masked, copy, graph, chosen)

@@ -12,6 +12,7 @@ from kd.deploy.evaluation.robustness import SEVERITIES, STRENGTHS
 from kd.deploy.evaluation.sheet import EvaluatedNet, Sheet
 from kd.plots.confusion import confusion_difference
 from kd.plots.figure import FigureSpec, save
+from kd.plots.matrix import finish_matrix
 from kd.plots.style import BLUE, DASHES, HEAT, RED, WIDTH, Theme, axes, legend_below, truncated
 from kd.reports.drawing import Drawing
 
@@ -106,15 +107,7 @@ def _heat(shares: NDArray[np.float64], names: Sequence[str], theme: Theme) -> Fi
         shown = [*map(truncated, names)]
         ax.set_xticks(ticks, shown, rotation=0 if max(map(len, names)) == 1 else 90)
         ax.set_yticks(ticks, shown)
-    ax.set_aspect("equal")
-    ax.invert_yaxis()
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.set(xlabel="prediction", ylabel="label")
-    bar = figure.colorbar(mesh, shrink=0.6, aspect=30)
-    bar.outline.set_visible(False)
-    bar.set_label("percentage of a class's images", color=theme.muted)
-    return figure
+    return finish_matrix(figure, ax, mesh, theme)
 
 
 def _lines(sheet: Sheet, theme: Theme) -> Figure:

@@ -5,18 +5,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from kd import reports
 from kd.deploy.evaluation.sheet import Row, Sheet, per_class, sections
 from kd.io.printable import printable
 from kd.io.regular_files import real_path
 from kd.reports.drawing import Drawing
+from kd.reports.html import render
 from kd.reports.markdown import escape_markdown
-
-# The style is that of the report.
-_FOLDERS = [Path(__file__).resolve().parent, *map(Path, reports.__path__)]
 
 
 def title(sheet: Sheet) -> str:
@@ -25,23 +19,14 @@ def title(sheet: Sheet) -> str:
 
 
 def page(sheet: Sheet, drawings: Sequence[Drawing]) -> str:
-    """Return the sheet as HTML that loads no other file and needs no network.
-
-    Names come from folders of strangers; autoescaping makes them text, never markup.
-    """
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDERS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        finalize=_shown,
-    )
-    return environment.get_template("evaluation.html").render(
+    """Return the sheet as HTML that loads no other file and needs no network."""
+    return render(
+        "evaluation.html",
+        drawings,
+        Path(__file__).resolve().parent,
         title=title(sheet),
         sheet=sheet,
         sections=_tables(sheet),
-        # Matplotlib escapes the text within an SVG.
-        drawings=[drawing._replace(svg=Markup(drawing.svg)) for drawing in drawings],
         definitions=_definitions(sheet),
     )
 
@@ -98,8 +83,3 @@ def _picture(drawing: Drawing) -> str:
 
 def _pairs(pairs: Any) -> str:
     return "\n".join(f"- **{escape_markdown(a)}**: {escape_markdown(b)}" for a, b in pairs)
-
-
-def _shown(value: Any) -> Any:
-    """Make invisible and bidirectional characters visible; what is escaped already is ours."""
-    return value if isinstance(value, Markup | int | float) else printable(value)
