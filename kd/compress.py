@@ -1,13 +1,12 @@
 """`python -m kd.compress`: prune, quantise and distil a trained student at once."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from kd.config.arguments import typed_command
 from kd.config.command import command
 
 
@@ -19,7 +18,7 @@ def main(cfg: DictConfig) -> None:
     from kd.deploy.compression.plan import Plan
     from kd.errors import UserError
 
-    plan = Plan.from_settings(cfg, _call())
+    plan = Plan.from_settings(cfg, typed_command("compress"))
     students = compress_all(plan)
     sheet = write_sheet(students, plan.max_drop, plan.output, plan.command)
     _print(students, plan.max_drop, sheet)
@@ -30,12 +29,6 @@ def main(cfg: DictConfig) -> None:
             "so no model file is written; prune less, train longer (max_epochs=…), or write it "
             "with force=true, which trains nothing again"
         )
-
-
-def _call() -> str:
-    """Return the command as it was typed; in `sys.argv` its short forms are expanded."""
-    typed = sys.orig_argv[len(sys.orig_argv) - len(sys.argv) + 1 :]
-    return f"python -m kd.compress {shlex.join(typed)}"
 
 
 def _print(students: Sequence[Any], max_drop: float, sheet: Sequence[Path]) -> None:

@@ -1,12 +1,11 @@
 """`python -m kd.evaluate`: measure the student of a run beside its teacher and a baseline."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from kd.config.arguments import typed_command
 from kd.config.command import command
 
 _DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -71,10 +70,9 @@ def _about() -> dict[str, str]:
 
     from kd.io.provenance import git_commit, library_versions
 
-    typed = sys.orig_argv[len(sys.orig_argv) - len(sys.argv) + 1 :]
     versions = ", ".join(f"{name} {value}" for name, value in library_versions().items())
     return {
-        "command": f"python -m kd.evaluate {shlex.join(typed)}",
+        "command": typed_command("evaluate"),
         "made": strftime("%Y-%m-%d %H:%M"),
         "commit": git_commit() or "not a git checkout",
         "versions": versions,

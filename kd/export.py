@@ -1,11 +1,10 @@
 """`python -m kd.export`: write a run's student as a file for a device."""
 
-import shlex
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from kd.config.arguments import typed_command
 from kd.config.command import command
 
 
@@ -35,7 +34,7 @@ def main(cfg: DictConfig) -> None:
         force=bool(cfg.force),
         calibration_images=int(cfg.calibration_images),
         latency=bool(cfg.latency),
-        command=_call(),
+        command=typed_command("export"),
     )
     output = export(FinishedRun(str(cfg.run), "run", given_trust(cfg)), request)
     print(printable(sheet_files(output)[1].read_text(encoding="utf-8"), lines=True))
@@ -48,12 +47,6 @@ def _check_number(name: str, value: object, least: int, whole: bool = False) -> 
     kinds = (int,) if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:
         raise UserError(f"{name}={value}: must be a {'whole ' * whole}number ≥ {least}")
-
-
-def _call() -> str:
-    """Return the command as it was typed."""
-    typed = sys.orig_argv[len(sys.orig_argv) - len(sys.argv) + 1 :]
-    return f"python -m kd.export {shlex.join(typed)}"
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """`python -m kd.report`: compare the runs of a sweep in a page, tables and figures."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from kd.config.arguments import typed_command
 from kd.config.command import command
 
 
@@ -30,15 +29,11 @@ def main(cfg: DictConfig) -> None:
     baseline = None if cfg.baseline is None else str(cfg.baseline)
     board = build_leaderboard(find_runs(folders), baseline, samples, cfg.bootstrap.seed)
     output = Path(cfg.output) if cfg.output else folders[0] / "report"
-    about = About(_call(), list(map(str, folders)), samples, strftime("%Y-%m-%d %H:%M"))
+    about = About(
+        typed_command("report"), list(map(str, folders)), samples, strftime("%Y-%m-%d %H:%M")
+    )
     write_report(board, about, output, cfg.figures)
     _print(board, output)
-
-
-def _call() -> str:
-    """Return the command as it was typed; in `sys.argv` its short forms are expanded."""
-    typed = sys.orig_argv[len(sys.orig_argv) - len(sys.argv) + 1 :]
-    return f"python -m kd.report {shlex.join(typed)}"
 
 
 def _print(board: Any, output: Path) -> None:

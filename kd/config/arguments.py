@@ -1,5 +1,7 @@
 """Words of a command line: Hydra's flags, in any place, and overrides."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +85,12 @@ def read_arguments(words: Sequence[str]) -> tuple[Arguments, list[str]]:
     ):
         problems.append("--shell-completion: add install=bash, install=zsh or install=fish")
     return Arguments(flags, overrides), [*problems, *_combinations(flags)]
+
+
+def typed_command(name: str) -> str:
+    """Return the command as it was typed; in `sys.argv` its short forms are expanded."""
+    typed = sys.orig_argv[len(sys.orig_argv) - len(sys.argv) + 1 :]
+    return f"python -m kd.{name} {shlex.join(typed)}"
 
 
 def _flag(word: str, rest: list[str]) -> dict[str, str]:

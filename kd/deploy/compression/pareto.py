@@ -9,6 +9,7 @@ from kd.deploy.compression.measured import Measured
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.checksums import with_checksum
+from kd.reports.markdown import escape_markdown
 
 SHEET = ("compression.json", "compression.md")
 _SHORT = ("student", "val %", "drop", "test %", "kB", "MMACs", "ms", "verdict")
@@ -104,7 +105,7 @@ def markdown(students: Sequence[Measured], max_drop: float, command: str) -> str
             *(str(n) for n in (each.file_bytes, each.gzip_bytes, each.macs)),
             *(f"{ms:.3g}" for ms in (each.latency_ms, each.latency64_ms)),
             verdict,
-            _cell(each.file or "–"),
+            escape_markdown(each.file or "–"),
         )
         for each, verdict in _judged(students, max_drop)
     ]
@@ -112,7 +113,7 @@ def markdown(students: Sequence[Measured], max_drop: float, command: str) -> str
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     busy = any(each.noisy for each in students)
     return (
-        f"# Compression\n\n`{_cell(command)}`\n\n{text}\n\n"
+        f"# Compression\n\n{escape_markdown(command)}\n\n{text}\n\n"
         f"max_drop={max_drop:g} points on validation, by which files are judged; the test set "
         "selects nothing. All figures but parameters, zeros and MACs are of the model file in "
         "onnxruntime; of student.safetensors in torch where no ONNX file can be written. zeros: of "
@@ -120,7 +121,3 @@ def markdown(students: Sequence[Measured], max_drop: float, command: str) -> str
         "machine's CPU."
         f"{' The machine was busy: its times are not reliable.' * busy}\n"
     )
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -11,6 +11,7 @@ from kd.deploy.cost.latency import Latency
 from kd.deploy.exporting.compare import Comparison
 from kd.deploy.exporting.description import Description
 from kd.io.checksums import read_intact, with_checksum
+from kd.reports.markdown import escape_markdown
 
 KIND = "kd.export"
 
@@ -88,10 +89,10 @@ def markdown(content: dict[str, Any]) -> str:
     name = next(iter(content["files"]))
     difference, tolerance = found["difference"], found["tolerance"]
     rows = [
-        ("command", f"`{content['command']}`"),
-        ("run", f"`{content['run']}`"),
+        ("command", escape_markdown(content["command"])),
+        ("run", escape_markdown(content["run"])),
         ("format, precision", f"{content['format']}, {about['precision']}"),
-        ("student, method", f"{about['student']}, {about['method']}"),
+        ("student, method", escape_markdown(f"{about['student']}, {about['method']}")),
         ("input", f"uint8 images [B, {about['channels']}, {height}, {width}]"),
         ("output", f"logits [B, {len(about['class_names'])}], temperature 1"),
         ("mean, std (in the graph)", f"{about['mean']}, {about['std']}"),
@@ -105,13 +106,13 @@ def markdown(content: dict[str, Any]) -> str:
             f"{'not finite' if difference is None else f'{difference:.3g}'}; tolerance "
             f"{'none' if tolerance is None else f'{tolerance:.3g}'}",
         ),
-        *((f"`{file}`", f"SHA-256 {sum_}") for file, sum_ in content["files"].items()),
-        *content.get("notes", {}).items(),
+        *((escape_markdown(file), f"SHA-256 {sum_}") for file, sum_ in content["files"].items()),
+        *((key, escape_markdown(value)) for key, value in content.get("notes", {}).items()),
     ]
     if content["problem"]:
         rows.insert(0, ("**written with force=true**", content["problem"]))
-    lines = [f"# {name}", "", "| | |", "|---|---|"]
-    lines += [f"| {key} | {_cell(value)} |" for key, value in rows]
+    lines = [f"# {escape_markdown(name)}", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {value} |" for key, value in rows]
     return "\n".join([*lines, *_latency_lines(content["latency"])]) + "\n"
 
 
@@ -126,7 +127,3 @@ def _latency_lines(latencies: Sequence[dict[str, Any]]) -> list[str]:
         for each in latencies
     ]
     return ["", "Latency on the CPU:", "", head, "|---|---|---|---|---|---|", *rows]
-
-
-def _cell(text: object) -> str:
-    return str(text).replace("|", "\\|").replace("\n", " ")

@@ -17,7 +17,7 @@ def test_the_command_prints_the_sheet_and_records_itself(output):
     answer = Command("kd.export", *line).ended()
     assert answer.returncode == 0, answer.stderr
     assert f"written: {folder}/export/student-fp16.safetensors" in answer.stdout
-    assert f"`python -m kd.export {' '.join(line)}`" in answer.stdout
+    assert f"| command | python -m kd.export {' '.join(line)} |" in answer.stdout
     assert "largest difference of a logit" in answer.stdout
 
 
