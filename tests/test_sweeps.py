@@ -53,6 +53,7 @@ def statuses(folder: Path) -> list[str]:
     return sorted(result["status"] for result in found)
 
 
+@pytest.mark.slow
 def test_jobs_side_by_side_have_one_thread_and_fail_alone(train, tmp_path):
     (tmp_path / "threads").mkdir()
     watch = f"+callbacks.threads={{_target_: test_sweeps.Threads, folder: {tmp_path / 'threads'}}}"

@@ -210,6 +210,7 @@ def test_a_diverging_loss_names_step_term_and_remedies(train, first_run, tmp_pat
     assert "not finite" in result["error"]
 
 
+@pytest.mark.slow
 def test_the_same_sweep_again_runs_what_is_missing(train, first_run, tmp_path):
     command = ["-m", "seed=0,1", *SMALL, f"hydra.sweep.dir={tmp_path}"]
     assert train(*command).returncode == 0

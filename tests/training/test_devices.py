@@ -29,7 +29,7 @@ RUNS = {
 }
 
 
-FAST = ("peers", "kd")  # of several and of one trained net
+FAST = ("kd",)
 
 
 @pytest.mark.parametrize(
