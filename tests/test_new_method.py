@@ -27,7 +27,7 @@ TESTS = (
     *("objectives/test_files.py", "objectives/test_losses.py", "objectives/test_doctests.py"),
     "objectives/test_logit_objectives.py",
 )
-CHOSEN = "logit_l1 or test_files or test_every or test_the_readme or test_the_sweep_over"
+CHOSEN = "logit_l1 or test_files or test_layers or test_every or test_the_readme or test_the_sweep_over"
 
 
 def example() -> tuple[str, str]:
@@ -64,6 +64,7 @@ def python(folder: Path, *arguments: str) -> str:
     return ended.stdout
 
 
+@pytest.mark.slow
 def test_inside_the_repository_it_runs(repository, tmp_path):
     folders = (f"paths.output={tmp_path}", f"hydra.run.dir={tmp_path / 'run'}")
     python(repository, "kd.train", *RUN, *folders)

@@ -79,6 +79,7 @@ def test_tensorboard_has_scalars_and_hyperparameters(first_run):
 KINDS = ("ce", "kd", "fitnet", "crd", "simkd", "fsp")
 
 
+@pytest.mark.slow
 def test_every_kind_of_method_runs_and_all_share_one_teacher(train, first_run, tmp_path):
     # FSP pairs nets with different channels only if it projects them.
     jobs = [
@@ -316,6 +317,7 @@ def test_a_damaged_checkpoint_is_named(content, reason, train, first_run, tmp_pa
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_checkpoint_of_a_run_is_named(train, first_run, tmp_path):
     """Weights alone, checkpoints without a part that kd writes, and one of another optimizer."""
     folder, _ = first_run

@@ -60,6 +60,7 @@ def test_the_summary_has_the_last_accuracy_and_the_sum_of_costs(finished):
             assert (folder / run["stage"] / name).is_file()
 
 
+@pytest.mark.slow
 def test_the_command_prints_every_stage(train, tmp_path):
     completed = train(*STAGES, f"hydra.run.dir={tmp_path}", command="kd.chain")
     assert completed.returncode == 0, completed.stderr

@@ -246,6 +246,7 @@ def test_a_checkpoint_that_is_a_link_to_itself_is_left_to_the_run(tmp_path):
 # Commands
 
 
+@pytest.mark.slow
 def test_options_of_ones_own_folder_are_in_the_record(train, tmp_path):
     (tmp_path / "conf" / "method").mkdir(parents=True)
     shutil.copy(ROOT / "conf" / "method" / "kd.yaml", tmp_path / "conf" / "method" / "mine.yaml")
@@ -274,6 +275,7 @@ def test_a_refused_command_leaves_the_record(train, tmp_path):
     assert [file.read_bytes() for file in names] == before
 
 
+@pytest.mark.slow
 def test_a_sweep_resumes_one_run_in_several_ways(train, tmp_path):
     """Every job has the recorded config, its own change, and the first run's last checkpoint."""
     first, sweep = tmp_path / "first", tmp_path / "sweep"

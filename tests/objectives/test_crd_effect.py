@@ -94,6 +94,7 @@ def distilled(positives):
     return share, last, objective.count, len(unseen)
 
 
+@pytest.mark.slow
 def test_the_embedding_identifies_unseen_images():
     share, term, negatives, unseen = distilled("bank")
     assert share > 20 / unseen, "chance is 1 / 359"

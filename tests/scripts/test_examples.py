@@ -37,6 +37,7 @@ def test_own_loop_distils_a_better_student():
     assert teacher > distilled > student
 
 
+@pytest.mark.slow
 def test_own_nets_prints_teacher_and_student():
     lines = printed("own_nets.py", "--epochs", "1").splitlines()
     teacher, student = (float(part.split()[1]) for part in lines[-3].split(", "))

@@ -88,6 +88,7 @@ def test_checkpoints_are_assigned_in_order():
     assert found == {"resnet8": None, "lightnn": "some/where"}
 
 
+@pytest.mark.slow
 def test_another_combination_needs_no_forward_pass(output, tmp_path):
     forwards, accuracies = {}, {}
     settings = {

@@ -29,12 +29,8 @@ RUNS = {
 }
 
 
-FAST = ("kd",)
-
-
-@pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
 def test_two_processes_train_like_one(name, train, tmp_path):
     """Without batch norm, the mean over processes is the loss of the whole batch."""
     losses = []

@@ -32,6 +32,7 @@ def tiny_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_previous_checkpoint(tiny_disk, train, tmp_path):
     disk, grow = tiny_disk
     options = [*SMALL, "method=ce", "logger=none", "trainer.max_epochs=3"]

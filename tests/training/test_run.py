@@ -40,6 +40,7 @@ class Terms(Callback):
         self.seen.append(set(outputs["terms"]))
 
 
+@pytest.mark.slow
 def test_compiled_nets_learn_the_same(output, tmp_path):
     results = [
         run(configured(tmp_path / name, output, f"compile={mode}", "trainer.max_epochs=1",

@@ -85,6 +85,7 @@ def content(folder: Path) -> list[dict]:
     return [{key: value for key, value in t.items() if key != "folder"} for t in trials]
 
 
+@pytest.mark.slow
 def test_a_killed_search_is_the_same_search(start, tmp_path):
     """The killed trial keeps its number and its values; its worker's lock is free at once."""
     ended(start(tmp_path / "whole", "search.trials=4", "trainer.max_epochs=3"))
@@ -104,6 +105,7 @@ def test_a_killed_search_is_the_same_search(start, tmp_path):
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_workers_share_a_storage(start, tmp_path):
     shared = (f"search.storage={tmp_path / 'both.db'}", "search.trials=5")
     workers = [start(tmp_path / name, *shared) for name in ("a", "b")]
@@ -117,6 +119,7 @@ def test_workers_share_a_storage(start, tmp_path):
     assert all(Path(trial["folder"], "result.json").exists() for trial in found[0]["trials"])
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_pruned(start, tmp_path, output):
     (output / "space" / "search").mkdir(parents=True, exist_ok=True)
     file = output / "space" / "search" / "hopeless.yaml"

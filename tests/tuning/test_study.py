@@ -101,10 +101,8 @@ def stopped(search, stop, after, **settings):
     return made
 
 
-@pytest.mark.parametrize(
-    "stop",
-    [KeyboardInterrupt, *(pytest.param(e, marks=pytest.mark.slow) for e in (SystemExit, OSError))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, OSError])
 def test_a_search_that_is_stopped_five_times_is_the_same_search(
     stop, search, tmp_path, monkeypatch
 ):
@@ -118,6 +116,7 @@ def test_a_search_that_is_stopped_five_times_is_the_same_search(
     assert made.best().number == whole.best().number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", [1, 2])
 def test_a_proposal_that_was_stored_in_part_is_completed(values, search, tmp_path, monkeypatch):
     """A process can be killed between two values of a trial."""
