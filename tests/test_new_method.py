@@ -27,7 +27,7 @@ TESTS = (
     *("objectives/test_files.py", "objectives/test_losses.py", "objectives/test_doctests.py"),
     "objectives/test_logit_objectives.py",
 )
-CHOSEN = "logit_l1 or test_files or test_layers or test_every or test_the_readme or test_the_sweep_over"
+CHOSEN = "logit_l1 or test_files or test_layers or test_every or test_the_readme or test_the_sweep"
 
 
 def example() -> tuple[str, str]:

@@ -3,7 +3,6 @@
 import ast
 from pathlib import Path
 
-
 from kd.io.run_folder import RunFolder
 
 KD = Path(__file__).resolve().parents[2] / "kd"
@@ -28,8 +27,8 @@ def spelled_out(tree: ast.Module) -> list[str]:
 
 
 def test_no_other_module_names_the_files():
-    found = {str(path.relative_to(KD)): spelled_out(ast.parse(path.read_text())) for path in MODULES}
-    assert {name: files for name, files in found.items() if files} == {}
+    found = {path.relative_to(KD): spelled_out(ast.parse(path.read_text())) for path in MODULES}
+    assert {str(path): names for path, names in found.items() if names} == {}
 
 
 def test_spelled_out_names_are_noticed():
