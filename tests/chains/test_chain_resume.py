@@ -80,7 +80,9 @@ def results(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/result.json")}
 
 
-@pytest.mark.parametrize(("sigterm", "code"), [("false", "130"), ("true", "143")])
+@pytest.mark.parametrize(
+    ("sigterm", "code"), [("false", "130"), pytest.param("true", "143", marks=pytest.mark.slow)]
+)
 def test_an_interrupted_chain_resumes(sigterm, code, output, finished, tmp_path):
     target = "test_chain_resume.StopIn"
     stop = f"+callbacks.stop={{_target_: {target}, stage: 2_resnet8, sigterm: {sigterm}}}"

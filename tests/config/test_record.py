@@ -259,6 +259,7 @@ def test_options_of_ones_own_folder_are_in_the_record(train, tmp_path):
     assert "holds this run, finished" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_refused_command_leaves_the_record(train, tmp_path):
     run_in, files = f"hydra.run.dir={tmp_path}", RunFolder(tmp_path)
     assert train(*SMALL, "method=ce", run_in).returncode == 0

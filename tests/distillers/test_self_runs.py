@@ -57,11 +57,11 @@ TARGET = "{_target_: test_self_runs.Recurrence}"
     ("mode", "method", "step"),
     [
         ("pskd", "kd", 5),
-        ("pskd", "kd", 10),
-        ("pskd", "dkd", 14),
-        ("cskd", "at", 14),
+        pytest.param("pskd", "kd", 10, marks=pytest.mark.slow),
+        pytest.param("pskd", "dkd", 14, marks=pytest.mark.slow),
+        pytest.param("cskd", "at", 14, marks=pytest.mark.slow),
         ("mean_teacher", "kd", 14),
-        ("byot", "cosine", 14),
+        pytest.param("byot", "cosine", 14, marks=pytest.mark.slow),
     ],
 )
 def test_resumed_run_equals_an_uninterrupted_one(mode, method, step, output, tmp_path):

@@ -70,6 +70,7 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [None, 360], ids=["exact", "360 images"])
 def test_equal_methods_rarely_get_a_verdict(images):
     """20 methods with one distribution, five seeds, one baseline: at most 5 % of reports err."""

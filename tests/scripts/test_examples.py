@@ -23,6 +23,7 @@ def printed(script: str, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_own_loop_prints_three_accuracies():
     lines = printed("own_loop.py", "--epochs", "1").splitlines()
     assert lines[0] == "data: digits, 1200 training images, 1 epochs"

@@ -55,7 +55,9 @@ def test_a_teacher_is_trained_on_such_data_once(output, tmp_path):
     assert first["test/nll"] == second["test/nll"]
 
 
-@pytest.mark.parametrize("method", ["ce", "crd", "kd"])
+@pytest.mark.parametrize(
+    "method", [*(pytest.param(n, marks=pytest.mark.slow) for n in ("ce", "kd")), "crd"]
+)
 def test_resuming_within_an_epoch_changes_nothing(method, output, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     told = [f"method={method}", "student=mlp800"] if method == "ce" else [f"method={method}"]

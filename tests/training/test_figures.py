@@ -42,6 +42,7 @@ def test_a_run_draws_its_figures(output, tmp_path):
         assert np.mean([present(acc) for acc in present(share)]) == pytest.approx(whole, abs=0.01)
 
 
+@pytest.mark.slow
 def test_chosen_images_are_of_different_classes(output, tmp_path):
     run(configured(tmp_path, output, "figures=true", "trainer.max_epochs=1"), tmp_path)
     assert (tmp_path / "figures" / "dark-knowledge.png").stat().st_size > 10_000

@@ -15,15 +15,20 @@ from kd.io.run_folder import RunFolder
 from kd.training.resume import find_checkpoint
 from kd.training.run import run
 
+MORE_STEPS = [
+    *(("fitnet", 8), ("fitnet", 21), ("kd", 5)),
+    ("mgd", 5),  # random masks
+    ("ft", 14),  # freezes adapters in its second stage
+    ("ce student=mlp800", 14),  # dropout
+]
+
 
 # 10 steps an epoch: in the middle of one, at its end, and right after its start.
 @pytest.mark.parametrize(
     ("method", "step"),
     [
-        *(("fitnet", 5), ("fitnet", 8), ("fitnet", 14), ("fitnet", 21), ("kd", 5), ("kd", 10)),
-        ("mgd", 5),  # random masks
-        ("ft", 14),  # freezes adapters in its second stage
-        ("ce student=mlp800", 14),  # dropout
+        *(("fitnet", 5), ("fitnet", 14), ("kd", 10)),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in MORE_STEPS),
     ],
 )
 def test_resuming_changes_nothing(method, step, output, tmp_path):

@@ -49,7 +49,11 @@ def test_filling_the_cache_can_be_interrupted(output, tmp_path):
 
 @pytest.mark.parametrize(
     ("method", "dtype", "relative"),
-    [("kd", "float32", 1e-6), ("kd", "float16", 1e-3), ("at", "float32", 1e-6)],
+    [
+        ("kd", "float16", 1e-3),
+        pytest.param("kd", "float32", 1e-6, marks=pytest.mark.slow),
+        pytest.param("at", "float32", 1e-6, marks=pytest.mark.slow),
+    ],
 )
 def test_cached_and_live_losses_agree(method, dtype, relative, output, tmp_path):
     losses = {}
@@ -64,6 +68,7 @@ def test_cached_and_live_losses_agree(method, dtype, relative, output, tmp_path)
     assert losses["on"] == pytest.approx(losses["off"], rel=relative)
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_the_teacher_once(output, tmp_path):
     """Eight jobs, three epochs, nine views: one pass over the views in use and the test set."""
     shared = [
@@ -103,6 +108,7 @@ def test_methods_with_other_taps_share_the_logits(output, tmp_path, caplog):
     assert "stage3 " in caplog.text
 
 
+@pytest.mark.slow
 def test_a_net_whose_code_changed_fills_the_cache_again(output, tmp_path, monkeypatch, caplog):
     cache = f"paths.cache={tmp_path / 'cache'}"
 

@@ -34,6 +34,7 @@ def test_the_first_trial_has_the_defaults_and_the_best_is_no_worse(search):
     assert states(made) == ["COMPLETE"] * 6
 
 
+@pytest.mark.slow
 def test_of_equal_trials_the_first_is_best(search):
     made = search(accuracy=lambda lr: 0.5)
     made.run()

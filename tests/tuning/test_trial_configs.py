@@ -57,6 +57,7 @@ def test_values_that_no_run_can_have_are_reported_before_the_search(space, messa
         check_space(space, ["paths.run=run"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("config_path")
 @pytest.mark.parametrize("name", [path.stem for path in (CONF_DIR / "search").glob("*.yaml")])
 def test_the_spaces_of_the_config_group_are_valid(name):
