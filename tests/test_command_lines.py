@@ -14,7 +14,7 @@ from support import LIMIT, within
 from kd.config.compose import CONF_DIR
 from kd.config.messages import user_message
 
-DEFAULT = 10  # lines of the default tests
+DEFAULT = 5  # lines of the default tests
 MANY = int(os.environ.get("KD_COMMAND_LINES", "100"))
 SEED = int(os.environ.get("KD_COMMAND_LINES_SEED", "0"))
 # Text that users of Hydra and OmegaConf would have to know

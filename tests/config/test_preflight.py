@@ -135,6 +135,7 @@ def test_keys_that_something_reads_are_accepted(word, outcome):
         ("data=image_folder", "data.root has no value"),
     ],
 )
+@pytest.mark.slow
 def test_odd_values_get_a_message(word, message, outcome):
     found = outcome(word)
     assert found.startswith("error: ")

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 SUFFIXES = ("png", "webp", "bmp", "tif", "jfif", "jpg")
 
 
+@pytest.mark.slow
 def test_a_mixed_folder_without_a_test_set_trains(train, tmp_path):
     root, draw = tmp_path / "pets", np.random.default_rng(0)
     for label, name in enumerate(("cat", "dog", "emu")):

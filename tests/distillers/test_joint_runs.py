@@ -29,6 +29,7 @@ HARMLESS = (
         (["mode=one"], ["branch1", "branch2", "ensemble"]),
     ],
 )
+@pytest.mark.slow
 def test_run_saves_every_net_and_its_figures(options, peers, output, tmp_path, capsys):
     cfg = joint(tmp_path, output, *options, "logger=csv", "trainer.max_epochs=2")
     result: Mapping[str, Any] = run(cfg, tmp_path)

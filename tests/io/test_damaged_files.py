@@ -215,6 +215,7 @@ THEIRS: dict[str, Read] = {
 
 
 @pytest.mark.parametrize("kind", THEIRS)
+@pytest.mark.slow
 def test_a_flipped_bit_ends_in_no_traceback(kind, request, caplog):
     file: Path = request.getfixturevalue(kind)
     read, content = THEIRS[kind], file.read_bytes()

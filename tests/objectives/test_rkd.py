@@ -146,6 +146,7 @@ print((after - before) * (1 if sys.platform == "darwin" else 1024) / 2**20)
 """
 
 
+@pytest.mark.slow
 def test_memory_at_256_images():
     """A tensor [B, B, B] of float32 has 64 MiB; the graph of all angles at once has several."""
     done = subprocess.run(

@@ -42,6 +42,7 @@ def test_the_weights_that_validation_selected_are_tested(output, tmp_path):
     assert result["test/acc"] > 0.11  # a student of zeros predicts a single class: a tenth
 
 
+@pytest.mark.slow
 def test_simkd_saves_the_net_that_predicts(output, tmp_path):
     """Chen et al. 2022: at inference the student's maps go through projector and teacher's head."""
     epochs = ["trainer.max_epochs=10", "teacher.training.trainer.max_epochs=10"]

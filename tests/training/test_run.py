@@ -10,6 +10,7 @@ from kd.training.run import run
 
 
 @pytest.mark.parametrize("method", ["fitnet", "ft", "ab", "fsp"])
+@pytest.mark.slow
 def test_each_stage_trains_its_own_terms(method, output, tmp_path):
     """The first stage has a single term; the second adds the labels."""
     watch = "+callbacks.terms={_target_: test_run.Terms}"

@@ -146,6 +146,7 @@ def test_a_hopeless_trial_is_pruned(start, tmp_path, output):
         (["search.storage=/dev/null/s.db"], "cannot write to /dev/null.*|/dev/null"),
     ],
 )
+@pytest.mark.slow
 def test_a_mistake_is_reported_in_one_message(overrides, message, start, tmp_path):
     printed = ended(start(tmp_path, *overrides), code=1)
     assert re.search(f"(?s)error: .*({message})", printed), printed

@@ -233,6 +233,7 @@ def test_a_full_disk_ends_the_search_and_not_only_the_trial(search):
         ({"storage": "{folder}/other.db"}, "search.storage was study.db and is other.db"),
     ],
 )
+@pytest.mark.slow
 def test_another_search_in_the_same_folder_is_refused(changed, message, search, tmp_path):
     search(trials=1).run()
     changed = {key: value.format(folder=tmp_path) for key, value in changed.items()}
@@ -256,6 +257,7 @@ def test_another_search_in_the_same_file_is_refused(search, tmp_path, monkeypatc
         ("UPDATE sqlite_master SET name = CAST(x'f4' AS TEXT), sql = 'x'", "can't decode"),
     ],
 )
+@pytest.mark.slow
 def test_a_damaged_storage_is_named(damage, message, search, tmp_path):
     file = tmp_path / "study.db"
     search(storage=str(file)).run()

@@ -52,6 +52,7 @@ def test_defaults_come_from_the_config_and_the_command_line():
         ),
     ],
 )
+@pytest.mark.slow
 def test_values_that_no_run_can_have_are_reported_before_the_search(space, message):
     with pytest.raises(UserError, match=f"(?s)^search.space, .*{message}"):
         check_space(space, ["paths.run=run"])

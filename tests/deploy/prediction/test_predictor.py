@@ -23,6 +23,7 @@ def images_and_targets(run):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_classes_have_the_accuracy_of_the_run(kind, output):
     folder = finished_run(kind, output)
     run = FinishedRun(folder)
