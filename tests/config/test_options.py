@@ -49,11 +49,16 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
+# Commands in comments with one of these are not composed
+INCOMPLETE = ("resume=FOLDER", "mypackage.Decay", "=…", "...", "hydra/launcher=")
+
+
 def launched_by_its_own_command(group: str, name: str) -> bool:
-    """Whether the command in the option's own comment selects it, which is tested below."""
+    """Whether a command in the option's own comment selects it and is composed below."""
     text = (CONF_DIR / group / f"{name}.yaml").read_text()
-    command = rf"^# python -m kd\.train.* {re.escape(group)}={re.escape(name)}(\s|$)"
-    return re.search(command, text, re.MULTILINE) is not None
+    commands = re.findall(r"^# python -m kd\.train(.*)$", text, re.MULTILINE)
+    complete = [c.partition("  #")[0] for c in commands if not any(p in c for p in INCOMPLETE)]
+    return any(f"{group}={name}" in command.split() for command in complete)
 
 
 CHOICES = [(group, name) for group in GROUPS for name in options(group)]

@@ -110,7 +110,7 @@ def markdown(content: dict[str, Any]) -> str:
         *((key, escape_markdown(value)) for key, value in content.get("notes", {}).items()),
     ]
     if content["problem"]:
-        rows.insert(0, ("**written with force=true**", content["problem"]))
+        rows.insert(0, ("**written with force=true**", escape_markdown(content["problem"])))
     lines = [f"# {escape_markdown(name)}", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in rows]
     return "\n".join([*lines, *_latency_lines(content["latency"])]) + "\n"

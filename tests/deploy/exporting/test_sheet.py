@@ -20,7 +20,7 @@ def test_names_are_shown_as_text(tmp_path):
         "precision": "fp32",
     }
     found = Comparison(4, 0.5, 0.5, 1.0, 0.0, 1e-4)
-    facts = {"format": "onnx", "problem": "", "notes": {"layers in fp32": HOSTILE}}
+    facts = {"format": "onnx", "problem": HOSTILE, "notes": {"layers in fp32": HOSTILE}}
     content = sheet([file], description, found, [], command=HOSTILE, run=HOSTILE, **facts)
     text = markdown(content)
     assert "<img" not in text
@@ -28,4 +28,4 @@ def test_names_are_shown_as_text(tmp_path):
     table = [line for line in text.splitlines() if line.startswith("|")]
     # A bar that is not escaped would begin another cell, a line break another row.
     assert {line.replace("\\|", "").count("|") for line in table} == {3}
-    assert sum("d" in line and "img" in line for line in table) == 4
+    assert sum("d" in line and "img" in line for line in table) == 5
