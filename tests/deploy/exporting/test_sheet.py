@@ -1,6 +1,7 @@
 """The Markdown sheet of an exported file, whose names may come from a stranger's run."""
 
 from kd.deploy.exporting.compare import Comparison
+from kd.deploy.exporting.description import Description
 from kd.deploy.exporting.sheet import markdown, sheet
 
 HOSTILE = "<img src=x> [a](http://b.c) | `d`\n# e"
@@ -9,15 +10,20 @@ HOSTILE = "<img src=x> [a](http://b.c) | `d`\n# e"
 def test_names_are_shown_as_text(tmp_path):
     file = tmp_path / "student.onnx"
     file.write_bytes(b"content")
-    description = {
+    description: Description = {
+        "format": 1,
         "student": HOSTILE,
         "method": HOSTILE,
+        "task": "image_classification",
         "class_names": ["a", "b"],
         "input_size": [8, 8],
         "channels": 1,
         "mean": [0.5],
         "std": [0.25],
         "precision": "fp32",
+        "accuracy": None,
+        "kd_version": "1",
+        "git_commit": None,
     }
     found = Comparison(4, 0.5, 0.5, 1.0, 0.0, 1e-4)
     facts = {"format": "onnx", "problem": HOSTILE, "notes": {"layers in fp32": HOSTILE}}
