@@ -15,7 +15,7 @@ from kd.config.compose import CONF_DIR
 from kd.config.messages import user_message
 
 DEFAULT = 5  # lines of the default tests
-MANY = int(os.environ.get("KD_COMMAND_LINES", "100"))
+MANY = int(os.environ.get("KD_COMMAND_LINES", "50"))
 SEED = int(os.environ.get("KD_COMMAND_LINES_SEED", "0"))
 # Text that users of Hydra and OmegaConf would have to know
 RAW = re.compile(
