@@ -11,7 +11,7 @@ METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
 TEACHERLESS = ("ce", "tfkd")
 # FSP pairs nets with different channels only if it projects them.
 NEEDS = {"fsp": ["method.variant=project"]}
-PAIRS = [("vgg8", "resnet8"), ("densenet121_half", "mobilenet_v2")]
+PAIRS = [("vgg8", "resnet8"), ("densenet121_half", "mobilenet_v2"), ("resnet18", "resnet8")]
 
 
 @pytest.mark.slow
