@@ -19,7 +19,7 @@ from kd.config.trust import NO_TRUST, Trust
 from kd.data.base import DataModule
 from kd.deploy.load import load
 from kd.deploy.student import Student
-from kd.errors import UserError, nearest
+from kd.errors import UserError, closest, nearest
 from kd.io.checksums import read_intact
 from kd.io.result_file import FORMAT, Result, mistyped, upgraded
 from kd.io.run_folder import RunFolder
@@ -37,7 +37,7 @@ from kd.validation.check import check_config
 log = logging.getLogger(__name__)
 
 _CHAIN = "chain.json"
-_SHOWN = 10  # runs that a message names
+_SHOWN = 10  # runs or folders that a message names
 _CPU = torch.device("cpu")
 
 
@@ -219,9 +219,11 @@ def _existing(given: Any, setting: str) -> Path:
         raise UserError(f"{setting}={folder} is a file; name the run's folder")
     above = next(parent for parent in folder.absolute().parents if parent.is_dir())
     there = [path.name for path in above.iterdir() if path.is_dir() and path.name[0] != "."]
-    raise UserError(
-        f"{setting}={folder}: there is no such folder; in {above}: {nearest(folder.name, there)}"
-    )
+    hint = nearest(folder.name, there)
+    if len(there) > _SHOWN:
+        near = closest(folder.name, there)
+        hint = f"did you mean {near!r}?" if near else f"{len(there)} other folders"
+    raise UserError(f"{setting}={folder}: there is no such folder; in {above}: {hint}")
 
 
 def _last_stage(folder: Path, setting: str) -> Path:

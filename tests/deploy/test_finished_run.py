@@ -221,3 +221,12 @@ def test_a_run_may_lie_outside_the_output_folder_of_its_record(copied):
     assert Path(paths.cache) == copied.parent / "cache"
     own = FinishedRun(copied, trust=Trust(record=True)).cfg.paths
     assert Path(own.cache).parent == elsewhere
+
+
+def test_a_missing_folder_is_named_without_a_list_of_hundreds(tmp_path):
+    for number in range(30):
+        (tmp_path / f"sweep_{number}").mkdir()
+    with pytest.raises(UserError, match=r"no such folder; in .*: did you mean 'sweep_12'\?$"):
+        FinishedRun(tmp_path / "sweep-12")
+    with pytest.raises(UserError, match=r"no such folder; in .*: 30 other folders$"):
+        FinishedRun(tmp_path / "qqq")
