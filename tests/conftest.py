@@ -1,8 +1,9 @@
 """Fixtures of all tests: one thread, an output folder, and the command line."""
 
+import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,16 @@ def make_batch(target: torch.Tensor, index: torch.Tensor | None = None) -> Batch
     """A batch of black images with these labels [B]; `index` is 0 … B − 1 if not given."""
     index = torch.arange(len(target)) if index is None else index
     return Batch(torch.zeros(len(target), 1, 8, 8), target, index, torch.zeros_like(index), epoch=0)
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """Restore the environment, which a command that runs in the test's process changes."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)
