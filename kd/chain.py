@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from kd.config.command import command
 from kd.config.headline import headline
+from kd.io.task_figures import score, task_figure
 from kd.validation import config_problems
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def main(cfg: DictConfig) -> float:
     for row in _rows(chain["runs"]):
         table.add_row(*row)
     Console().print(table)
-    return float(chain["val/acc"])
+    return score(chain)
 
 
 def _nets(cfg: DictConfig) -> str:
@@ -57,7 +58,8 @@ def _rows(runs: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     yield _row(first, "0", "teacher", "teacher/", "teacher/seconds", by)
     for number, run in enumerate(runs, start=1):
         # On a route every stage has the same teacher, at a later epoch of its training.
-        at_epoch = f"epoch {run['teacher/epoch']} ({run['teacher/test/acc']:.4f})"
+        figure = task_figure(run)
+        at_epoch = f"epoch {run['teacher/epoch']} ({run[f'teacher/{figure.test}']:.4f})"
         by = at_epoch if epoch else run["teacher"]
         yield _row(run, str(number), "student", "", "fit_seconds", by)
 
@@ -65,9 +67,10 @@ def _rows(runs: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
 def _row(
     run: dict[str, Any], number: str, role: str, prefix: str, seconds: str, by: str
 ) -> tuple[str, ...]:
-    validation = f"{run['val/acc']:.4f}" if role == "student" else "–"
+    figure = task_figure(run)
+    validation = f"{run[figure.val]:.4f}" if role == "student" else "–"
     parameters = f"{run[f'{role}/params']:,}".replace(",", " ")
-    test = f"{run[f'{prefix}test/acc']:.4f}"
+    test = f"{run[f'{prefix}{figure.test}']:.4f}"
     return number, run[role], by, test, validation, parameters, f"{run[seconds]:.1f}"
 
 

@@ -1,5 +1,6 @@
-"""Classification metrics of a split, accumulated on the device."""
+"""Figures of a split, accumulated on the device: the interface, and those of a classifier."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,7 +57,32 @@ class Means:
         self.sums, self.counts = state["sums"], state["counts"]
 
 
-class Evaluation(nn.Module):
+class Figures(nn.Module, ABC):
+    """Figures of a net over a split.
+
+    Attributes:
+        confusion: counts [K, K] by label and prediction, of the last `compute`; None: there are
+            none.
+    """
+
+    confusion: Tensor | None = None
+
+    @abstractmethod
+    def update(self, answers: Any, target: Tensor, teacher: Tensor | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            answers: of the net, as `kd.tasks.base.Task.answers` returns them.
+            target: of the batch.
+            teacher: the teacher's logits [B, K]; None: unknown.
+        """
+
+    @abstractmethod
+    def compute(self) -> dict[str, Tensor]:
+        """Return the figures by name, and reset; figures without a batch are left out."""
+
+
+class Evaluation(Figures):
     """Figures of a classifier over a split.
 
     - `acc`: fraction of correct predictions, in [0, 1].
@@ -70,9 +96,6 @@ class Evaluation(nn.Module):
         num_classes: K.
         closely: compute `ece` and the confusion matrix as well.
 
-    Attributes:
-        confusion: counts [K, K] by label and prediction, of the last `compute`.
-
     Example:
         >>> import torch
         >>> evaluation = Evaluation(num_classes=2)
@@ -80,8 +103,6 @@ class Evaluation(nn.Module):
         >>> {name: round(value.item(), 3) for name, value in evaluation.compute().items()}
         {'acc': 0.5, 'nll': 1.588}
     """
-
-    confusion: Tensor | None = None
 
     def __init__(self, num_classes: int, closely: bool = False) -> None:
         super().__init__()
@@ -91,15 +112,15 @@ class Evaluation(nn.Module):
         self.counts = MulticlassConfusionMatrix(num_classes) if closely else None
         self.agreement = MulticlassAccuracy(num_classes, average="micro")
 
-    def update(self, logits: Tensor, target: Tensor, teacher: Tensor | None = None) -> None:
+    def update(self, answers: Tensor, target: Tensor, teacher: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
-            logits: [B, K]. Figures are computed in float32.
+            answers: logits [B, K]. Figures are computed in float32.
             target: class indices [B].
             teacher: the teacher's logits [B, K], for the agreement.
         """
-        logits = logits.float()
+        logits = answers.float()
         self.acc.update(logits, target)
         self.nll.update(F.cross_entropy(logits, target), weight=len(target))
         if self.ece is not None:

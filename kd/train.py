@@ -15,6 +15,7 @@ from kd.config.headline import headline
 from kd.config.record import all_overrides, own_folders, resume_command, start_point
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
+from kd.io.task_figures import score
 from kd.training.finished import finished
 from kd.validation import config_problems
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @command("train", check=config_problems)
 def main(cfg: DictConfig) -> float:
-    """Run one job and return its validation accuracy, which a sweeper may maximise.
+    """Run one job and return its selecting validation figure, which a sweeper may maximise.
 
     A job whose folder holds its finished run is skipped, and an interrupted one is resumed: the
     same command with the same `hydra.sweep.dir` completes a sweep.
@@ -37,7 +38,7 @@ def main(cfg: DictConfig) -> float:
         log.info("%s holds this run, finished: nothing to do", folder)
         if cfg.figures and not RunFolder(folder).figures.exists():
             log.warning("figures are drawn when a run ends: choose another folder for them")
-        return float(done["val/acc"])
+        return score(done)
     overrides = all_overrides(cast(DictConfig, HydraConfig.get()), cfg.resume)
     cfg.resume = start_point(cfg, folder)
     from lightning.pytorch.utilities import rank_zero_only
@@ -58,7 +59,7 @@ def main(cfg: DictConfig) -> float:
             "python -m kd.report sweep=%s",
             *(folder, folder, folder.parent),
         )
-    return float(result["val/acc"])
+    return score(result)
 
 
 def _refuse_devices_in_a_sweep(cfg: DictConfig) -> None:

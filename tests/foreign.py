@@ -21,9 +21,9 @@ def images_of(split: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Images uint8 [N, 1, 8, 8] and labels [N] of `train`, `val` or `test`."""
     arrays, parts = digits().arrays, digits().split
     if split == "test":
-        return arrays.test_images, arrays.test_targets
+        return arrays.test_inputs, arrays.test_targets
     rows = parts.train if split == "train" else parts.val
-    return arrays.train_images[rows], arrays.train_targets[rows]
+    return arrays.train_inputs[rows], arrays.train_targets[rows]
 
 
 class Pictures(Dataset):

@@ -12,6 +12,8 @@ from kd.config.targets import resolve_target
 from kd.data.adapt import adapt
 from kd.data.base import DataModule
 from kd.data.external import ExternalData
+from kd.tasks import task_named
+from kd.tasks.base import Task
 
 _ADAPTER = f"{ExternalData.__module__}.{ExternalData.__qualname__}"
 # What stands beside the arguments of a foreign data module in `conf/data/external.yaml`
@@ -28,6 +30,12 @@ def build_data(cfg: DictConfig) -> DataModule:
     data.prepare_data()
     data.setup()
     return data
+
+
+def data_task(cfg: DictConfig) -> Task:
+    """Return the task of the data that a config names; image classification if they say none."""
+    target = resolve_target(str(adapted(plain(cfg.data))["_target_"]))
+    return task_named(getattr(target, "task", "image_classification"))
 
 
 def adapted(node: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from kd.build.data import data_task
 from kd.build.instantiate import make
 from kd.config.compose import plain
 from kd.distillers.stages import Plan, Stage, Weight
@@ -13,6 +14,8 @@ from kd.errors import UserError
 from kd.objectives.base import Objective
 from kd.schedules import Between, Schedule
 from kd.types import Outputs
+
+_CROSS_ENTROPY = "kd.objectives.ce.CrossEntropy"
 
 
 class StageConfig(NamedTuple):
@@ -92,10 +95,14 @@ def build_method(cfg: DictConfig) -> Method:
 
 
 def build_objective(cfg: DictConfig, name: str) -> Objective:
-    """Build one objective; its adapters come later, when the shapes of both nets are known."""
-    objective: Objective = make(
-        cfg.method.objectives[name], "method.objectives.*", f"method.objectives.{name}"
-    )
+    """Build one objective; its adapters come later, when the shapes of both nets are known.
+
+    Cross-entropy with the labels stands for the labels' loss of the data's task.
+    """
+    node, task = cfg.method.objectives[name], data_task(cfg)
+    if task.label_loss is not None and node.get("_target_") == _CROSS_ENTROPY:
+        node = OmegaConf.create(dict(task.label_loss))
+    objective: Objective = make(node, "method.objectives.*", f"method.objectives.{name}")
     return objective
 
 

@@ -22,12 +22,12 @@ from kd.schedules import Schedule
 def build_net(
     cfg: DictConfig, role: str, data: DataModule, model: DictConfig | None = None
 ) -> nn.Module:
-    """Build a net for the shape and the classes of the data.
+    """Build a net for the inputs and the classes of the data.
 
     Args:
         cfg: the run's config.
         role: `student` or `teacher`, a key of the config; with `model`, a name for errors.
-        data: gives the arguments `in_channels`, `image_size` and `num_classes`.
+        data: gives the arguments that depend on it, such as `num_classes`.
         model: the net's config; None: `cfg[role]`.
 
     Raises:
@@ -38,9 +38,7 @@ def build_net(
         model.net,
         "student.net",  # a teacher's or a peer's net is no other kind of thing
         f"{role}={model.name}",
-        in_channels=data.in_channels,
-        image_size=data.image_size,
-        num_classes=data.num_classes,
+        **data.net_arguments,
     )
     set_memory_format(net, cfg.channels_last)
     return net

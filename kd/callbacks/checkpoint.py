@@ -15,6 +15,7 @@ from kd.callbacks.stop_request import StopRequest
 from kd.compat import training_figures
 from kd.config.identity import Identity
 from kd.data.base import DataModule
+from kd.distillers.evaluation import EvaluatedModule
 from kd.io.atomic import link_atomic, write_atomic
 from kd.io.own_files import remove_unfinished
 from kd.io.random_state import random_state, set_random_state
@@ -24,8 +25,6 @@ from kd.io.run_folder import RunFolder
 IDENTITY = "identity"
 EPOCHS_DONE = "epochs_done"
 OPTIMIZER = "optimizer"  # qualified name of its class
-
-_METRIC = "val/acc"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -43,7 +42,8 @@ class Checkpoints(Checkpoint):
 
     `last.ckpt` is saved after every epoch, within an epoch once `every_minutes` have passed, and
     when SIGINT or SIGTERM is received; the run then exits with code 130 or 143. `best.ckpt` is the
-    state after the epoch with the best validation accuracy. Of equal accuracies the latest counts:
+    state after the epoch with the best validation figure of the task (accuracy of a classifier).
+    Of equal figures the latest counts:
     on a small validation set many epochs tie at the top, and the first of them had a high learning
     rate. An epoch does not count while any callback of the run has an attribute `selectable` that
     is false: the net is not yet what the run is to leave (it is still being pruned, say).
@@ -116,7 +116,8 @@ class Checkpoints(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._score = trainer.callback_metrics[_METRIC].item()
+            monitor = cast(EvaluatedModule, pl_module).task.monitor
+            self._score = trainer.callback_metrics[monitor].item()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score, self._score = self._score, None

@@ -2,14 +2,17 @@
 
 import logging
 import time
+from typing import cast
 
 from lightning import Callback, LightningModule, Trainer
+
+from kd.distillers.evaluation import EvaluatedModule
 
 log = logging.getLogger(__name__)
 
 
 class EpochLines(Callback):
-    """Logs loss, validation accuracy, speed and time left after every epoch.
+    """Logs loss, the selecting validation figure, speed and time left after every epoch.
 
     Without it a run in a file or under a scheduler is silent until its end. It is silent itself
     while a progress bar is shown.
@@ -57,16 +60,21 @@ class EpochLines(Callback):
         words = [
             f"{self.label}: epoch {done}/{trainer.max_epochs}".removeprefix(": "),
             epoch_figures(trainer),
-            f"{speed:.0f} images/s",
+            f"{speed:.0f} {self._samples(trainer)}/s",
             f"{duration(left)} left",
         ]
         log.info(", ".join(word for word in words if word))
         self._last, self._images = now, 0
 
+    @staticmethod
+    def _samples(trainer: Trainer) -> str:
+        return f"{cast(EvaluatedModule, trainer.lightning_module).task.sample}s"
+
 
 def epoch_figures(trainer: Trainer) -> str:
-    """Return loss and validation accuracy of the last epoch; "" before its end."""
-    names = {"train/loss": "train loss", "val/acc": "validation accuracy"}
+    """Return loss and the selecting validation figure of the last epoch; "" before its end."""
+    task = cast(EvaluatedModule, trainer.lightning_module).task
+    names = {"train/loss": "train loss", task.monitor: f"validation {task.figure}"}
     known = trainer.callback_metrics
     return ", ".join(f"{text} {known[key]:.4f}" for key, text in names.items() if key in known)
 

@@ -1,15 +1,15 @@
 """Settings and validation accuracy for TensorBoard's HPARAMS tab."""
 
-from typing import Any
+from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from kd.distillers.evaluation import HPARAMS_METRIC
+from kd.distillers.evaluation import EvaluatedModule
 
 
 class LogHyperparameters(Callback):
-    """Logs the run's settings, with the validation accuracy as their metric in TensorBoard.
+    """Logs the run's settings, with the selecting validation figure as their metric in TensorBoard.
 
     Args:
         hparams: flat settings of plain types.
@@ -22,6 +22,7 @@ class LogHyperparameters(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 # The metric has to be declared together with the settings, or the tab stays empty.
-                logger.log_hyperparams(self.hparams, {HPARAMS_METRIC: float("nan")})
+                metric = cast(EvaluatedModule, pl_module).hparams_metric
+                logger.log_hyperparams(self.hparams, {metric: float("nan")})
             else:
                 logger.log_hyperparams(self.hparams)

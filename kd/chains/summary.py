@@ -5,11 +5,12 @@ from typing import Any
 
 from kd.chains.stage import ChainStage
 from kd.io.result_file import read_result
+from kd.io.task_figures import task_figure, task_of
 
 CHAIN = "chain.json"
 ChainResult = dict[str, Any]
 
-_LAST_STAGE = ("val/acc", "test/acc", "test/ece", "test/nll", "student/params")
+_LAST_STAGE = ("test/ece", "test/nll", "test/map50", "student/params")
 _SUMS = ("epochs", "fit_seconds", "teacher_forwards")
 
 
@@ -39,9 +40,12 @@ def chain_result(stages: Sequence[ChainStage]) -> ChainResult:
     first, last = stages[0].cfg, stages[-1].cfg
     result: ChainResult = {"status": "completed" if complete else "failed"}
     result |= {role: last[role].name for role in ("method", "student", "data", "mode")}
+    result["task"] = task_of(runs[-1])
     result |= {"teacher": first.teacher.name, "seed": min(stage.cfg.seed for stage in stages)}
     if complete:
-        result |= {key: runs[-1][key] for key in _LAST_STAGE}
+        figure = task_figure(runs[-1])
+        keys = (figure.val, figure.test, *_LAST_STAGE)
+        result |= {key: runs[-1][key] for key in keys if key in runs[-1]}
     else:
         failed = next(run for run in runs if run["status"] != "completed")
         result["error"] = f"stage {failed['stage']}: {failed.get('error', failed['status'])}"

@@ -14,24 +14,26 @@ log = logging.getLogger(__name__)
 
 
 class Arrays(NamedTuple):
-    """A whole data set: images uint8 [N, C, S, S], targets int64 [N] in range(len(class_names)).
+    """A whole data set: samples, and targets int64 [N] in range(len(class_names)).
+
+    Images are uint8 [N, C, S, S], texts token ids [N, L].
 
     Attributes:
-        train_images: uint8 [N, C, S, S], the training pool.
+        train_inputs: [N, …], the training pool.
         train_targets: int64 [N].
-        test_images: uint8 [M, C, S, S].
+        test_inputs: [M, …].
         test_targets: int64 [M].
         class_names: names of the K classes in the order of their labels.
-        val_images, val_targets: the data set's own validation set; None: it has none, and a part of
+        val_inputs, val_targets: the data set's own validation set; None: it has none, and a part of
             the training pool is held out.
     """
 
-    train_images: Tensor
+    train_inputs: Tensor
     train_targets: Tensor
-    test_images: Tensor
+    test_inputs: Tensor
     test_targets: Tensor
     class_names: list[str]
-    val_images: Tensor | None = None
+    val_inputs: Tensor | None = None
     val_targets: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
@@ -41,18 +43,15 @@ class Arrays(NamedTuple):
         """Reasons why training on these arrays is impossible, one sentence each."""
         if found := self._labels_of_no_class():
             return found
-        height, width = self.train_images.shape[2:]
-        if height != width:
-            found.append(f"images must be square, got {height} x {width}")
         if len(self.class_names) < 2:
             found.append(f"at least two classes are needed, got {self.class_names}")
         counts = torch.bincount(self.train_targets, minlength=len(self.class_names))
         pairs = zip(self.class_names, counts.tolist(), strict=True)
         if empty := [name for name, count in pairs if count == 0]:
-            found.append(f"no training image of class {', '.join(empty)}")
+            found.append(f"no training sample of class {', '.join(empty)}")
         for split, targets in (("test", self.test_targets), ("validation", self.val_targets)):
             if targets is not None and len(targets) == 0:
-                found.append(f"no {split} image")
+                found.append(f"no {split} sample")
         return found
 
     def _labels_of_no_class(self) -> list[str]:
@@ -77,10 +76,17 @@ class Pool:
         self.arrays: Arrays | None = None
         self._digests: dict[str, str] = {}
 
-    def load(self, load: Callable[[], Arrays], name: str) -> Arrays:
+    def load(
+        self, load: Callable[[], Arrays], name: str, problems_of: Callable[[Arrays], list[str]]
+    ) -> Arrays:
+        """Load the arrays unless they are there.
+
+        Raises:
+            UserError: there are problems, which are all named.
+        """
         if self.arrays is None:
             arrays = load()
-            if problems := arrays.problems():
+            if problems := problems_of(arrays):
                 raise UserError(f"data {name!r}: " + "; ".join(problems))
             self.arrays = arrays
         return self.arrays
@@ -88,11 +94,11 @@ class Pool:
     def move(self, device: torch.device) -> None:
         """Move all tensors to the device, unless they take more than half of its free memory."""
         arrays = self.arrays
-        if arrays is None or arrays.train_images.device == device:
+        if arrays is None or arrays.train_inputs.device == device:
             return
         size = sum(tensor.nbytes for tensor in arrays.tensors())
         if device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] / 2:
-            log.warning("%d MB of images stay in main memory: %s is too full", size >> 20, device)
+            log.warning("%d MB of samples stay in main memory: %s is too full", size >> 20, device)
             return
         fields: dict[str, Any] = arrays._asdict()
         for name, value in fields.items():

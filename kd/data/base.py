@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
@@ -41,6 +42,7 @@ class DataModule(LightningDataModule, ABC):
     Lightning calls it before each epoch. In test batches `index` is the position in the test set.
 
     Attributes:
+        task: name of the task whose labels the data have, a key of `kd.tasks.TASKS`.
         name: for messages, folder names and result tables.
         batch_size: training images a step, over all devices together.
         eval_batch_size: validation and test images a step, on each device.
@@ -50,6 +52,7 @@ class DataModule(LightningDataModule, ABC):
         augment: random change of whole training batches; None: there is none.
     """
 
+    task: ClassVar[str] = "image_classification"
     name: str
     batch_size: int
     eval_batch_size: int
@@ -72,8 +75,28 @@ class DataModule(LightningDataModule, ABC):
 
     @property
     @abstractmethod
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape [C, H, W] of an image."""
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape [C, H, W] of an image, or [L] of a text."""
+
+    @property
+    def net_arguments(self) -> dict[str, Any]:
+        """Arguments of a net's constructor that depend on the data."""
+        facts = {"in_channels": self.in_channels, "image_size": self.image_size}
+        return facts | {"num_classes": self.num_classes}
+
+    @property
+    def pad_index(self) -> int | None:
+        """Token id that fills texts up to the length of a batch; None: samples are not padded."""
+        return None
+
+    def example_input(self, count: int) -> Tensor:
+        """Return a batch [count, …] that gives the shapes of a net's outputs."""
+        return torch.zeros(count, *self.input_shape)
+
+    def random_input(self, count: int) -> Tensor:
+        """Return a batch [count, …] of noise, always the same."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn((count, *self.input_shape), generator=generator)
 
     @property
     @abstractmethod
@@ -113,7 +136,7 @@ class DataModule(LightningDataModule, ABC):
         return None if self.limits.registry else self.fingerprint
 
     @abstractmethod
-    def images_fingerprint(self, split: str) -> str:
+    def inputs_fingerprint(self, split: str) -> str:
         """Identity of the images of `train` or `test` as a net receives them; keys the cache."""
 
     @property

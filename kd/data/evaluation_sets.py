@@ -27,7 +27,7 @@ def warn_of_shared_images(name: str, arrays: Arrays, image_name: Callable[[str, 
         arrays: the images.
         image_name: returns the name of an image from its split and row.
     """
-    images = {"train": arrays.train_images, "val": arrays.val_images, "test": arrays.test_images}
+    images = {"train": arrays.train_inputs, "val": arrays.val_inputs, "test": arrays.test_inputs}
     labels = {"train": arrays.train_targets, "val": arrays.val_targets, "test": arrays.test_targets}
     for (first, second), effect in _EFFECTS.items():
         one, other = images[first], images[second]

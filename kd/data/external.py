@@ -296,5 +296,5 @@ class ExternalData(DataModule):
         convert = partial(self._conversion, check=False)
         return [self.class_names, self._normalisation, *recognised(self._sources, convert)]
 
-    def images_fingerprint(self, split: str) -> str:
+    def inputs_fingerprint(self, split: str) -> str:
         raise UserError(f"data {self.name!r}: {self.limits.cache}")

@@ -12,22 +12,22 @@ def hold_out_test(
     """Move a part of each class from the training pool to the test set.
 
     Args:
-        fields: `train_images` uint8 [N, C, H, W] and `train_targets` int64 [N].
-        paths: file of each image by split; changed as the images are.
+        fields: `train_inputs` [N, …] and `train_targets` int64 [N].
+        paths: name of each sample by split; changed as the samples are.
         fraction: of each class.
         seed: of the draw.
 
     Returns:
-        The images and targets of both splits.
+        The inputs and targets of both splits.
 
     Raises:
-        UserError: no image is held out.
+        UserError: no sample is held out.
     """
-    images, targets = fields["train_images"], fields["train_targets"]
+    inputs, targets = fields["train_inputs"], fields["train_targets"]
     rows = dict(zip(("train", "test"), stratified_split(targets, fraction, seed), strict=True))
     if not len(rows["test"]):
         raise UserError(
-            f"data.test_fraction={fraction:g} holds out none of {len(targets)} images: no class "
+            f"data.test_fraction={fraction:g} holds out none of {len(targets)} samples: no class "
             "has enough of them for one; raise it, or add a test folder"
         )
     pool = paths["train"]
@@ -36,5 +36,5 @@ def hold_out_test(
     return {
         f"{split}_{name}": values[chosen]
         for split, chosen in rows.items()
-        for name, values in {"images": images, "targets": targets}.items()
+        for name, values in {"inputs": inputs, "targets": targets}.items()
     }

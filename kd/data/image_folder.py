@@ -93,15 +93,15 @@ class ImageFolder(ImageDataModule):
         failed: dict[str, str] = json.loads(stored.notes[0])
         self._check_damaged(listing, failed)
         fields = {
-            f"{split}_{part}": stored.tensors.get(f"{split}_{part}")
+            f"{split}_{field}": stored.tensors.get(f"{split}_{part}")
             for split in SPLITS
-            for part in ("images", "targets")
+            for field, part in (("inputs", "images"), ("targets", "targets"))
         }
         self._paths = {
             split: [f.path for f in listing.files if f.split == split and f.path not in failed]
             for split in SPLITS
         }
-        if fields["test_images"] is None:
+        if fields["test_inputs"] is None:
             fields |= hold_out_test(fields, self._paths, self.test_fraction, self.test_seed)
         arrays = Arrays(class_names=listing.class_names, **fields)  # type: ignore[arg-type]
         report(self, listing, arrays, failed, stored.notes[1:])

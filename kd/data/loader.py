@@ -125,14 +125,16 @@ def check_batch_size(batch_size: int, world_size: int) -> None:
 
 
 class TensorLoader:
-    """Iterates over `Batch`es of uint8 images [N, C, H, W] held in memory.
+    """Iterates over `Batch`es of samples held in memory: images, or padded token ids.
 
     Args:
-        images: uint8 [N, C, H, W]. targets: int64 [N].
+        inputs: images uint8 [N, C, H, W], or token ids int64 [N, L]. targets: [N, …].
         sampler: order of the rows.
         view_space: views, drawn from (seed, epoch, index).
         seed: the data seed.
-        mean, std: per channel [C], on the 0..1 scale.
+        mean, std: per channel [C], on the 0..1 scale; None: inputs are used as they are.
+        pad_index: the token that fills texts, whose batches end with their longest text; None:
+            there is none.
         augmentation: random change of a whole batch after the views; None: there is none.
         finished: returns the number of batches of this epoch whose step is done; None: the number
             yielded is used. They differ by one when a step is interrupted, and a resumed run would
@@ -143,20 +145,24 @@ class TensorLoader:
 
     def __init__(
         self,
-        images: Tensor,
+        inputs: Tensor,
         targets: Tensor,
         sampler: EpochSampler,
         *,
         view_space: ViewSpace,
         seed: int,
-        mean: Tensor,
-        std: Tensor,
+        mean: Tensor | None,
+        std: Tensor | None,
+        pad_index: int | None = None,
         augmentation: Augmentation | None = None,
         finished: Callable[[], int] | None = None,
     ) -> None:
-        self.images, self.targets, self.sampler = images, targets, sampler
+        self.inputs, self.targets, self.sampler = inputs, targets, sampler
         self.view_space, self.seed, self.augmentation = view_space, seed, augmentation
-        self.normalise = Normalise(mean, std).to(images.device)
+        self.normalise: Callable[[Tensor], Tensor] = torch.nn.Identity()
+        if mean is not None and std is not None:
+            self.normalise = Normalise(mean, std).to(inputs.device)
+        self.pad_index = pad_index
         self._finished = finished
 
     @property
@@ -180,14 +186,21 @@ class TensorLoader:
                 seed = stream(self.seed, AUGMENTATION, self.sampler.epoch, rows.start)
                 input, target = self.augmentation.seeded(seed, batch.input, batch.target)
                 batch = batch._replace(input=input, target=target)
-            yield batch._replace(input=self.normalise(batch.input))
+            yield batch._replace(input=self._trimmed(self.normalise(batch.input)))
+
+    def _trimmed(self, input: Tensor) -> Tensor:
+        """Cut texts [B, L] behind the end of the longest one; return images as they are."""
+        if self.pad_index is None:
+            return input
+        used = (input != self.pad_index).any(0).nonzero()
+        return input[:, : int(used[-1]) + 1] if len(used) else input[:, :1]
 
     def show(self, index: Tensor, view: Tensor) -> Batch:
-        """Samples `index` [B] in their views [B], as uint8."""
+        """Samples `index` [B] in their views [B], as stored: not normalised, and not trimmed."""
         # index_select copies whole rows: 12 us for 128 images of 3 kB where images[index] takes 230
-        images = self.view_space.apply(self.images.index_select(0, index), view)
+        inputs = self.view_space.apply(self.inputs.index_select(0, index), view)
         target = self.targets.index_select(0, index)
-        return Batch(images, target, index, view, self.sampler.epoch)
+        return Batch(inputs, target, index, view, self.sampler.epoch)
 
     def state_dict(self) -> dict[str, int]:
         state = self.sampler.state_dict()

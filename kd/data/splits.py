@@ -1,4 +1,4 @@
-"""Validation split and normalisation of a training pool."""
+"""Validation split of a training pool, and normalisation of its images."""
 
 from typing import NamedTuple
 
@@ -13,44 +13,49 @@ Normalisation = tuple[list[float], list[float]]
 
 
 class Split(NamedTuple):
-    """Positions in the training pool int64 [N], and mean and std per channel float64 [C]."""
+    """Positions in the training pool int64 [N], and mean and std per channel float64 [C].
+
+    Samples that are no images have neither.
+    """
 
     train: Tensor
     val: Tensor
-    mean: Tensor
-    std: Tensor
+    mean: Tensor | None = None
+    std: Tensor | None = None
 
 
-def make_split(
-    images: Tensor, targets: Tensor, fraction: float, seed: int, given: Normalisation | None
-) -> Split:
-    """Split a training pool and determine its normalisation.
+def make_split(targets: Tensor, fraction: float, seed: int) -> Split:
+    """Split a training pool.
 
     Args:
-        images: uint8 [N, C, H, W].
         targets: labels int64 [N].
-        fraction: of each class, held out for validation; 0: all images are for training.
+        fraction: of each class, held out for validation; 0: all samples are for training.
         seed: of the split.
-        given: (mean, std) per channel on the 0..1 scale; None: those of the training part.
 
     Raises:
-        UserError: no image is held out, or `given` has another number of channels.
+        UserError: no sample is held out.
     """
     train, val = stratified_split(targets.cpu(), fraction, seed)
     if fraction and not len(val):
         raise UserError(
-            f"data.val_fraction={fraction} holds out none of {len(targets)} training images: no "
+            f"data.val_fraction={fraction} holds out none of {len(targets)} training samples: no "
             "class has enough of them for one"
         )
-    if given is None:
-        return Split(train, val, *channel_statistics(images, train.to(images.device)))
-    if len(given[0]) != images.shape[1]:
+    return Split(train, val)
+
+
+def given_statistics(given: Normalisation, channels: int) -> tuple[Tensor, Tensor]:
+    """Return the configured mean and std per channel, float64 [C].
+
+    Raises:
+        UserError: they have another number of channels.
+    """
+    if len(given[0]) != channels:
         raise UserError(
-            f"data.mean and data.std have {len(given[0])} values, the images {images.shape[1]} "
-            "channels"
+            f"data.mean and data.std have {len(given[0])} values, the images {channels} channels"
         )
     mean, std = (torch.tensor(values, dtype=torch.float64) for values in given)
-    return Split(train, val, mean, std)
+    return mean, std
 
 
 def check_normalisation(mean: list[float] | None, std: list[float] | None) -> Normalisation | None:

@@ -21,6 +21,7 @@ from kd.metrics import Means
 from kd.objectives.base import Objective, Setting
 from kd.schedules import Schedule
 from kd.taps import Taps
+from kd.tasks.base import Task
 from kd.types import Batch, Outputs
 
 NO_OUTPUTS = Outputs(torch.empty(0), {})  # teacher argument of objectives that read no teacher
@@ -44,6 +45,7 @@ class Distiller(EvaluatedModule, ABC):
         scheduler: factor of the learning rate as a function of a stage's progress, applied at
             every step.
         num_classes: K.
+        task: what the student is trained for; None: image classification.
         pairings: names of the pairings that have a teacher.
         labels_only: names of the pairings without one.
         reads: student taps that the mode itself needs, in addition to those of the objectives.
@@ -55,6 +57,7 @@ class Distiller(EvaluatedModule, ABC):
         available_student_taps: student taps that objectives may read; None: all taps of its net.
         needs_index: the mode reads `Batch.index` or the labels of the training pool.
         needs_images: the mode reads training images by their index.
+        tasks: names of the tasks, of `kd.tasks.TASKS`, that the mode trains.
         one_device: why the mode is limited to one device; empty: it is not.
         weighted: weight and value of every term of the last step, for callbacks.
         settings_changed: the run resumes with other settings than it had: those of the optimizer
@@ -66,6 +69,7 @@ class Distiller(EvaluatedModule, ABC):
     available_student_taps: ClassVar[tuple[str, ...] | None] = None
     needs_index: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
+    tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification")
     one_device: ClassVar[str] = ""
 
     def __init__(
@@ -77,11 +81,12 @@ class Distiller(EvaluatedModule, ABC):
         optimizer: Callable[[ParamsT], Optimizer],
         scheduler: Schedule,
         num_classes: int,
+        task: Task | None = None,
         pairings: Sequence[str] = ("",),
         labels_only: Sequence[str] = (),
         reads: Sequence[str] = (),
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, task)
         self.strict_loading = False  # checkpoints hold no teacher; see `check_compatible`
         self.student = student
         wanted = [tap for objective in objectives.values() for tap in objective.student_taps]
@@ -94,6 +99,7 @@ class Distiller(EvaluatedModule, ABC):
         self.optimizer_factory = optimizer
         self.scheduler = scheduler
         self.total_steps = 1
+        self.pad_index: int | None = None  # token id that fills texts; set with the data
         self.weighted: dict[str, tuple[float, Tensor]] = {}
         self.settings_changed = False
         self._fresh: list[dict[str, Any]] = []  # settings of the optimizer's groups, as configured
@@ -124,7 +130,7 @@ class Distiller(EvaluatedModule, ABC):
         """Create the objectives' adapters from real shapes, before the optimizer is configured.
 
         Args:
-            images: a small normalised batch [b, C, H, W].
+            images: a small normalised batch [b, C, H, W], or token ids [b, L].
             targets: labels [N] of the training pool.
 
         Returns:
@@ -134,7 +140,9 @@ class Distiller(EvaluatedModule, ABC):
         size = (images.shape[2], images.shape[3]) if images.dim() == 4 else None
         for name, pairing in pairings.items():
             heads = pairing.student_head, pairing.teacher_head
-            setting = Setting(self.num_classes, targets, *heads, size)
+            own = self.student if pairing.student_net is None else pairing.student_net
+            nets = own, pairing.teacher_net
+            setting = Setting(self.num_classes, targets, *heads, size, self.pad_index, *nets)
             for objective in self.terms_of(name).values():
                 teacher = objective.aligned(pairing.teacher or NO_OUTPUTS)
                 objective.build(pairing.student, teacher, setting)
@@ -236,8 +244,8 @@ class Distiller(EvaluatedModule, ABC):
         self.log("train/loss", means.pop("train/loss"), prog_bar=True, sync_dist=several)
         self.log_dict(means, sync_dist=several)
 
-    def on_validation_accuracy(self, accuracy: float) -> None:
-        self.plan.observe(accuracy)
+    def on_validation_score(self, score: float) -> None:
+        self.plan.observe(score)
 
     def parameter_groups(self) -> ParamsT:
         """Return what the optimizer trains: parameters, or groups of them."""

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Peer
 from kd.errors import UserError
-from kd.metrics import Evaluation
+from kd.metrics import Figures
 from kd.models.sizing import count_parameters
 from kd.taps import Taps
 from kd.types import Batch, Outputs
@@ -41,7 +41,7 @@ class JointDistiller(Distiller):
 
     def _evaluations(self, closely: bool = False) -> nn.ModuleDict:
         return nn.ModuleDict(
-            {peer: Evaluation(self.num_classes, closely) for peer in self.architectures}
+            {peer: self.task.evaluation(self.num_classes, closely) for peer in self.architectures}
         )
 
     @abstractmethod
@@ -58,7 +58,7 @@ class JointDistiller(Distiller):
     def test_step(self, batch: Batch, batch_index: int) -> None:
         self._evaluate(batch, self.test_figures, self.test_peers)
 
-    def _evaluate(self, batch: Batch, student: Evaluation, peers: nn.ModuleDict) -> None:
+    def _evaluate(self, batch: Batch, student: Figures, peers: nn.ModuleDict) -> None:
         logits = self.predict_all(batch.input)
         student.update(logits["student"], batch.target)
         for peer, evaluation in _items(peers):
@@ -164,8 +164,8 @@ def detached(outputs: Outputs) -> Outputs:
     return Outputs(outputs.logits.detach(), taps)
 
 
-def _items(evaluations: nn.ModuleDict) -> list[tuple[str, Evaluation]]:
-    return cast(list[tuple[str, Evaluation]], list(evaluations.items()))
+def _items(evaluations: nn.ModuleDict) -> list[tuple[str, Figures]]:
+    return cast(list[tuple[str, Figures]], list(evaluations.items()))
 
 
 def _trainable(net: nn.Module) -> Iterator[nn.Parameter]:

@@ -51,7 +51,14 @@ class OfflineDistiller(Distiller):
         if self.teacher is None:
             return {"": Pairing(student, student_head=head)}
         return {
-            name: Pairing(student, outputs, self._weights[name], head, self.teacher.head)
+            name: Pairing(
+                student,
+                outputs,
+                self._weights[name],
+                head,
+                self.teacher.head,
+                teacher_net=self.teacher.nets[0] if len(self.teacher.nets) == 1 else None,
+            )
             for name, outputs in self.teacher.example_outputs(images).items()
         }
 

@@ -16,6 +16,7 @@ class Pairing(NamedTuple):
     student: outputs of the net that is trained, with gradients.
     teacher: outputs of its teacher, without gradients; None: it is trained on labels alone.
     weight: factor of every loss term of the pairing.
+    student_net, teacher_net: the nets themselves; None: the student of the mode, and no single net.
     student_head, teacher_head: the modules that map the tap `embedding` to logits, where the nets
         have one. Only objectives that build adapters read them.
     """
@@ -25,6 +26,8 @@ class Pairing(NamedTuple):
     weight: float = 1.0
     student_head: nn.Module | None = None
     teacher_head: nn.Module | None = None
+    student_net: nn.Module | None = None
+    teacher_net: nn.Module | None = None
 
 
 class Peer(NamedTuple):

@@ -46,6 +46,11 @@ Result = TypedDict(
         ],
         "student": Annotated[str, "`student.name` of the config"],
         "data": Annotated[str, "`data.name` of the config"],
+        "task": Annotated[
+            str,
+            "`image_classification`, `text_classification` or `detection`; absent from results of "
+            "earlier versions, whose task is image classification",
+        ],
         "mode": Annotated[str, "`mode.name` of the config"],
         "seed": Annotated[int, "seed of the student's weights, the order of images and the views"],
         "config_hash": Annotated[
@@ -79,6 +84,10 @@ Result = TypedDict(
         "val/acc": Annotated[float, "student's validation accuracy after the selected epoch"],
         "best_epoch": Annotated[int, "selected epoch, counted from 1; of equal ones, the latest"],
         "test/acc": Annotated[float, "student's test accuracy, with the weights of that epoch"],
+        "val/map": Annotated[float, "of a detector, in place of `val/acc`: mAP at IoU 0.5 to 0.95"],
+        "test/map": Annotated[float, "of a detector: mAP on the test set at IoU 0.5 to 0.95"],
+        "test/map50": Annotated[float, "of a detector: mAP on the test set at IoU 0.5"],
+        "test/map_last": Annotated[float, "`test/map` with the weights of the last epoch"],
         "test/nll": Annotated[float, "mean negative log-likelihood of the test labels, in nats"],
         "test/ece": Annotated[
             float, "expected calibration error on the test set, 15 bins of equal width"
@@ -111,6 +120,8 @@ Result = TypedDict(
         "images_per_second": Annotated[float, "training images divided by `fit_seconds`"],
         # The teacher, or the ensemble
         "teacher/test/acc": Annotated[float | None, "teacher's test accuracy"],
+        "teacher/test/map": Annotated[float | None, "of a detector: teacher's `test/map`"],
+        "teacher/test/map50": Annotated[float | None, "of a detector: teacher's `test/map50`"],
         "teacher/test/acc_per_class": Annotated[
             list[float | None] | None,
             "teacher's test accuracy by class, in the order of the labels",

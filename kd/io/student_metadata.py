@@ -38,7 +38,7 @@ class StudentMetadata(TypedDict):
     """What a student is and which inputs it takes.
 
     `architecture` is None where no constructor builds the net; `no_architecture` is the reason.
-    `taps` maps canonical names to module paths in the net. `input_size` is [H, W]; `mean` and `std`
+    `taps` maps canonical names to module paths in the net. `input_size` is [H, W] of images, and [L] of texts, which have no channels; `mean` and `std`
     are per channel on the 0..1 scale, and None where the data set does not tell how its floating
     point images were made. `channels_last` is the memory layout that the net was trained in.
     `channels_removed`: layers have fewer channels than the architecture says, as the shapes of the
@@ -51,7 +51,7 @@ class StudentMetadata(TypedDict):
     taps: dict[str, str]
     class_names: list[str]
     input_size: list[int]
-    channels: int
+    channels: int | None
     mean: list[float] | None
     std: list[float] | None
     channels_last: bool
@@ -134,7 +134,7 @@ def _is_numbers(value: Any) -> bool:
 
 def _is_size(value: Any) -> bool:
     sizes = value if isinstance(value, list) else []
-    return len(sizes) == 2 and all(_is_whole(size, MAX_SIZE) for size in sizes)
+    return len(sizes) in (1, 2) and all(_is_whole(size, MAX_SIZE) for size in sizes)
 
 
 def _is_text_by_name(value: Any) -> bool:
@@ -158,8 +158,11 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "no_architecture": (_optional(_is_text), "a text or null"),
     "taps": (_is_text_by_name, "a map of texts"),
     "class_names": (_is_texts, "a list of texts"),
-    "input_size": (_is_size, f"two whole numbers from 1 to {MAX_SIZE}"),
-    "channels": (lambda v: _is_whole(v, MAX_CHANNELS), f"a whole number from 1 to {MAX_CHANNELS}"),
+    "input_size": (_is_size, f"one or two whole numbers from 1 to {MAX_SIZE}"),
+    "channels": (
+        lambda v: v is None or _is_whole(v, MAX_CHANNELS),
+        f"a whole number from 1 to {MAX_CHANNELS}, or null",
+    ),
     "mean": (_optional(_is_numbers), "a list of numbers or null"),
     "std": (_optional(_is_numbers), "a list of numbers or null"),
     "channels_last": (lambda v: isinstance(v, bool), "true or false"),

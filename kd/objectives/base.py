@@ -21,6 +21,10 @@ class Setting(NamedTuple):
             the head would be saved and optimised twice.
         teacher_head: the same of the teacher.
         image_size: height and width of the images in pixels; None where inputs are no images.
+        pad_index: token id that fills texts up to the length of a batch; None where inputs are no
+            texts.
+        student_net, teacher_net: the nets, for objectives that need more than their outputs, such
+            as a detector's decoding; not to be registered as submodules. None: an ensemble.
     """
 
     num_classes: int
@@ -28,6 +32,9 @@ class Setting(NamedTuple):
     student_head: nn.Module | None = None
     teacher_head: nn.Module | None = None
     image_size: tuple[int, int] | None = None
+    pad_index: int | None = None
+    student_net: nn.Module | None = None
+    teacher_net: nn.Module | None = None
 
 
 Family = Literal["labels", "response", "feature", "relation"]
@@ -55,6 +62,7 @@ class Objective(nn.Module, ABC):
             attribute, each with a function that raises ValueError for values out of range.
         paired: whether the taps were given to `pair`, so that `teacher.taps` has the student's
             names in `build` and `forward`.
+        tasks: names of the tasks, of `kd.tasks.TASKS`, whose nets the term can compare.
         progress: fraction of all training steps done, in [0, 1]; set before every step.
         stage: current stage of a method that has several; see `enter`.
 
@@ -77,6 +85,7 @@ class Objective(nn.Module, ABC):
     needs_index: ClassVar[bool] = False
     one_device: ClassVar[str] = ""
     scheduled: ClassVar[Mapping[str, Callable[[float], float]]] = {}
+    tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification")
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
     paired: bool = False

@@ -93,7 +93,7 @@ class CachedTeacher(Teacher):
             self.keep_in_memory(f"is not writable ({error})")
             self._fill(loader, report)
         device = self.teacher.device
-        self._position = torch.full((len(loader.images),), -1, device=device)
+        self._position = torch.full((len(loader.inputs),), -1, device=device)
         self._position[index.to(device)] = torch.arange(len(index), device=device)
         self._resident = {
             name: self._stored(name, self._ids).to(device)
@@ -116,8 +116,11 @@ class CachedTeacher(Teacher):
         ids = batch.index * loader.view_space.size + batch.view
         if not ((position >= 0).all() and self._ids[position].equal(ids.cpu())):
             return False
-        shown = loader.show(*(x.to(loader.images.device) for x in (batch.index, batch.view)))
-        return loader.normalise(shown.input).to(batch.input).equal(batch.input)
+        shown = loader.show(*(x.to(loader.inputs.device) for x in (batch.index, batch.view)))
+        images = loader.normalise(shown.input).to(batch.input)
+        if loader.pad_index is not None:  # texts are trimmed to the longest of a batch
+            images = images[:, : batch.input.shape[1]]
+        return images.equal(batch.input)
 
     def outputs(self, batch: Batch) -> Outputs:
         # [B]; −1 for a sample that was not prepared, which `matches` finds.
@@ -161,7 +164,7 @@ class CachedTeacher(Teacher):
         """Run the teacher on ids [m]; return its outputs as `dtype` on the CPU."""
         views, done = loader.view_space.size, 0
         computed: dict[str, Tensor] = {}
-        for block in ids.to(loader.images.device).split(self.batch_size):
+        for block in ids.to(loader.inputs.device).split(self.batch_size):
             shown = loader.show(block // views, block % views)
             images = loader.normalise(shown.input).to(self.teacher.device)
             outputs = self.teacher.outputs(shown._replace(input=images))

@@ -14,8 +14,9 @@ class AcquiredTeacher:
 
     Attributes:
         teacher: frozen, live or cached.
-        test_logits: on the test set in its order [N, K], float32, on the CPU.
-        test_acc: test accuracy, in [0, 1].
+        test_logits: on the test set in its order [N, K], float32, on the CPU; None: the task is no
+            classification.
+        test_figures: figures of the test set, by name; `acc` of a classifier, in [0, 1].
         source: origin of the weights, as `teacher/source` of result.json.
         weights_hash: of the weights, as `teacher/weights_hash` of result.json.
         recipe_hash: of the run that trained it, as `teacher/recipe_hash` of result.json.
@@ -24,8 +25,8 @@ class AcquiredTeacher:
     """
 
     teacher: Teacher
-    test_logits: Tensor
-    test_acc: float
+    test_logits: Tensor | None
+    test_figures: Mapping[str, float]
     source: str
     weights_hash: str | list[str]
     recipe_hash: str | list[str | None] | None

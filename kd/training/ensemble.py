@@ -37,18 +37,19 @@ def acquire_ensemble(
     }
     settings = {key: plain(cfg.teacher[key]) for key in _SETTINGS}
     teacher = EnsembleTeacher({name: m.teacher for name, m in members.items()}, **settings)
-    logits = teacher.combined(torch.stack([m.test_logits for m in members.values()]))
+    theirs = [m.test_logits for m in members.values() if m.test_logits is not None]
+    logits = teacher.combined(torch.stack(theirs))
     accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()
     log.info("ensemble of %s: test accuracy %.4f", " + ".join(members), accuracy)
     return AcquiredTeacher(
         teacher,
         logits,
-        accuracy,
+        {"acc": accuracy},
         source=", ".join(m.source for m in members.values()),
         weights_hash=[str(m.weights_hash) for m in members.values()],
         recipe_hash=[
             None if m.recipe_hash is None else str(m.recipe_hash) for m in members.values()
         ],
         seconds=sum(m.seconds for m in members.values()),
-        members={name: m.test_acc for name, m in members.items()},
+        members={name: m.test_figures["acc"] for name, m in members.items()},
     )

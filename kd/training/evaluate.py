@@ -68,7 +68,8 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
     if test and cfg.figures:
         rank_zero_only(_draw)(RunFolder(folder).figures, plain(cfg.figures), parts)
     parameters = count_parameters(distiller.deployed())
-    result = {"val/acc": selected.score, "best_epoch": selected.epoch, **tested}
+    monitor = distiller.task.monitor
+    result = {monitor: selected.score, "best_epoch": selected.epoch, **tested}
     result |= distiller.results() | figures_of_limits(trainer, data, test)
     result |= {
         "student/params": parameters,
@@ -89,7 +90,7 @@ def _save_weights(
 def _draw(folder: Path, figures: bool | list[int], parts: RunParts) -> None:
     """Draw the figures; a failure is logged, since the run itself is complete."""
     student, acquired = parts.distiller.test_figures.confusion, parts.acquired
-    if student is None or acquired is None:
+    if student is None or acquired is None or acquired.test_logits is None:
         log.warning("figures are not drawn: this run has no teacher to compare the student with")
         return
     logits = acquired.test_logits
@@ -102,7 +103,7 @@ def _draw(folder: Path, figures: bool | list[int], parts: RunParts) -> None:
 
 
 class _Selected(NamedTuple):
-    """Validation accuracy, epoch (from 1) and weights of the best epoch; None: the last one's."""
+    """Selecting figure, epoch (from 1) and weights of the best epoch; None: the last one's."""
 
     score: float
     epoch: int
@@ -124,7 +125,7 @@ def _selected(trainer: Trainer, distiller: Distiller, data: DataModule) -> _Sele
     saved = saved_state(trainer)
     if saved.best_score is None:  # check_val_every_n_epoch > max_epochs, or few max_steps
         (figures,) = trainer.validate(distiller, datamodule=data, verbose=False)
-        return _Selected(figures["val/acc"], trainer.current_epoch)
+        return _Selected(figures[distiller.task.monitor], trainer.current_epoch)
     weights = read_file(saved.files.best)["state_dict"]
     return _Selected(saved.best_score, saved.best_epoch, weights)
 
@@ -132,7 +133,7 @@ def _selected(trainer: Trainer, distiller: Distiller, data: DataModule) -> _Sele
 def _test(
     trainer: Trainer, distiller: Distiller, data: DataModule, selected: _Selected, test: bool
 ) -> dict[str, Any]:
-    """Load the selected weights and test them; of the last epoch's, report accuracies only."""
+    """Load the selected weights and test them; of the last epoch's, report the selecting figure."""
     last: dict[str, Any] = {}
     if test and selected.epoch != trainer.current_epoch:
         distiller.test_suffix = "_last"
@@ -149,8 +150,9 @@ def _test(
     by_class = None if confusion is None else class_accuracies(confusion)
     if confusion is not None:
         rank_zero_only(warn_of_labels)(confusion, data.class_names, val_acc=selected.score)
-    accuracies = {name: value for name, value in last.items() if name.endswith("/acc_last")}
-    return {**tested, **accuracies, "test/acc_per_class": by_class}
+    ending = f"/{distiller.task.selection}_last"
+    figures = {**tested, **{name: value for name, value in last.items() if name.endswith(ending)}}
+    return {**figures, "test/acc_per_class": by_class} if distiller.task.classifies else figures
 
 
 def _figures(trainer: Trainer, distiller: Distiller, data: DataModule) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def draw_figures(
     from kd.plots.figure import render, save
 
     assert isinstance(data, ImageDataModule)  # see check_drawing
-    images, targets = data.arrays.test_images.cpu(), data.test_targets
+    images, targets = data.arrays.test_inputs.cpu(), data.test_targets
     logits = teacher.double()
     chosen = _most_uncertain(logits, targets) if figures is True else torch.tensor(figures)
     shown = (images[chosen].numpy(), targets[chosen].tolist(), logits[chosen].numpy())

@@ -7,6 +7,7 @@ from lightning import Trainer
 
 from kd.data.base import DataModule
 from kd.data.external_source import has_length
+from kd.tasks import task_named
 
 log = logging.getLogger(__name__)
 _USES = {
@@ -95,7 +96,8 @@ def _setting(trainer: Trainer, split: str) -> str:
 
 def _classes(data: DataModule, split: str, images: int | None) -> str:
     """How many classes the first test images are of: a sorted test set is no fair sample."""
-    if split != "test" or data.limits.images or images is None:
+    classifies = task_named(data.task).classifies
+    if split != "test" or data.limits.images or images is None or not classifies:
         return ""
     found = len(data.test_targets[:images].unique())
     return "" if found == data.num_classes else f", of {found} of {data.num_classes} classes only"

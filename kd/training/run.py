@@ -6,11 +6,13 @@ from pathlib import Path
 from lightning import Callback
 from omegaconf import DictConfig
 
+from kd.build.data import data_task
 from kd.build.given import GivenParts
 from kd.build.precision import choose_precision
 from kd.build.trainer import build_trainer
 from kd.config.identity import settings
 from kd.io.result_file import Result
+from kd.tasks import task_named
 from kd.training.devices import check_devices, locked_folder
 from kd.training.evaluate import RunParts, evaluate
 from kd.training.fit import fit
@@ -58,7 +60,7 @@ def run(
     with quiet_lightning(), locked_folder(folder), RunStatus(cfg, folder, overrides) as status:
         checked = check_config(cfg, given)
         resumed = find_checkpoint(cfg, folder)
-        status.accept()
+        status.accept(task_named(given.data.task) if given.data is not None else data_task(cfg))
         trainer = build_trainer(cfg, folder, settings(cfg), callbacks)
         check_devices(cfg, trainer, checked.method)
         check_start(cfg)

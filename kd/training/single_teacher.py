@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,8 @@ from kd.io.own_files import delete_run
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
 from kd.io.weights import kept_epoch, read_file
+from kd.tasks import task_named
+from kd.tasks.base import Task
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
@@ -36,7 +38,7 @@ from kd.training.teacher_run import teacher_data, teacher_key, teacher_run
 
 log = logging.getLogger(__name__)
 
-# Largest difference between a teacher's test accuracy and its record: other hardware may decide a
+# Largest difference between a teacher's test figure and its record: other hardware may decide a
 # few close images otherwise. 2e-3 is 20 of 10 000.
 _ACCURACY_TOLERANCE = 2e-3
 
@@ -70,7 +72,7 @@ def acquire_teacher(
         given: the teacher net with its weights; None: built from the config.
 
     Raises:
-        UserError: the weights cannot be loaded, or their accuracy differs from the recorded one.
+        UserError: the weights cannot be loaded, or their test figure differs from the recorded one.
     """
     started = time.perf_counter()
     found = _given(given) if given is not None else configured_teacher(cfg, data, train)
@@ -81,20 +83,25 @@ def acquire_teacher(
     wanted = [] if method is None else method.teacher_taps
     live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted, images).to(device)
     if method is not None and wanted:
-        zeros = torch.zeros(2, *data.input_shape, device=device)
-        live.taps.keep(method.select_taps(live.example_outputs(zeros)[""]))
+        example = data.example_input(2).to(device)
+        live.taps.keep(method.select_taps(live.example_outputs(example)[""]))
     weights = weights_digest(found.net)
     cache = TeacherCache(cfg, data, live, weights)
-    logits = _predict(cache.for_test(), data, device)
-    accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()
-    _log_accuracy(cfg, found, accuracy)
-    check_outputs(cfg.teacher.name, logits, data, foreign)
+    task, logits = task_named(data.task), None
+    if task.classifies:
+        logits = _predict(cache.for_test(), data, device)
+        figures = {"acc": (logits.argmax(1) == data.test_targets).float().mean().item()}
+    else:
+        figures = _evaluated(live, task, data, device)
+    _log_figure(cfg, found, task, figures)
+    if logits is not None:
+        check_outputs(cfg.teacher.name, logits, data, foreign)
     if found.path is not None and found.source != "checkpoint":
-        _check_record(found.path, accuracy, cfg.teacher.epoch)
+        _check_record(found.path, task, figures, cfg.teacher.epoch)
     teacher = cache.for_training()
     live.cpu()  # where the student's adapters are built; Lightning moves both to the device
     hashes = weights[:DIGITS], recipe_hash(found.path)
-    return AcquiredTeacher(teacher, logits, accuracy, found.source, *hashes, seconds)
+    return AcquiredTeacher(teacher, logits, figures, found.source, *hashes, seconds)
 
 
 def _given(net: nn.Module) -> _Net:
@@ -162,15 +169,30 @@ def _predict(teacher: Teacher, data: DataModule, device: torch.device) -> Tensor
     return torch.cat([each.logits.float().cpu() for each in outputs])
 
 
-def _log_accuracy(cfg: DictConfig, found: _Net, accuracy: float) -> None:
+@torch.no_grad()
+def _evaluated(
+    teacher: FrozenTeacher, task: Task, data: DataModule, device: torch.device
+) -> dict[str, float]:
+    """Figures of the test set, of a task whose outputs are not kept."""
+    evaluation = task.evaluation(data.num_classes, closely=True).to(device)
+    for batch in (each.to(device) for each in data.test_dataloader()):
+        outputs = teacher.outputs(batch).logits
+        evaluation.update(task.answers(teacher.net, outputs), batch.target)
+    return {name: value.item() for name, value in evaluation.compute().items()}
+
+
+def _log_figure(cfg: DictConfig, found: _Net, task: Task, figures: Mapping[str, float]) -> None:
     epoch = cfg.teacher.epoch
     name = cfg.teacher.name if epoch is None else f"{cfg.teacher.name} after epoch {epoch}"
     where = found.source if found.path is None else f"{found.source}, {found.path}"
-    log.info("teacher %s: test accuracy %.4f (%s)", name, accuracy, where)
+    value = figures[task.selection]
+    log.info("teacher %s: test %s %.4f (%s)", name, task.figure, value, where)
 
 
-def _check_record(folder: Path, accuracy: float, epoch: int | None) -> None:
-    """Compare the test accuracy with the one that the teacher's own training recorded.
+def _check_record(
+    folder: Path, task: Task, figures: Mapping[str, float], epoch: int | None
+) -> None:
+    """Compare the test figure with the one that the teacher's own training recorded.
 
     The record is about the weights that validation selected; other epochs were not tested.
     """
@@ -179,10 +201,11 @@ def _check_record(folder: Path, accuracy: float, epoch: int | None) -> None:
         raise UserError(f"{files.result} is damaged; delete {folder} to train the teacher again")
     if epoch not in (None, result["best_epoch"]) or "test" in result.get("limited", []):
         return
-    recorded = result["test/acc"]
-    if abs(recorded - accuracy) > _ACCURACY_TOLERANCE:
+    found: Any = result.get(task.test_key, "nan")
+    recorded, now = float(found), figures[task.selection]
+    if abs(recorded - now) > _ACCURACY_TOLERANCE:
         raise UserError(
-            f"the teacher in {folder} has test accuracy {accuracy:.4f}, but {recorded:.4f} was "
+            f"the teacher in {folder} has test {task.figure} {now:.4f}, but {recorded:.4f} was "
             f"recorded when it was trained: {files.weights.name} or the data have changed. Delete "
             "that folder to train the teacher again"
         )

@@ -16,6 +16,7 @@ from kd.config.record import write_record
 from kd.io.provenance import git_commit, library_versions
 from kd.io.result_file import FORMAT, Result, read_result, write_result
 from kd.io.run_folder import RunFolder
+from kd.tasks.base import Task
 from kd.training.acquired import AcquiredTeacher
 
 _ROLES = ("method", "teacher", "student", "data", "mode")
@@ -50,9 +51,9 @@ class RunStatus:
         """What result.json holds, but for the checksum."""
         return cast(Result, dict(self._result))
 
-    def accept(self) -> None:
-        """Record the config, which has passed its check."""
-        self._result["seed"] = self.cfg.seed
+    def accept(self, task: Task) -> None:
+        """Record the task and the config, which has passed its check."""
+        self._result |= {"task": task.name, "seed": self.cfg.seed}
         self._result |= {"git_commit": git_commit(), "threads": torch.get_num_threads()}
         if not RunFolder(self.folder).config.is_file():
             rank_zero_only(write_record)(self.folder, self.cfg, self.overrides)

@@ -13,6 +13,7 @@ from kd.build.parts import build_distiller, build_net, build_peers, distiller_cl
 from kd.data.base import DataModule
 from kd.distillers.base import Distiller
 from kd.errors import UserError
+from kd.tasks import task_named
 from kd.training.acquired import AcquiredTeacher
 from kd.training.start_weights import load_start
 from kd.training.summary import print_taps
@@ -59,11 +60,12 @@ def build_student(
         checked.scheduler,
         student=_net(cfg, data) if given is None else given,
         num_classes=data.num_classes,
+        task=task_named(data.task),
         **_teachers(cfg, data, acquired),
     )
     labels = _labels(checked, data)
-    # A batch of zeros [2, C, H, W] gives the shapes of both nets' outputs.
-    pairings = distiller.build_adapters(torch.zeros(2, *data.input_shape), labels)
+    distiller.pad_index = data.pad_index
+    pairings = distiller.build_adapters(data.example_input(2), labels)
     rank_zero_only(print_taps)(cfg.student.name, cfg.teacher.name, distiller, pairings)
     if cfg.compile is not None:
         distiller.compile_nets(cfg.compile)

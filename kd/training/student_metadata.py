@@ -31,7 +31,7 @@ def student_metadata(
         foreign: the student was given to the run as a module, or started from a checkpoint: it may
             have fewer channels than the net of the config.
     """
-    channels, height, width = data.input_shape
+    size, channels = _input_size(data)
     mean, std = data.normalisation or (None, None)
     reason = _no_architecture(cfg, distiller)
     metadata: StudentMetadata = {
@@ -40,12 +40,12 @@ def student_metadata(
         "no_architecture": reason,
         "taps": plain(cfg.student.taps),
         "class_names": [str(name) for name in data.class_names],
-        "input_size": [height, width],
+        "input_size": size,
         "channels": channels,
         "mean": None if mean is None else list(mean),
         "std": None if std is None else list(std),
         "channels_last": is_channels_last(distiller.deployed()),
-        "task": "image_classification",
+        "task": data.task,
         "method": cfg.method.name,
         "kd_version": kd.__version__,
         "git_commit": git_commit(),
@@ -53,6 +53,14 @@ def student_metadata(
     if foreign and _channels_removed(cfg, distiller, data):
         metadata["channels_removed"] = True
     return encode(metadata)
+
+
+def _input_size(data: DataModule) -> tuple[list[int], int | None]:
+    """Height and width, and channels, of images; length of texts."""
+    if data.pad_index is not None:
+        return list(data.input_shape), None
+    channels, height, width = data.input_shape
+    return [height, width], channels
 
 
 def _channels_removed(cfg: DictConfig, distiller: Distiller, data: DataModule) -> bool:
@@ -82,10 +90,5 @@ def _no_architecture(cfg: DictConfig, distiller: Distiller) -> str | None:
 def _architecture(cfg: DictConfig, data: DataModule) -> Architecture:
     configured = plain(cfg.student.net)
     target = configured.pop("_target_")
-    facts = {
-        "in_channels": data.in_channels,
-        "image_size": data.image_size,
-        "num_classes": data.num_classes,
-    }
     without = {key: value for key, value in _WITHOUT_DOWNLOAD.items() if key in configured}
-    return {"target": target, "arguments": configured | without | facts}
+    return {"target": target, "arguments": configured | without | data.net_arguments}

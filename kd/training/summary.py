@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from kd.io.task_figures import task_figure
+
 if TYPE_CHECKING:
     from kd.distillers.base import Distiller
     from kd.distillers.pairing import Pairing
@@ -48,18 +50,21 @@ def print_summary(result: Mapping[str, Any]) -> None:
     """
     words = (f"{result['method']} on {result['data']}", f"mode {result['mode']}")
     table = Table(title=f"{', '.join(words)}, seed {result['seed']}")
-    for column in ("", "net", "test accuracy", "parameters", "seconds"):
+    figure = task_figure(result)
+    for column in ("", "net", f"test {figure.words}", "parameters", "seconds"):
         table.add_column(column, justify="left" if column in ("", "net") else "right")
-    if result["teacher/test/acc"] is not None:
-        table.add_row(*_row(result, "teacher", result["teacher/test/acc"], "teacher/seconds"))
-    table.add_row(*_row(result, "student", result["test/acc"], "fit_seconds"))
+    theirs = result[f"teacher/{figure.test}"]
+    if theirs is not None:
+        table.add_row(*_row(result, "teacher", theirs, "teacher/seconds"))
+    table.add_row(*_row(result, "student", result[figure.test], "fit_seconds"))
     for role in (key.removesuffix("/net") for key in result if key.endswith("/net")):
-        table.add_row(*_row(result, role, result[f"{role}/test/acc"]))
+        table.add_row(*_row(result, role, result[f"{role}/{figure.test}"]))
     console = Console()
     console.print(table)
-    notes = [f"validation accuracy {result['val/acc']:.4f} at epoch {result['best_epoch']}"]
+    notes = [f"validation {figure.words} {result[figure.val]:.4f} at epoch {result['best_epoch']}"]
     if result["compression"] is not None:
         notes.append(_compression(result["compression"]))
+    if result.get("test/agreement") is not None:
         notes.append(f"agreement with the teacher {result['test/agreement']:.4f}")
     console.print("; ".join(notes), highlight=False)
 

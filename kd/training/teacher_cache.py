@@ -15,6 +15,7 @@ from kd.data.base import DataModule
 from kd.data.views import Identity
 from kd.errors import UserError
 from kd.models.memory_format import is_channels_last
+from kd.tasks import task_named
 from kd.teachers.base import Teacher
 from kd.teachers.cached import DTYPES, CachedTeacher
 from kd.teachers.frozen import FrozenTeacher
@@ -57,7 +58,7 @@ class TeacherCache:
         They are saved also for a teacher that is live in training: 10 000 images of 10 classes take
         0.4 MB, and every further run is spared a pass of the teacher over the test set.
         """
-        if self.data.limits.images:
+        if self.data.limits.images or not task_named(self.data.task).classifies:
             return self.teacher
         return self._cached("test", {"logits": (self.data.num_classes,)}, torch.float32, "32-true")
 
@@ -87,8 +88,8 @@ class TeacherCache:
         return cached
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each output for one image, by name."""
-        images = torch.zeros(1, *self.data.input_shape)  # [1, C, H, W]
+        """Shape of each output for one sample, by name."""
+        images = self.data.example_input(1)
         outputs = self.teacher.taps.probe(images.to(self.teacher.device))
         found = {"logits": outputs.logits, **outputs.taps}
         return {name: tuple(tensor.shape[1:]) for name, tensor in found.items()}
@@ -130,7 +131,7 @@ class TeacherCache:
             "net": plain(self.cfg.teacher.net),
             "weights": self.weights,
             "channels_last": is_channels_last(taps.net),  # sums are rounded otherwise
-            "images": self.data.images_fingerprint(split),
+            "images": self.data.inputs_fingerprint(split),
             "view": repr(self.data.view if split == "train" else Identity()),
             "precision": precision,  # of the forward pass: autocast changes the outputs
             "dtype": str(dtype),  # of the stored values
@@ -156,8 +157,7 @@ class TeacherCache:
 
     def _probe(self) -> list[list[float]]:
         """The teacher's logits [2, K] on noise: they change with its code, which the key omits."""
-        shape = (2, *self.data.input_shape)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        noise = self.data.random_input(2)
         return self.teacher.taps.probe(noise.to(self.teacher.device)).logits.tolist()
 
     def _is_stale(self, folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Accuracy, size and cost of the teacher, for result.json."""
+"""Figures, size and cost of the teacher, for result.json."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from kd.build.parts import distiller_class
 from kd.data.base import DataModule
 from kd.metrics import class_accuracies, confusion_matrix
 from kd.models.sizing import count_parameters
+from kd.tasks import task_named
 from kd.training.acquired import AcquiredTeacher
 
 
@@ -22,8 +23,10 @@ def teacher_result(
         acquired: the teacher.
         parameters: number of the student's parameters.
     """
-    keys = ("teacher/test/acc", "teacher/params", "teacher/source", "teacher/seconds")
-    others = ("teacher/test/acc_per_class", "teacher/outputs", "teacher/cache_seconds")
+    task = task_named(data.task)
+    keys = (f"teacher/{task.test_key}", "teacher/params", "teacher/source", "teacher/seconds")
+    per_class = ("teacher/test/acc_per_class",) if task.classifies else ()
+    others = (*per_class, "teacher/outputs", "teacher/cache_seconds")
     if acquired is None:
         nothing = dict.fromkeys((*keys, "compression", *others))
         # A teacher that the config names, but no objective reads, is `none`; modes that train
@@ -31,15 +34,19 @@ def teacher_result(
         name = "none" if distiller_class(cfg).teacher_kind == "pretrained" else cfg.teacher.name
         return {"teacher": name, **nothing, "teacher_forwards": 0}
     theirs = count_parameters(acquired.teacher)
-    values = (acquired.test_acc, theirs, acquired.source, round(acquired.seconds, 3))
-    by_class = class_accuracies(confusion_matrix(acquired.test_logits, data.test_targets))
+    score, seconds = acquired.test_figures[task.selection], round(acquired.seconds, 3)
+    values = (score, theirs, acquired.source, seconds)
+    figures: dict[str, Any] = {f"teacher/test/{k}": v for k, v in acquired.test_figures.items()}
+    if acquired.test_logits is not None:
+        counts = confusion_matrix(acquired.test_logits, data.test_targets)
+        figures["teacher/test/acc_per_class"] = class_accuracies(counts)
     members: dict[str, Any] = {}
     if acquired.members:
         accuracies = list(acquired.members.values())
         members = {"teacher/members": [*acquired.members], "teacher/members/test/acc": accuracies}
     return {
         **dict(zip(keys, values, strict=True)),
-        "teacher/test/acc_per_class": by_class,
+        **figures,
         **members,
         "compression": round(theirs / parameters, 3),
         "teacher/outputs": acquired.teacher.output_source,

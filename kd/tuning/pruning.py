@@ -1,9 +1,12 @@
 """Reports of a running trial to Optuna, and its pruning."""
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import optuna
 from lightning import Callback, LightningModule, Trainer
+
+from kd.distillers.evaluation import EvaluatedModule
 
 
 class ReportToTrial(Callback):
@@ -34,10 +37,11 @@ class ReportToTrial(Callback):
             return
         self.check()
         epoch = trainer.current_epoch + 1  # Lightning counts from 0
-        accuracy = trainer.callback_metrics["val/acc"].item()
+        task = cast(EvaluatedModule, pl_module).task
+        score = trainer.callback_metrics[task.monitor].item()
         if epoch not in self.reported:
-            self.trial.report(accuracy, epoch)
+            self.trial.report(score, epoch)
         if epoch < max(self.reported, default=0):
             return
         if self.prune and self.trial.should_prune():
-            raise optuna.TrialPruned(f"validation accuracy {accuracy:.4f} in epoch {epoch}")
+            raise optuna.TrialPruned(f"validation {task.figure} {score:.4f} in epoch {epoch}")

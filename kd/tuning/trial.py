@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kd.io.locks import clear, exclusive_folder
 from kd.io.result_file import read_result, write_result
+from kd.io.task_figures import score
 from kd.training.run import run
 from kd.tuning.pruning import ReportToTrial
 from kd.tuning.queue import DEFAULTS, TrialLost
@@ -86,4 +87,4 @@ def run_trial(
         # A failed trial would not count, and the sampler would ignore it.
         raise optuna.TrialPruned(str(error)) from error
     trial.set_user_attr("best_epoch", result["best_epoch"])
-    return float(result["val/acc"])
+    return score(result)

@@ -32,6 +32,7 @@ from kd.validation.monitors import monitor_problems
 from kd.validation.problems import attempt, refuse
 from kd.validation.schedules import rate_problems
 from kd.validation.signatures import target_problems
+from kd.validation.task import objective_task_problems, task_problems
 from kd.validation.values import value_problems
 
 _NOTHING_GIVEN = GivenParts()
@@ -131,6 +132,10 @@ class _Parts:
         if not self.sound("mode", "teacher", "student", "method", "data"):
             return {}
         self.problems.extend(mode_problems(cfg, given))
+        tasks = [*task_problems(cfg, given)]
+        self.problems.extend(tasks)
+        if tasks:  # taps and objectives of another task would be reported as well
+            return {}
         if is_ensemble(cfg):
             self.problems.extend(combination_problems(cfg))
         objectives: Mapping[str, Objective]
@@ -139,6 +144,7 @@ class _Parts:
             objectives = check_objectives(cfg, self.problems)
         else:
             objectives = given.method.objectives
+        self.problems.extend(objective_task_problems(cfg, given, objectives))
         self.problems.extend(objective_problems(cfg, objectives))
         return objectives
 

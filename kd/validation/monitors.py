@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
+from kd.build.data import data_task
 from kd.errors import nearest
 
 # Figures of every run, and whether a higher one is better
-_FIGURES = {"val/acc": True, "hp/val_acc": True, "val/nll": False, "train/loss": False}
+_FIGURES = {"val/nll": False, "train/loss": False}
 _WATCHING = ("EarlyStopping", "ModelCheckpoint")
 
 
@@ -20,7 +21,9 @@ def monitor_problems(cfg: DictConfig) -> Iterator[str]:
     """
     if not OmegaConf.is_dict(cfg.callbacks):
         return
-    figures = _FIGURES | {f"train/{name}": False for name in cfg.method.objectives}
+    task = data_task(cfg)
+    selection = {task.monitor: True, f"hp/val_{task.selection}": True}
+    figures = selection | _FIGURES | {f"train/{name}": False for name in cfg.method.objectives}
     targets = [OmegaConf.select(each, "_target_") for each in _parts(cfg)]
     known = all(str(target).startswith(("kd.", "lightning.")) for target in targets)
     for name, part in cfg.callbacks.items():

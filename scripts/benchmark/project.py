@@ -79,10 +79,11 @@ class Project:
         """Return the same images for the hand-written loops."""
         arrays, split = self.data.arrays, self.data.split
         train, val = (
-            (arrays.train_images[rows], arrays.train_targets[rows])
+            (arrays.train_inputs[rows], arrays.train_targets[rows])
             for rows in (split.train, split.val)
         )
-        return Images(train, val, split.mean.tolist(), split.std.tolist())
+        mean, std = self.data.normalisation or ([], [])
+        return Images(train, val, mean, std)
 
     def net(self, role: str) -> nn.Module:
         """Build the `student` or the `teacher`, with new weights."""

@@ -38,7 +38,7 @@ def test_set(finished):
     data: Any = build_data(finished[2].copy())
     batches = list(data.test_dataloader())
     images = torch.cat([batch.input for batch in batches])
-    return data.arrays.test_images, images, data.test_targets
+    return data.arrays.test_inputs, images, data.test_targets
 
 
 @torch.no_grad()
@@ -172,7 +172,7 @@ def test_a_given_net_is_loaded_where_no_constructor_builds_it(output, tmp_path):
     student = kd.load(tmp_path, net=other)
     assert student.net is other
     data: Any = build_data(cfg)
-    assert accuracy(student, data.arrays.test_images, data.test_targets) == result["test/acc"]
+    assert accuracy(student, data.arrays.test_inputs, data.test_targets) == result["test/acc"]
 
 
 def test_a_student_that_its_method_changes_is_not_rebuilt(output, tmp_path):

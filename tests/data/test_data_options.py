@@ -19,7 +19,7 @@ def test_the_numbers_in_the_yaml_are_those_of_the_training_images(name, rows):
     if name == "mnist" and "KD_DATA_DIR" not in os.environ:
         pytest.skip("KD_DATA_DIR is not set")
     data = ready(from_config(name))
-    pool = data.arrays.train_images
+    pool = data.arrays.train_inputs
     mean, std = channel_statistics(pool, torch.arange(len(pool)))
     torch.testing.assert_close(data.split.mean, mean, rtol=0, atol=6e-5)
     torch.testing.assert_close(data.split.std, std, rtol=0, atol=6e-5)

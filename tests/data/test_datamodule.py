@@ -26,7 +26,7 @@ def test_the_split_is_a_function_of_the_split_seed_only():
 
 def test_a_given_validation_set_replaces_the_split():
     given = arrays()
-    own = given._replace(val_images=given.test_images[:6], val_targets=given.test_targets[:6])
+    own = given._replace(val_inputs=given.test_inputs[:6], val_targets=given.test_targets[:6])
     data = ready(Given(own, val_fraction=0.5))
     assert data.num_samples == {"train": 80, "val": 6, "test": 10, "pool": 80}
     (batch,) = data.val_dataloader()
@@ -64,7 +64,7 @@ def test_every_train_dataloader_starts_at_epoch_0():
 def test_evaluation_images_are_not_augmented():
     data = ready(Given(arrays(), view=CropFlip(padding=1), mean=[0.5], std=[0.25]))
     (batch,) = data.test_dataloader()
-    expected = (data.arrays.test_images.double() / 255 - 0.5) / 0.25
+    expected = (data.arrays.test_inputs.double() / 255 - 0.5) / 0.25
     torch.testing.assert_close(batch.input.double(), expected, rtol=0, atol=1e-6)
     assert batch.index.tolist() == list(range(10))
     assert data.val_dataloader().view_space == Identity()
@@ -113,16 +113,16 @@ def test_ranks_share_the_batch_of_a_trainer():
 
 def test_fingerprints_change_with_everything_that_matters():
     base = arrays()
-    image = base.train_images.clone()
+    image = base.train_inputs.clone()
     image[7, 0, 1, 1] ^= 1
     targets = base.train_targets.clone()
     targets[0], targets[-1] = 2, 0
     given = {"mean": [0.5], "std": [0.25]}
     modules = {
         "base": Given(base, **given),
-        "image": Given(base._replace(train_images=image), **given),
+        "image": Given(base._replace(train_inputs=image), **given),
         "targets": Given(base._replace(train_targets=targets), **given),
-        "test": Given(base._replace(test_images=base.test_images.flip(0)), **given),
+        "test": Given(base._replace(test_inputs=base.test_inputs.flip(0)), **given),
         "names": Given(base._replace(class_names=["a", "b", "c"]), **given),
         "split": Given(base, split_seed=1, **given),
         "share": Given(base, val_fraction=0.2, **given),
@@ -132,7 +132,7 @@ def test_fingerprints_change_with_everything_that_matters():
     found = {name: ready(data).fingerprint for name, data in modules.items()}
     assert len(set(found.values())) == len(modules)
     assert found["base"] == ready(Given(base, batch_size=3, view=CropFlip(), **given)).fingerprint
-    pools = {name: data.images_fingerprint("train") for name, data in modules.items()}
+    pools = {name: data.inputs_fingerprint("train") for name, data in modules.items()}
     same = {name for name, value in pools.items() if value == pools["base"]}
     assert same == {"base", "targets", "test", "names", "split", "share"}
 
@@ -174,7 +174,7 @@ def test_arguments_are_checked(settings, message):
         (arrays(), {"val_fraction": 0.001}, "holds out none of 80 training images"),
         (arrays(), {"mean": [0.5] * 3, "std": [1.0] * 3}, "3 values, the images 1 channels"),
         (
-            arrays(train_images=torch.zeros(80, 1, 4, 5, dtype=torch.uint8)),
+            arrays(train_inputs=torch.zeros(80, 1, 4, 5, dtype=torch.uint8)),
             {},
             "data 'given': images must be square, got 4 x 5",
         ),

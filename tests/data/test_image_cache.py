@@ -23,7 +23,7 @@ def test_sizes_and_grey_have_caches_of_their_own(folder, decoded):
 
 @pytest.mark.parametrize("change", ["add", "remove", "rename", "rewrite", "touch", "move"])
 def test_a_change_makes_the_cache_again(folder, decoded, change):
-    before = ready(images(folder)).arrays.train_images
+    before = ready(images(folder)).arrays.train_inputs
     path = folder / "train" / "cat" / "000.png"
     if change == "add":
         picture(999).save(folder / "train" / "cat" / "999.png")
@@ -37,7 +37,7 @@ def test_a_change_makes_the_cache_again(folder, decoded, change):
         os.utime(path, ns=(0, 1))
     else:
         path.rename(folder / "train" / "ant" / "cat.png")
-    after = ready(images(folder)).arrays.train_images
+    after = ready(images(folder)).arrays.train_inputs
     assert len(decoded) == 2
     assert torch.equal(before, after) == (change == "touch")
     ready(images(folder))
@@ -48,13 +48,13 @@ def test_a_change_makes_the_cache_again(folder, decoded, change):
 def test_other_pixels_with_the_same_size_and_time_are_decoded(folder, decoded, how):
     path = folder / "train" / "cat" / "000.bmp"
     picture(1).save(path)
-    before, status = ready(images(folder)).arrays.train_images, path.stat()
+    before, status = ready(images(folder)).arrays.train_inputs, path.stat()
     place = path if how == "in place" else path.with_name("other")
     picture(2).save(place, format="BMP")
     place.replace(path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
-    assert not torch.equal(ready(images(folder)).arrays.train_images, before)
+    assert not torch.equal(ready(images(folder)).arrays.train_inputs, before)
 
 
 def test_exchanged_class_folders_are_decoded(folder, decoded):
@@ -66,11 +66,11 @@ def test_exchanged_class_folders_are_decoded(folder, decoded):
             path = folder / "train" / name / f"{number}.bmp"
             picture(10 * seed + number).save(path)
             os.utime(path, ns=(0, 0))
-    before = ready(images(folder)).arrays.train_images
+    before = ready(images(folder)).arrays.train_inputs
     (folder / "train" / "ant").rename(folder / "x")
     (folder / "train" / "bee").rename(folder / "train" / "ant")
     (folder / "x").rename(folder / "train" / "bee")
-    after = ready(images(folder)).arrays.train_images
+    after = ready(images(folder)).arrays.train_inputs
     assert torch.equal(after[:8], torch.cat([before[4:8], before[:4]]))
 
 

@@ -21,7 +21,7 @@ def test_a_folder_is_read(folder, decoded):
     for number in (0, 49, 50, 139):
         pixels = torch.frombuffer(bytearray(picture(number + 1).tobytes()), dtype=torch.uint8)
         expected = pixels.view(12, 12, 3).permute(2, 0, 1)
-        assert torch.equal(data.arrays.train_images[number], expected)
+        assert torch.equal(data.arrays.train_inputs[number], expected)
     assert decoded == [200]
     again = ready(images(folder))
     assert decoded == [200]
@@ -47,7 +47,7 @@ def test_up_to_one_percent_damaged_images_are_left_out(folder, caplog, names):
     assert data.num_samples["pool"] == 139
     assert data.num_samples["test"] == 60 - lost_test
     assert torch.equal(
-        data.arrays.train_images, torch.cat([whole.train_images[:54], whole.train_images[55:]])
+        data.arrays.train_inputs, torch.cat([whole.train_inputs[:54], whole.train_inputs[55:]])
     )
     assert torch.bincount(data.arrays.train_targets).tolist() == [50, 49, 40]
     for _ in range(2):  # also when it comes from the cache

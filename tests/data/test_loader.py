@@ -120,11 +120,11 @@ def test_views_can_be_recomputed_from_the_batch():
 
 def test_batches_are_the_callers_own():
     loader = make_loader(view=Identity())
-    before = loader.images.clone()
+    before = loader.inputs.clone()
     for batch in loader:
         batch.input.zero_()
         batch.target.zero_()
-    assert torch.equal(loader.images, before)
+    assert torch.equal(loader.inputs, before)
     assert int(epoch_of(loader, 0).target.max()) == 3
 
 

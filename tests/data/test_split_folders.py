@@ -140,12 +140,12 @@ def test_a_test_set_is_held_out_where_there_is_none(tmp_path, caplog, layout):
         ready(images(root, **s)).test_targets.tolist() for s in ({"seed": 5}, {"split_seed": 3})
     ]
     assert same == [data.test_targets.tolist()] * 2
-    tested = {bytes(i.numpy().tobytes()) for i in data.arrays.test_images}
-    other = ready(images(root, seed=5, split_seed=3)).arrays.test_images
+    tested = {bytes(i.numpy().tobytes()) for i in data.arrays.test_inputs}
+    other = ready(images(root, seed=5, split_seed=3)).arrays.test_inputs
     assert {bytes(i.numpy().tobytes()) for i in other} == tested
-    moved = ready(images(root, test_seed=1, test_fraction=0.5)).arrays.test_images
+    moved = ready(images(root, test_seed=1, test_fraction=0.5)).arrays.test_inputs
     assert len(moved) == 25
-    trained = {bytes(i.numpy().tobytes()) for i in data.arrays.train_images}
+    trained = {bytes(i.numpy().tobytes()) for i in data.arrays.train_inputs}
     assert len(trained | tested) == 50
 
 

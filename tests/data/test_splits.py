@@ -30,7 +30,7 @@ def test_every_sample_is_held_out_equally_often():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_statistics_are_those_of_the_training_split(channels):
     data = ready(Given(arrays(channels=channels)))
-    pixels = data.arrays.train_images[data.split.train].double() / 255
+    pixels = data.arrays.train_inputs[data.split.train].double() / 255
     torch.testing.assert_close(data.split.mean, pixels.mean((0, 2, 3)), rtol=0, atol=1e-14)
     expected = pixels.std((0, 2, 3), correction=0)
     torch.testing.assert_close(data.split.std, expected, rtol=0, atol=1e-14)

@@ -47,7 +47,7 @@ def test_mnist_is_read_without_the_network(mnist_root, no_network, capfd, caplog
     data = ready(mnist(mnist_root))
     assert data.num_samples == {"train": 50, "val": 10, "test": 20, "pool": 60}
     source = datasets.MNIST(mnist_root, train=True)
-    assert torch.equal(data.arrays.train_images[:, 0], source.data)
+    assert torch.equal(data.arrays.train_inputs[:, 0], source.data)
     assert torch.equal(data.arrays.train_targets, source.targets)
     assert data.class_names == [str(i) for i in range(10)]
     assert capfd.readouterr() == ("", "")
@@ -199,9 +199,9 @@ def test_cifar_is_downloaded_unpacked_and_read(cifar, capfd, monkeypatch):
     assert data.class_names == [f"name{i}" for i in range(classes)]
     assert (data.num_samples["pool"], data.num_samples["test"]) == (400, 200)
     first = pickle.loads(cifar.files["one"])
-    assert data.arrays.train_images.shape == (400, 3, 32, 32)
-    assert data.arrays.train_images.is_contiguous()
-    assert data.arrays.train_images[5].flatten().tolist() == first["data"][5].tolist()
+    assert data.arrays.train_inputs.shape == (400, 3, 32, 32)
+    assert data.arrays.train_inputs.is_contiguous()
+    assert data.arrays.train_inputs[5].flatten().tolist() == first["data"][5].tolist()
     assert data.arrays.train_targets[:4].tolist() == [0, 1, 2, 3]
     monkeypatch.setattr(cifar.source, "url", "http://127.0.0.1:9/")
     cifar.archive.unlink()

@@ -32,7 +32,7 @@ def accuracy(logits, targets):
 def test_student_and_teacher_have_the_recorded_accuracies(kind, output):
     run = FinishedRun(finished_run(kind, output))
     targets = run.data.test_targets
-    images = cast(ImageDataModule, run.data).arrays.test_images
+    images = cast(ImageDataModule, run.data).arrays.test_inputs
     assert accuracy(run.student(images), targets) == run.result["test/acc"]
     recorded = run.result["teacher/test/acc"]
     assert (run.teacher is None) == (recorded is None)

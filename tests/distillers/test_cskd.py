@@ -40,8 +40,8 @@ def test_teacher_outputs_are_the_students_on_the_partners(loader):
     distiller, batch = distiller_and_batch(loader)
     (pairing,) = distiller.pairings(batch, with_teacher=True).values()
     partner = SameClass(loader.sampler.rows, loader.targets).draw(0, 0, batch.index)
-    pixels = loader.images[partner].double().numpy() / 255
-    shown = loader.images[loader.sampler.rows].double().numpy() / 255
+    pixels = loader.inputs[partner].double().numpy() / 255
+    shown = loader.inputs[loader.sampler.rows].double().numpy() / 255
     images = torch.tensor((pixels - shown.mean()) / shown.std(), dtype=torch.float32)
     expected = training_logits(distiller, images)
     torch.testing.assert_close(pairing.teacher.logits, expected, rtol=1e-3, atol=1e-3)

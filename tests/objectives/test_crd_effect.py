@@ -64,7 +64,7 @@ def train(modules, loss_of, images, labels, epochs, seed):
 def distilled(positives):
     """Share of test images whose teacher embedding is the nearest; last epoch's term; negatives."""
     data, generator = Digits.load(UNUSED), torch.Generator().manual_seed(0)
-    images, unseen = (noisy(i, generator) for i in (data.train_images, data.test_images))
+    images, unseen = (noisy(i, generator) for i in (data.train_inputs, data.test_inputs))
     teacher, student = tapped(0), tapped(5)
     net: nn.Module = teacher.net
     labels = data.train_targets

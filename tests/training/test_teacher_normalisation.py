@@ -28,7 +28,7 @@ class Targets(Callback):
     seen: ClassVar[list[tuple[torch.Tensor, torch.Tensor]]] = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        images = trainer.datamodule.arrays.train_images[batch.index]
+        images = trainer.datamodule.arrays.train_inputs[batch.index]
         assert images.dtype == torch.uint8
         self.seen.append((images, pl_module.teacher.outputs(batch).logits))
 

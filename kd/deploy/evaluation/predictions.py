@@ -127,7 +127,7 @@ def teacher_predictions(
         UserError: as `predict`.
     """
     live = LiveTeacher(acquired.teacher, own.normalisation)
-    if data is own and split == "test":
+    if data is own and split == "test" and acquired.test_logits is not None:
         embeddings = predict(live, data).embeddings if live.taps else None
         return Predictions(acquired.test_logits, data.test_targets, embeddings)
     return predict(live, data, split)
@@ -140,7 +140,7 @@ def raw_test_images(data: DataModule) -> Tensor:
         UserError: they are not in memory, or not as uint8.
     """
     if isinstance(data, ImageDataModule):
-        return data.arrays.test_images
+        return data.arrays.test_inputs
     reason = data.limits.images or "its test images are not held as uint8"
     raise UserError(f"data {data.name!r} has no raw test images: {reason}")
 
@@ -153,7 +153,7 @@ def _images(net: Net, data: DataModule, split: Split) -> Iterator[tuple[Tensor, 
     convert = None if raw else _conversion(net, data)
     for batch in loader:
         if raw:
-            images = cast(TensorLoader, loader).images.index_select(0, batch.index)
+            images = cast(TensorLoader, loader).inputs.index_select(0, batch.index)
         else:
             images = batch.input if convert is None else convert(batch.input)
         yield images.to(device), batch.target

@@ -33,7 +33,7 @@ def calibration_images(data: DataModule, count: int) -> NDArray[np.uint8]:
             f"{len(chosen)} calibration images are too few for the ranges of int8 activations: "
             f"{MIN_CALIBRATION} are needed, and data {data.name!r} has {len(rows)} training images"
         )
-    return np.asarray(_raw(data).arrays.train_images[chosen].cpu().numpy())
+    return np.asarray(_raw(data).arrays.train_inputs[chosen].cpu().numpy())
 
 
 def validation_images(data: DataModule) -> tuple[Tensor, Tensor]:
@@ -45,12 +45,12 @@ def validation_images(data: DataModule) -> tuple[Tensor, Tensor]:
         UserError: the data hold no raw images.
     """
     arrays, rows = _raw(data).arrays, _raw(data).split.val
-    if arrays.val_images is not None and arrays.val_targets is not None:
-        return arrays.val_images.cpu(), arrays.val_targets.cpu()
+    if arrays.val_inputs is not None and arrays.val_targets is not None:
+        return arrays.val_inputs.cpu(), arrays.val_targets.cpu()
     if len(rows) == 0:
         train = _raw(data).split.train
         rows = train[_spread(len(train), _MOST)]
-    return arrays.train_images[rows].cpu(), arrays.train_targets[rows].cpu()
+    return arrays.train_inputs[rows].cpu(), arrays.train_targets[rows].cpu()
 
 
 def _spread(length: int, most: int) -> Tensor:

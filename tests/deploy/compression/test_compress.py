@@ -26,8 +26,8 @@ def without_onnx(monkeypatch):
 def raw(run):
     """Validation images and labels, test images and labels, as an own choice from the arrays."""
     arrays, val = run.data.arrays, run.data.split.val
-    images, targets = arrays.train_images[val], arrays.train_targets[val]
-    return images.numpy(), targets.numpy(), arrays.test_images.numpy(), arrays.test_targets.numpy()
+    images, targets = arrays.train_inputs[val], arrays.train_targets[val]
+    return images.numpy(), targets.numpy(), arrays.test_inputs.numpy(), arrays.test_targets.numpy()
 
 
 @pytest.mark.usefixtures("without_onnx")
@@ -62,10 +62,10 @@ def test_magnitude_and_int8_together(output, tmp_path):
     file = folder / "export" / "student-int8.onnx"
     assert after.file == str(file)
     assert after.file_bytes == file.stat().st_size
-    images, targets, test_images, test_targets = raw(made.run)
+    images, targets, test_inputs, test_targets = raw(made.run)
     runtime = OnnxFile(file)
     assert after.val_acc == pytest.approx((runtime.logits(images).argmax(1) == targets).mean())
-    assert after.test_acc == (runtime.logits(test_images).argmax(1) == test_targets).mean()
+    assert after.test_acc == (runtime.logits(test_inputs).argmax(1) == test_targets).mean()
     assert zeros_in(file) == pytest.approx(0.6, abs=0.02)  # rounding to int8 adds some
     # The same command again trains nothing
     assert compress_all(made)[1].val_acc == after.val_acc

@@ -56,7 +56,7 @@ def test_figures_are_those_that_the_run_has_recorded(run):
 @torch.no_grad()
 def test_logits_are_of_temperature_one_and_the_embedding_leads_to_them(run):
     found = predict(run.student, run.data)
-    expected = run.student(cast(ImageDataModule, run.data).arrays.test_images)
+    expected = run.student(cast(ImageDataModule, run.data).arrays.test_inputs)
     assert torch.allclose(found.logits, expected, atol=1e-5)
     assert found.logits.dtype == torch.float32
     head = run.student.net.fc

@@ -52,7 +52,7 @@ def test_pixels_are_those_of_training(grey, deep, tmp_path):
     data.setup()
     found, skipped = decoded(tmp_path / "test" / "ant", 12, grey)
     assert not skipped
-    expected = data.arrays.test_images[data.arrays.test_targets == 0].numpy()
+    expected = data.arrays.test_inputs[data.arrays.test_targets == 0].numpy()
     order = sorted(found)
     assert len(order) == 9 if deep else 7
     np.testing.assert_array_equal(np.stack([found[name] for name in order]), expected)

@@ -19,7 +19,7 @@ from kd.io.checksums import with_checksum
 
 def images_and_targets(run):
     data = run.data
-    return data.arrays.test_images.numpy(), data.test_targets.numpy()
+    return data.arrays.test_inputs.numpy(), data.test_targets.numpy()
 
 
 @pytest.mark.parametrize("kind", KINDS)
