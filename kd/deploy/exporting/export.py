@@ -100,6 +100,8 @@ def _description(run: FinishedRun, request: Request) -> Description:
             "std), so no file can be made that takes raw images"
         )
     mean, std = student.normalisation
+    channels = known["channels"]
+    assert channels is not None  # images have some
     accuracy = run.result.get("test/acc")
     return {
         "format": FORMAT,
@@ -108,7 +110,7 @@ def _description(run: FinishedRun, request: Request) -> Description:
         "task": known["task"],
         "class_names": known["class_names"],
         "input_size": known["input_size"],
-        "channels": known["channels"],
+        "channels": channels,
         "mean": list(mean),
         "std": list(std),
         "precision": request.precision,

@@ -96,6 +96,8 @@ def _of_file(path: Path) -> Predictor:
             "python -m kd.export writes files that do"
         )
     height, width = about["input_size"]
+    channels = about["channels"]
+    assert channels is not None  # images have some
     names, channels = about["class_names"], about["channels"]
     return _readable(Predictor(f"run={path}", names, channels, (height, width), model.logits))
 
@@ -108,14 +110,14 @@ def _of_student(student: Student, source: str) -> Predictor:
             "std), so that image files cannot be converted; kd.load gives the student itself"
         )
     height, width = about["input_size"]
+    channels = about["channels"]
+    assert channels is not None  # images have some
 
     @torch.no_grad()
     def logits(images: Images) -> Logits:
         return _array(student(torch.from_numpy(images)))
 
-    return _readable(
-        Predictor(source, student.class_names, about["channels"], (height, width), logits)
-    )
+    return _readable(Predictor(source, student.class_names, channels, (height, width), logits))
 
 
 def _readable(predictor: Predictor) -> Predictor:
