@@ -34,8 +34,9 @@ def build_data(cfg: DictConfig) -> DataModule:
 
 def data_task(cfg: DictConfig) -> Task:
     """Return the task of the data that a config names; image classification if they say none."""
-    target = resolve_target(str(adapted(plain(cfg.data))["_target_"]))
-    return task_named(getattr(target, "task", "image_classification"))
+    target = adapted(plain(cfg.data)).get("_target_")  # given data have none
+    found = None if target is None else resolve_target(str(target))
+    return task_named(getattr(found, "task", "image_classification"))
 
 
 def adapted(node: dict[str, Any]) -> dict[str, Any]:

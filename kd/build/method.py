@@ -13,6 +13,7 @@ from kd.distillers.stages import Plan, Stage, Weight
 from kd.errors import UserError
 from kd.objectives.base import Objective
 from kd.schedules import Between, Schedule
+from kd.tasks.base import Task
 from kd.types import Outputs
 
 _CROSS_ENTROPY = "kd.objectives.ce.CrossEntropy"
@@ -94,12 +95,17 @@ def build_method(cfg: DictConfig) -> Method:
     return Method({name: build_objective(cfg, name) for name in plan.terms}, plan)
 
 
-def build_objective(cfg: DictConfig, name: str) -> Objective:
+def build_objective(cfg: DictConfig, name: str, task: Task | None = None) -> Objective:
     """Build one objective; its adapters come later, when the shapes of both nets are known.
 
-    Cross-entropy with the labels stands for the labels' loss of the data's task.
+    Cross-entropy with the labels stands for the labels' loss of the task.
+
+    Args:
+        cfg: the run's config.
+        name: of the objective.
+        task: of data that are given; None: that of the data in the config.
     """
-    node, task = cfg.method.objectives[name], data_task(cfg)
+    node, task = cfg.method.objectives[name], task or data_task(cfg)
     if task.label_loss is not None and node.get("_target_") == _CROSS_ENTROPY:
         node = OmegaConf.create(dict(task.label_loss))
     objective: Objective = make(node, "method.objectives.*", f"method.objectives.{name}")

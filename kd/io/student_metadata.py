@@ -38,9 +38,10 @@ class StudentMetadata(TypedDict):
     """What a student is and which inputs it takes.
 
     `architecture` is None where no constructor builds the net; `no_architecture` is the reason.
-    `taps` maps canonical names to module paths in the net. `input_size` is [H, W] of images, and [L] of texts, which have no channels. `mean` and
-    `std` are per channel on the 0..1 scale, and None where the data set does not tell how its
-    floating point images were made. `channels_last` is the memory layout that the net was trained in.
+    `taps` maps canonical names to module paths in the net. `input_size` is [H, W] of images, and
+    [L] of texts, which have no channels. `mean` and `std` are per channel on the 0..1 scale, and
+    None where the data set does not tell how its floating point images were made. `channels_last`
+    is the memory layout that the net was trained in.
     `channels_removed`: layers have fewer channels than the architecture says, as the shapes of the
     tensors tell; the field is absent from files of other students.
     """

@@ -32,7 +32,7 @@ from kd.validation.monitors import monitor_problems
 from kd.validation.problems import attempt, refuse
 from kd.validation.schedules import rate_problems
 from kd.validation.signatures import target_problems
-from kd.validation.task import objective_task_problems, task_problems
+from kd.validation.task import objective_task_problems, run_task, task_problems
 from kd.validation.values import value_problems
 
 _NOTHING_GIVEN = GivenParts()
@@ -141,7 +141,7 @@ class _Parts:
         objectives: Mapping[str, Objective]
         if given.method is None:
             self.problems.extend(weight_problems(cfg))
-            objectives = check_objectives(cfg, self.problems)
+            objectives = check_objectives(cfg, self.problems, run_task(cfg, given))
         else:
             objectives = given.method.objectives
         self.problems.extend(objective_task_problems(cfg, given, objectives))

@@ -16,6 +16,7 @@ from kd.build.method import (
 from kd.config.targets import resolve_target
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective
+from kd.tasks.base import Task
 from kd.validation.mode import tap_problems
 from kd.validation.numbers import is_number
 from kd.validation.problems import attempt, listed, refuse
@@ -61,7 +62,9 @@ def _sum_hint(cfg: DictConfig) -> str:
     return " (alpha + beta must be ≤ 1 where they share the loss with the labels)" if both else ""
 
 
-def check_objectives(cfg: DictConfig, problems: list[str]) -> dict[str, Objective]:
+def check_objectives(
+    cfg: DictConfig, problems: list[str], task: Task | None = None
+) -> dict[str, Objective]:
     """Build the objectives, which is cheap: their adapters come later.
 
     An objective of weight 0 is built as well, so that its mistakes are reported, but not returned.
@@ -69,7 +72,7 @@ def check_objectives(cfg: DictConfig, problems: list[str]) -> dict[str, Objectiv
     stages = stage_configs(cfg)
     found: dict[str, Objective] = {}
     for name in sorted(_weighted(stages) & cfg.method.objectives.keys()):
-        objective = attempt(problems, partial(build_objective, cfg, name))
+        objective = attempt(problems, partial(build_objective, cfg, name, task))
         if objective is not None and any(s.weights.get(name, 0) != 0 for s in stages):
             found[name] = objective
     return found

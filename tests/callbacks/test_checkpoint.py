@@ -9,6 +9,7 @@ from support import UNUSED
 
 from kd.callbacks.checkpoint import Checkpoints
 from kd.io.atomic import write_atomic
+from kd.tasks import TASKS
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,7 @@ def test_epochs_that_a_callback_excludes_are_not_selected(tmp_path):
 def scored(folder, scores, excluded=()):
     """The callback after epochs with these validation accuracies."""
     checkpoints, saved = Checkpoints(folder), []
+    module: Any = SimpleNamespace(task=TASKS["image_classification"])
 
     def save(path):
         saved.append(path.name)
@@ -47,6 +49,6 @@ def scored(folder, scores, excluded=()):
             loggers=[],
             callbacks=[checkpoints, SimpleNamespace(selectable=epoch not in excluded)],
         )
-        checkpoints.on_validation_end(trainer, UNUSED)
+        checkpoints.on_validation_end(trainer, module)
         checkpoints.on_train_epoch_end(trainer, UNUSED)
     return checkpoints

@@ -179,7 +179,7 @@ def test_a_class_of_ones_own_is_named_again(record):
     cfg.optimizer._target_, cfg.data.root = "mypackage.Mine", "/nowhere here"
     write_record(record, cfg)
     words = ["optimizer._target_=mypackage.Mine", "data.root='/nowhere here'"]
-    command = shlex.join(["python", "-m", "kd.train", f"resume={record}", *words[::-1]])
+    command = shlex.join(["python", "-m", "kd.train", f"resume={record}", *words])
     assert resume_command(record) == command
     with pytest.raises(UserError, match="repeat the overrides that set them") as refused:
         resumed(record)

@@ -171,7 +171,7 @@ def test_arguments_are_checked(settings, message):
     ("given", "settings", "message"),
     [
         (arrays(), {"val_fraction": 0.0}, r"data 'given': data.val_fraction must be in \(0, 1\)"),
-        (arrays(), {"val_fraction": 0.001}, "holds out none of 80 training images"),
+        (arrays(), {"val_fraction": 0.001}, "holds out none of 80 training samples"),
         (arrays(), {"mean": [0.5] * 3, "std": [1.0] * 3}, "3 values, the images 1 channels"),
         (
             arrays(train_inputs=torch.zeros(80, 1, 4, 5, dtype=torch.uint8)),
@@ -179,8 +179,8 @@ def test_arguments_are_checked(settings, message):
             "data 'given': images must be square, got 4 x 5",
         ),
         (arrays(counts=(80,)), {}, "at least two classes"),
-        (arrays(counts=(40, 0, 40)), {}, "no training image of class class1"),
-        (arrays(test=0), {}, "no test image"),
+        (arrays(counts=(40, 0, 40)), {}, "no training sample of class class1"),
+        (arrays(test=0), {}, "no test sample"),
         *(
             (arrays(**{f"{split}_targets": torch.full((80,), label)}), {}, message)
             for split, label, message in (

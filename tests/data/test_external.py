@@ -4,6 +4,7 @@ import pytest
 import torch
 from foreign import Hooked, Pictures, Plain, Stream, digits, images_of
 from lightning import LightningDataModule
+from support import present
 from torch.utils.data import (
     DataLoader,
     Subset,
@@ -65,7 +66,7 @@ def test_the_loaders_batch_size_is_used_and_can_be_replaced():
 
 
 def test_a_data_module_has_the_numbers_of_the_same_data_of_kd():
-    given = digits().normalisation
+    given = present(digits().normalisation)
     data = ready(Plain(batch_size=64), mean=given[0], std=given[1], num_classes=10)
     ours, theirs = next(iter(data.test_dataloader())), next(iter(digits().test_dataloader()))
     assert ours.input.equal(theirs.input[:64])

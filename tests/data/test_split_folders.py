@@ -150,14 +150,14 @@ def test_a_test_set_is_held_out_where_there_is_none(tmp_path, caplog, layout):
 
 
 def test_too_few_images_for_a_test_set_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"data.test_fraction=0.1 holds out none of 4 images"):
+    with pytest.raises(UserError, match=r"data.test_fraction=0.1 holds out none of 4 samples"):
         ready(images(tree(tmp_path, *flat("all")).joinpath("all"), test_fraction=0.1))
 
 
 def test_names_follow_the_images(tmp_path):
     data = ready(images(tree(tmp_path, *flat("all", count=10)).joinpath("all")))
     for split in ("train", "test"):
-        for row, image in enumerate(getattr(data.arrays, f"{split}_images")):
+        for row, image in enumerate(getattr(data.arrays, f"{split}_inputs")):
             label, number = data.image_name(split, row).removesuffix(".png").split("/")
             seed = "ab".index(label) * 10 + int(number)
             assert image.permute(1, 2, 0).numpy().tobytes() == picture(seed).tobytes()

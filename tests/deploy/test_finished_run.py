@@ -37,7 +37,7 @@ def test_student_and_teacher_have_the_recorded_accuracies(kind, output):
     recorded = run.result["teacher/test/acc"]
     assert (run.teacher is None) == (recorded is None)
     if run.teacher is not None:
-        assert run.teacher.test_acc == recorded
+        assert run.teacher.test_figures["acc"] == recorded
         assert accuracy(run.teacher.test_logits, targets) == recorded
 
 
@@ -146,7 +146,10 @@ def test_the_stage_before_is_the_teacher_in_a_chain_that_was_moved(output):
     (chain / "chain.json").write_text(json.dumps({"status": "completed", "runs": stages}))
     run = FinishedRun(chain)
     assert run.folder == chain / "2_resnet8"
-    assert (present(run.teacher).source, present(run.teacher).test_acc) == ("checkpoint", taught)
+    assert (present(run.teacher).source, present(run.teacher).test_figures["acc"]) == (
+        "checkpoint",
+        taught,
+    )
 
 
 def test_the_sheet_says_what_kind_of_run_it_is(output):

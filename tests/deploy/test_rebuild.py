@@ -171,7 +171,7 @@ def test_the_arguments_are_bounded(arguments, said, written):
         (METADATA | {"format": 2}, "format 2, and this version of kd reads up to 1"),
         (METADATA | {"class_names": "ab"}, "class_names is not a list of texts"),
         (METADATA | {"taps": {"stage1": 1}}, "taps is not a map of texts"),
-        (METADATA | {"input_size": [4]}, "input_size is not two whole numbers"),
+        (METADATA | {"input_size": [4, 4, 4]}, "input_size is not one or two whole numbers"),
         (METADATA | {"channels": 0}, "channels is not a whole number"),
         (METADATA | {"mean": [0.5, 0.5]}, "mean and std are not of 1 channels"),
         (METADATA | {"std": ["x"]}, "std is not a list of numbers"),

@@ -12,6 +12,7 @@ from support import composed
 from kd.config.identity import Identity
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
+from kd.tasks import TASKS
 from kd.training.status import RunStatus
 
 NAMES = {"method": "kd", "teacher": "resnet20", "student": "resnet8", "data": "digits"}
@@ -23,7 +24,7 @@ def recorded(folder: Path) -> dict:
 
 def test_a_completed_run_records_its_figures(tmp_path):
     with RunStatus(composed(), tmp_path, None) as status:
-        status.accept()
+        status.accept(TASKS["image_classification"])
         status.begin(Identity({}), None, None)
         status.complete({"test/acc": 0.5}, tested=True)
     found = recorded(tmp_path)
@@ -70,7 +71,7 @@ def fail(*steps: Callable[[], object]) -> None:
 
 def completed(folder: Path) -> dict:
     with RunStatus(composed("seed=1"), folder, None) as status:
-        status.accept()
+        status.accept(TASKS["image_classification"])
         status.begin(Identity({}), None, None)
         status.complete({"test/acc": 0.5}, tested=True)
     return recorded(folder)
@@ -79,7 +80,7 @@ def completed(folder: Path) -> dict:
 def test_a_mistake_leaves_a_finished_run_in_the_folder(tmp_path):
     finished, config = completed(tmp_path), RunFolder(tmp_path).config.read_text()
     with pytest.raises(ValueError, match="no"), RunStatus(composed(), tmp_path, None) as status:
-        fail(status.accept)
+        fail(partial(status.accept, TASKS["image_classification"]))
     assert recorded(tmp_path) == finished
     assert RunFolder(tmp_path).config.read_text() == config
 
@@ -89,7 +90,7 @@ def test_a_run_that_trains_replaces_a_finished_one(tmp_path):
     seen: list = []
     with pytest.raises(ValueError, match="no"), RunStatus(composed(), tmp_path, None) as status:
         fail(
-            status.accept,
+            partial(status.accept, TASKS["image_classification"]),
             partial(status.begin, Identity({}), None, None),
             lambda: seen.append(read_result(tmp_path)),
         )
@@ -102,6 +103,6 @@ def test_a_run_that_trains_replaces_a_finished_one(tmp_path):
 def test_only_the_first_process_writes(tmp_path, monkeypatch):
     monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
     with RunStatus(composed(), tmp_path, None) as status:
-        status.accept()
+        status.accept(TASKS["image_classification"])
         status.begin(Identity({}), None, None)
     assert list(tmp_path.iterdir()) == []

@@ -6,17 +6,18 @@ from typing import Any
 import optuna
 import pytest
 import torch
-from support import UNUSED
 
+from kd.tasks import TASKS
 from kd.tuning.pruning import ReportToTrial
 
 
 def end_epoch(trial: optuna.Trial, epoch: int, accuracy: float, prune: bool = True) -> None:
+    module: Any = SimpleNamespace(task=TASKS["image_classification"])
     metrics = {"val/acc": torch.tensor(accuracy)}
     trainer: Any = SimpleNamespace(
         sanity_checking=False, current_epoch=epoch - 1, callback_metrics=metrics
     )
-    ReportToTrial(trial, prune).on_validation_end(trainer, UNUSED)
+    ReportToTrial(trial, prune).on_validation_end(trainer, module)
 
 
 def test_trials_below_the_median_are_pruned_after_the_warmup():

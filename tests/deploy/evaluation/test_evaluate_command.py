@@ -62,7 +62,7 @@ def taught(output):
     found = present(evaluate(run, None, None, CPU, with_robustness=False).net("student"))
     with torch.no_grad():
         logits = run.student(raw_test_images(run.data)).numpy()
-    teacher = present(run.teacher).test_logits.numpy()
+    teacher = present(present(run.teacher).test_logits).numpy()
     return found.figures, logits, teacher, run.data.test_targets.numpy()
 
 

@@ -48,7 +48,9 @@ def test_the_other_nets_of_a_run_are_named(run):
 
 def acquired(weights_hash, members):
     """A teacher with this origin."""
-    return AcquiredTeacher(UNUSED, UNUSED, 0.5, "checkpoint", weights_hash, None, 0.0, members)
+    return AcquiredTeacher(
+        UNUSED, UNUSED, {"acc": 0.5}, "checkpoint", weights_hash, None, 0.0, members
+    )
 
 
 def test_an_ensemble_names_its_members(run):
