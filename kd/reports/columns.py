@@ -9,7 +9,6 @@ from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
 
 EMPTY = "–"
-ACCURACY = "test accuracy"  # the column by which a table is sorted
 
 
 class Column(NamedTuple):
@@ -41,11 +40,11 @@ def verdict(row: Row, group: Group) -> str:
 
 def result_columns(board: Leaderboard) -> list[Column]:
     """Return the columns between a row's label and its verdict."""
-    last = any(row.values("test/acc_last") for row in board.rows)
+    last = any(row.values(_last(row)) for row in board.rows)
     return [
         Column("seeds", lambda row: str(len(row.runs)), lambda row: len(row.runs)),
-        _spread(ACCURACY, "test/acc"),
-        *([_spread("last epoch", "test/acc_last")._replace(in_terminal=False)] if last else []),
+        _spread(score_heading(board), lambda row: row.figure.test),
+        *([_spread("last epoch", _last)._replace(in_terminal=False)] if last else []),
         Column("difference", _difference, lambda row: row.comparison and row.comparison.mean),
         Column("p (Holm)", _p, lambda row: row.comparison and row.comparison.p_holm),
     ]
@@ -67,19 +66,29 @@ def cost_columns(board: Leaderboard) -> list[Column]:
     ]
 
 
-def _spread(heading: str, key: str, page_only: bool = False) -> Column:
-    return Column(heading, lambda row: spread(row, key), lambda row: row.mean(key), page_only)
+def score_heading(board: Leaderboard) -> str:
+    """Heading of the column by which a table is sorted."""
+    return f"test {board.figure_words}"
+
+
+def _last(row: Row) -> str:
+    return f"{row.figure.test}_last"
+
+
+def _spread(heading: str, key: Callable[[Row], str]) -> Column:
+    return Column(heading, lambda row: spread(row, key(row)), lambda row: row.mean(key(row)))
 
 
 def _validation(board: Leaderboard) -> Column:
-    """Validation accuracy, with a mark at each group's best row: selection never uses the test."""
-    best = [max(g.rows, key=lambda row: row.mean("val/acc") or 0) for g in board.groups if g.rows]
+    """Validation figure, with a mark at each group's best row: selection never uses the test."""
+    groups = [group for group in board.groups if group.rows]
+    best = [max(g.rows, key=lambda row: row.mean(row.figure.val) or 0) for g in groups]
 
     def text(row: Row) -> str:
         several = any(row in group.rows and len(group.rows) > 1 for group in board.groups)
-        return spread(row, "val/acc") + (" (best)" if several and row in best else "")
+        return spread(row, row.figure.val) + (" (best)" if several and row in best else "")
 
-    return Column("validation accuracy", text, lambda row: row.mean("val/acc"))
+    return Column(f"validation {board.figure_words}", text, lambda row: row.mean(row.figure.val))
 
 
 def spread(row: Row, key: str) -> str:

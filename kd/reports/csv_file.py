@@ -2,24 +2,23 @@
 
 import csv
 import io
+from collections.abc import Iterator, Sequence
 
 from kd.io.csv_cell import csv_cell
+from kd.io.task_figures import TaskFigure
 from kd.reports.columns import verdict
 from kd.reports.groups import Group
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
 
 _ROLES = ("data", "student", "method", "teacher", "mode")
-_MEANS = (  # keys of result.json
-    *("test/acc", "val/acc", "test/acc_last", "teacher/test/acc", "student/params"),
-    *("images_per_second", "fit_seconds", "teacher_forwards"),
-)
+_MEANS = ("student/params", "images_per_second", "fit_seconds", "teacher_forwards")
 
 
 def csv_text(board: Leaderboard) -> str:
     """Return the leaderboard as CSV; "" without any row."""
     file = io.StringIO()
-    records = [_record(row, group) for group in board.groups for row in group.rows]
+    records = [_record(row, group, board.figures) for group in board.groups for row in group.rows]
     if records:
         writer = csv.DictWriter(file, records[0].keys(), lineterminator="\n")
         writer.writeheader()
@@ -27,15 +26,13 @@ def csv_text(board: Leaderboard) -> str:
     return file.getvalue()
 
 
-def _record(row: Row, group: Group) -> dict[str, object]:
-    interval = row.interval() or (None, None)  # None becomes an empty cell
+def _record(row: Row, group: Group, figures: Sequence[TaskFigure]) -> dict[str, object]:
     own = {
         "n": len(row.runs),
         "seeds": " ".join(map(str, sorted(row.runs))),
+        **{key: row.mean(key) for figure in figures for key in _keys(figure)},
         **{key: row.mean(key) for key in _MEANS},
-        "test/acc sd": row.deviation("test/acc"),
-        "test/acc low": interval[0],
-        "test/acc high": interval[1],
+        **{key: value for figure in figures for key, value in _spread(row, figure.test)},
         "gap_recovered": row.gap,
     }
     names = {role: row.settings[role] for role in _ROLES}
@@ -44,6 +41,17 @@ def _record(row: Row, group: Group) -> dict[str, object]:
         | _comparison(row, group)
         | {"configuration": row.configuration}
     )
+
+
+def _keys(figure: TaskFigure) -> tuple[str, ...]:
+    return figure.test, figure.val, f"{figure.test}_last", f"teacher/{figure.test}"
+
+
+def _spread(row: Row, key: str) -> Iterator[tuple[str, float | None]]:
+    low, high = row.interval(key) or (None, None)  # None becomes an empty cell
+    yield f"{key} sd", row.deviation(key)
+    yield f"{key} low", low
+    yield f"{key} high", high
 
 
 def _comparison(row: Row, group: Group) -> dict[str, object]:

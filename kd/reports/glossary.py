@@ -12,7 +12,8 @@ DEFINITIONS = (
         "test accuracy",
         "Percentage of correct predictions on the test set, with the weights of the epoch that is "
         "best on validation: mean ± sample standard deviation over seeds. The 95 % confidence "
-        "interval uses Student's t distribution and is clipped to 0 and 100.",
+        "interval uses Student's t distribution and is clipped to 0 and 100. Of detectors, mAP "
+        "(average precision, mean over classes and over IoU 0.5 to 0.95) stands in its place.",
     ),
     ("last epoch", "Test accuracy with the weights of the last epoch instead."),
     (

@@ -1,4 +1,4 @@
-"""Groups of comparable rows: the same data and the same student net."""
+"""Groups of comparable rows: the same task, the same data and the same student net."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kd.io.printable import printable
+from kd.io.task_figures import TaskFigure
 from kd.reports.labels import MAX_LABEL, shown
 from kd.reports.rows import Row
 
@@ -19,15 +20,23 @@ class Group:
     baseline: Row
 
     @property
+    def figure(self) -> TaskFigure:
+        """The figure by which the rows are judged."""
+        return self.baseline.figure
+
+    @property
     def seeds(self) -> list[int]:
         """All seeds that any row has."""
         return sorted(set().union(*(row.runs for row in self.rows)))
 
     @property
     def teachers(self) -> dict[str, float]:
-        """Test accuracies of the teachers, by name."""
-        found = {str(row.settings["teacher"]): row.mean("teacher/test/acc") for row in self.rows}
-        return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
+        """Test figures of the teachers, by name."""
+        found = {
+            str(row.settings["teacher"]): row.mean(f"teacher/{row.figure.test}")
+            for row in self.rows
+        }
+        return {name: score for name, score in found.items() if score is not None}
 
 
 def by_student(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
@@ -42,7 +51,8 @@ def by_student(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
         # The whole net, not its name alone: `student.net.width=0.5` is another student.
         net = sorted(((k, v) for k, v in row.settings.items() if k.startswith("student.")), key=str)
         data = [("data.fingerprint", _fingerprint(row))] if row.settings["data"] in several else []
-        groups[row.settings["data"], row.settings["student"], *net, *data].append(row)
+        task = [] if row.figure.key == "acc" else [("task", row.figure.words)]
+        groups[row.settings["data"], row.settings["student"], *net, *data, *task].append(row)
     keys = list(groups)
     titles = [", ".join([f"{k[0]}, {k[1]}", *_variant(k, keys)]) for k in keys]
     return [(printable(t, MAX_LABEL), own) for t, own in zip(titles, groups.values(), strict=True)]

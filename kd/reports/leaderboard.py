@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from kd.io.task_figures import TaskFigure
 from kd.reports.baseline import NO_DISTILLATION, check_baseline, choose_baseline
 from kd.reports.find import Found
 from kd.reports.groups import Group, by_student
@@ -25,6 +26,16 @@ class Leaderboard:
     def rows(self) -> list[Row]:
         """The rows of all groups."""
         return [row for group in self.groups for row in group.rows]
+
+    @property
+    def figures(self) -> list[TaskFigure]:
+        """The figures by which the groups are judged, without repetition."""
+        return sorted({group.figure for group in self.groups})
+
+    @property
+    def figure_words(self) -> str:
+        """Names of the figures, as in `accuracy` or `accuracy or mAP`."""
+        return " or ".join(figure.words for figure in self.figures) or "accuracy"
 
     @property
     def runs(self) -> list[Run]:
@@ -57,7 +68,7 @@ def build_leaderboard(found: Found, baseline: str | None, samples: int, seed: in
 def _group(title: str, rows: list[Row], baseline: str | None) -> Group:
     for row, label in zip(rows, labels([row.settings for row in rows]), strict=True):
         row.label = label
-    best_first = sorted(rows, key=lambda row: -row.accuracy)
+    best_first = sorted(rows, key=lambda row: -row.score)
     return Group(title, best_first, choose_baseline(rows, baseline))
 
 
@@ -73,17 +84,18 @@ def _compare(groups: Sequence[Group], samples: int, seed: int) -> None:
                 baseline = group.baseline.runs
                 pairs = [(row.runs[s].result, baseline[s].result) for s in common]
                 rows.append(row)
-                differences.append([ours["test/acc"] - base["test/acc"] for ours, base in pairs])
+                key = group.figure.test
+                differences.append([ours[key] - base[key] for ours, base in pairs])
     for row, paired in zip(rows, compare(differences, samples, seed), strict=True):
         row.comparison = paired
 
 
 def _gap(row: Row, group: Group) -> float | None:
     """(row − ce) / (teacher − ce) over common seeds; None without a ce row or a better teacher."""
-    plain, teacher = choose_baseline(group.rows), row.mean("teacher/test/acc")
+    plain, teacher = choose_baseline(group.rows), row.mean(f"teacher/{row.figure.test}")
     common = row.runs.keys() & plain.runs.keys()
     if row is plain or plain.settings["method"] != NO_DISTILLATION or teacher is None or not common:
         return None
-    ours, theirs = (fmean(r.runs[s].result["test/acc"] for s in common) for r in (row, plain))
+    ours, theirs = (fmean(r.runs[s].result[r.figure.test] for s in common) for r in (row, plain))
     # A teacher no better than ce leaves no gap: the ratio would change its sign or explode.
     return (ours - theirs) / (teacher - theirs) if teacher > theirs else None

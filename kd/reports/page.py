@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kd.reports.about import About, title, versions
-from kd.reports.columns import ACCURACY, Column, cost_columns, result_columns, verdict
+from kd.reports.columns import Column, cost_columns, result_columns, score_heading, verdict
 from kd.reports.drawing import Drawing
 from kd.reports.glossary import DEFINITIONS
 from kd.reports.groups import Group
@@ -33,7 +33,7 @@ def page(
         title=title(about),
         files=files,
         summary=summary(board),
-        sorted_by=ACCURACY,
+        sorted_by=score_heading(board),
         groups=[
             _table(group, result_columns(board), cost_columns(board)) for group in board.groups
         ],

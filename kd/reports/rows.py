@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 
 from kd.config.identity import content_hash
 from kd.io.run_folder import RunFolder
+from kd.io.task_figures import TaskFigure, task_figure
 from kd.reports.origin import described, experiment
 from kd.reports.runs import Excluded, Run
 from kd.reports.settings import Settings
@@ -50,14 +51,19 @@ class Row:
         values = self.values(key)
         return stdev(values) if len(values) > 1 else None
 
-    def interval(self, key: str = "test/acc") -> Interval | None:
-        """Return the 95 % confidence interval of the mean over seeds."""
-        return t_interval(self.values(key))
+    def interval(self, key: str | None = None) -> Interval | None:
+        """Return the 95 % confidence interval of a mean over seeds; None: of the test figure."""
+        return t_interval(self.values(key or self.figure.test))
 
     @property
-    def accuracy(self) -> float:
-        """Mean test accuracy over seeds, a fraction."""
-        return fmean(self.values("test/acc"))
+    def figure(self) -> TaskFigure:
+        """The figure by which the row is judged: that of its task."""
+        return task_figure(next(iter(self.runs.values())).result)
+
+    @property
+    def score(self) -> float:
+        """Mean test figure over seeds, a fraction: accuracy, or mAP of detectors."""
+        return fmean(self.values(self.figure.test))
 
     @property
     def configuration(self) -> str:

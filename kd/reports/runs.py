@@ -15,12 +15,13 @@ from kd.io.printable import printable
 from kd.io.regular_files import read_text
 from kd.io.result_file import declaration, mistyped, upgraded
 from kd.io.run_folder import RunFolder
+from kd.io.task_figures import task_figure
 from kd.reports.settings import ROLES, Settings, read_settings
 
 RESULT = RunFolder(Path()).result.name
 _TRIALS = ("untested", "pruned")  # statuses of a search's trials
 _STATUSES = ("completed", "failed", *_TRIALS)
-_FRACTIONS = ("/acc", "/acc_last", "/acc_per_class", "/agreement", "/ece")
+_FRACTIONS = ("/acc", "/acc_last", "/acc_per_class", "/agreement", "/ece", "/map", "/map50")
 _MAX_NUMBER = 1e15  # of images, seconds or parameters; a table cannot show 1e308
 
 
@@ -71,7 +72,7 @@ def read_run(folder: Path) -> Run | Excluded:
             return Excluded("broken", folder, printable(problem))
         result = dict(upgraded(content))
         if result["status"] in _TRIALS:
-            return Excluded("left out", folder, "trial of a search, without test accuracy")
+            return Excluded("left out", folder, "trial of a search, without test figures")
         if result["status"] == "failed":
             return Excluded("failed", folder, printable(result.get("error", "no error recorded")))
         return Run(folder, result, _settings(folder, result), _overrides(folder), _mtime(path))
@@ -90,15 +91,16 @@ def _problem(result: Any) -> str | None:
         return f"{RESULT} was damaged or edited: its checksum differs"
     if result["status"] != "completed":
         return None
-    missing = [key for key in (*ROLES, "seed", "test/acc") if result.get(key) is None]
+    score = task_figure(result).test
+    missing = [key for key in (*ROLES, "seed", score) if result.get(key) is None]
     if missing:
         return f"{RESULT} has no {', '.join(missing)}"
-    accuracy, seed = result["test/acc"], result["seed"]
+    value, seed = result[score], result["seed"]
     if key := next((key for key in ROLES if not isinstance(result[key], str)), None):
         return f"{key}={result[key]!r:.60} is not a name"
     # Also false for NaN. Percentages from other tools would otherwise win every comparison.
-    if not isinstance(accuracy, int | float) or not 0 <= accuracy <= 1:
-        return f"test/acc={accuracy!r:.60} is not a fraction in [0, 1]"
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        return f"{score}={value!r:.60} is not a fraction in [0, 1]"
     if type(seed) is not int:  # True is an int
         return f"seed={seed!r:.60} is not a whole number"
     known = upgraded(result)

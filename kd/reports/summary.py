@@ -23,8 +23,8 @@ def summary(board: Leaderboard) -> list[tuple[str, str]]:
     ]
     for group in board.groups:
         seeds = ", ".join(map(str, group.seeds))
-        accuracies = [f"{name} {100 * acc:.2f}" for name, acc in group.teachers.items()]
-        teacher = f"; teacher test accuracy: {', '.join(accuracies)}" if accuracies else ""
+        scores = ", ".join(f"{name} {100 * x:.2f}" for name, x in group.teachers.items())
+        teacher = f"; teacher test {group.figure.words}: {scores}" if scores else ""
         text = f"seeds {seeds}; baseline {group.baseline.label}{teacher}{_several_teachers(group)}"
         lines.append((group.title, text))
     lines.append(("git commit", ", ".join(sorted(commits)) + _warning(commits)))

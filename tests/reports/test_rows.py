@@ -18,7 +18,7 @@ def test_runs_of_a_row_differ_only_in_the_seed(tmp_path):
         "kd, temperature=4": [0, 1, 2],
         "kd, temperature=2": [0, 1],
     }
-    assert row_of(board, "kd, temperature=4").accuracy == pytest.approx((0.9 + 0.9 + 0.7) / 3)
+    assert row_of(board, "kd, temperature=4").score == pytest.approx((0.9 + 0.9 + 0.7) / 3)
     assert missing_seeds(board) == [("kd, temperature=2 (digits, resnet8)", "no seed 2")]
 
 
@@ -41,7 +41,7 @@ def test_of_repeated_runs_the_latest_counts(tmp_path):
     first, second = write_run(tmp_path / "a", 0.8), write_run(tmp_path / "b", 0.9)
     os.utime(first / "result.json", (1, 1))
     board = leaderboard(tmp_path)
-    assert [row.accuracy for row in board.rows] == [0.9]
+    assert [row.score for row in board.rows] == [0.9]
     assert [(item.state, item.folder) for item in board.excluded] == [("left out", first)]
     (second / ".hydra" / "config.yaml").unlink()
     (first / ".hydra" / "config.yaml").unlink()

@@ -43,7 +43,7 @@ def _series(group: Group) -> Series:
     rows = [row for row in group.rows if _mean(row, _KEY) is not None]
     if not rows:
         return {}
-    best = max(rows, key=lambda row: row.mean("val/acc") or 0)
+    best = max(rows, key=lambda row: row.mean(row.figure.val) or 0)
     teacher = f"teacher {best.settings['teacher']}"
     found = {
         teacher: _mean(best, f"teacher/{_KEY}"),

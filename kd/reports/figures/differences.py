@@ -21,9 +21,9 @@ def specs(board: Leaderboard) -> Iterator[FigureSpec]:
         rows = [row for row in group.rows if row.comparison is not None][:_MAX_ROWS]
         if rows:
             caption = (
-                f"Test accuracy minus that of {group.baseline.label} at the same seed: mean (large "
-                "dot), 95 % bootstrap interval (line) and single seeds (small dots). A filled dot "
-                "is better or worse after Holm's correction."
+                f"Test {group.figure.words} minus that of {group.baseline.label} at the same seed: "
+                "mean (large dot), 95 % bootstrap interval (line) and single seeds (small dots). A "
+                "filled dot is better or worse after Holm's correction."
             )
             name = file_name("difference", group.title)
             title = f"Difference from {group.baseline.label} ({group.title})"

@@ -1,4 +1,4 @@
-"""Figure of validation accuracy by epoch, with the spread over seeds."""
+"""Figure of the selecting validation figure by epoch, with the spread over seeds."""
 
 import csv
 from collections.abc import Iterator
@@ -19,53 +19,55 @@ from kd.reports.rows import Row
 
 _MAX_CSV = 200_000_000  # bytes: a million rows of ten columns
 _MAX_EPOCH = 10**6
-Curve = dict[int, list[float]]  # epoch → one accuracy a seed
+Curve = dict[int, list[float]]  # epoch → one figure a seed
 
 
 def specs(board: Leaderboard) -> Iterator[FigureSpec]:
     """Yield one figure for each group whose runs have a metrics.csv of two or more epochs."""
     for group in board.groups:
         curves = {row.label: curve for row in _chosen(group) if len(curve := curve_of(row)) > 1}
+        words = group.figure.words
         if curves:
             caption = (
-                "Validation accuracy after each epoch: mean over seeds, with a band of one "
+                f"Validation {words} after each epoch: mean over seeds, with a band of one "
                 "standard deviation. Shown are the baseline and the rows with the best validation "
-                "accuracy."
+                f"{words}."
             )
             title = f"Learning curves ({group.title})"
-            draw = partial(_draw, curves)
+            draw = partial(_draw, curves, words)
             yield FigureSpec(file_name("curves", group.title), title, caption, draw)
 
 
 def _chosen(group: Group) -> list[Row]:
     others = [row for row in group.rows if row is not group.baseline]
-    others.sort(key=lambda row: -(row.mean("val/acc") or 0))
+    others.sort(key=lambda row: -(row.mean(row.figure.val) or 0))
     return [group.baseline, *others[: len(SERIES) - 1]]
 
 
 def curve_of(row: Row) -> Curve:
-    """Read the validation accuracies of a row, for the epochs that all its seeds have."""
-    curves = [read_curve(RunFolder(run.folder).metrics) for run in row.runs.values()]
+    """Read the validation figures of a row, for the epochs that all its seeds have."""
+    files = [RunFolder(run.folder).metrics for run in row.runs.values()]
+    curves = [read_curve(file, row.figure.val) for file in files]
     shared = sorted(set(curves[0]).intersection(*curves[1:]))
     return {epoch: [curve[epoch] for curve in curves] for epoch in shared}
 
 
-def read_curve(path: Path) -> dict[int, float]:
-    """Read `val/acc` by epoch, counted from 1, from a metrics.csv; {} if it is unusable."""
+def read_curve(path: Path, key: str = "val/acc") -> dict[int, float]:
+    """Read a validation figure by epoch, counted from 1, from a metrics.csv; {} if unusable."""
     try:
         text = read_text(path, _MAX_CSV)
         # Lightning writes training and validation metrics on lines of their own.
-        lines = [line for line in csv.DictReader(text.splitlines()) if line.get("val/acc")]
+        lines = [line for line in csv.DictReader(text.splitlines()) if line.get(key)]
         # Before version 0.2 epochs were counted from 0.
         first = min((int(line["epoch"]) for line in lines), default=1)
-        curve = {int(line["epoch"]) + (first == 0): float(line["val/acc"]) for line in lines}
+        curve = {int(line["epoch"]) + (first == 0): float(line[key]) for line in lines}
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return {}
     valid = all(0 < epoch <= _MAX_EPOCH and 0 <= value <= 1 for epoch, value in curve.items())
     return curve if valid else {}
 
 
-def _draw(curves: dict[str, Curve], theme: Theme) -> Figure:
+def _draw(curves: dict[str, Curve], words: str, theme: Theme) -> Figure:
     figure, ax = axes(theme, 3.3)
     styles = zip((theme.ink, *SERIES), DASHES, strict=False)
     for (label, curve), (colour, dashes) in zip(curves.items(), styles, strict=False):
@@ -80,7 +82,7 @@ def _draw(curves: dict[str, Curve], theme: Theme) -> Figure:
     ax.grid(axis="y")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch")
-    ax.set_ylabel("validation accuracy, percent")
+    ax.set_ylabel(f"validation {words}, percent")
     legend_below(figure, *ax.get_legend_handles_labels(), handlelength=2.6)
     return figure
 

@@ -59,19 +59,20 @@ def specs(board: Leaderboard) -> Iterator[FigureSpec]:
         for cost in _COSTS:
             points = [point for row in rows if (point := _point(row, cost.key))]
             if len({point.cost for point in points}) > 1:
-                title = f"Accuracy against {cost.axis} ({data})"
+                words = rows[0].figure.words
+                title = f"{words[0].upper()}{words[1:]} against {cost.axis} ({data})"
                 caption = (
-                    "Mean test accuracy over seeds. The line is the Pareto front: the rows that no "
+                    f"Mean test {words} over seeds. The line is the Pareto front: the rows that no "
                     "other row beats in both respects. Its most accurate rows are numbered; all "
                     f"other rows are grey.{cost.note}"
                 )
-                draw = partial(_draw, points, cost)
+                draw = partial(_draw, points, cost, words)
                 yield FigureSpec(file_name("accuracy", cost.key, data), title, caption, draw)
 
 
 def _point(row: Row, key: str) -> Point | None:
     cost = row.mean(key)
-    return None if not cost else Point(cost, 100 * row.accuracy, row.title)
+    return None if not cost else Point(cost, 100 * row.score, row.title)
 
 
 def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
@@ -94,7 +95,7 @@ def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
     return found
 
 
-def _draw(points: list[Point], cost: Cost, theme: Theme) -> Figure:
+def _draw(points: list[Point], cost: Cost, words: str, theme: Theme) -> Figure:
     best = front(points, cost.more_is_better)
     named = sorted(best, key=lambda point: -point.accuracy)[:_MAX_NAMES]
     figure, ax = axes(theme, 2.9 + 0.19 * len(named))
@@ -111,7 +112,7 @@ def _draw(points: list[Point], cost: Cost, theme: Theme) -> Figure:
     ax.margins(y=0.12)
     ax.grid()
     ax.set_xlabel(cost.axis)
-    ax.set_ylabel("test accuracy, percent")
+    ax.set_ylabel(f"test {words}, percent")
     return figure
 
 

@@ -38,15 +38,16 @@ def _varies_both(rows: list[Row]) -> bool:
 
 
 def _spec(rows: list[Row], title: str) -> FigureSpec:
-    # Settings are chosen on validation accuracy; old runs have only test accuracy.
-    key = "val/acc" if all(row.values("val/acc") for row in rows) else "test/acc"
-    split = {"val/acc": "validation", "test/acc": "test"}[key]
+    # Settings are chosen on validation; old runs have only test figures.
+    figure = rows[0].figure
+    key = figure.val if all(row.values(figure.val) for row in rows) else figure.test
+    split = {figure.val: "validation", figure.test: "test"}[key]
     counts = sorted({len(row.runs) for row in rows})
     seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     cells = {(row.settings[_X], row.settings[_Y]): 100 * fmean(row.values(key)) for row in rows}
     caption = (
-        f"Mean {split} accuracy in percent over {seeds} seed{'s' * (seeds != '1')} per cell. The "
-        "best cell is framed; an empty cell has no finished run."
+        f"Mean {split} {figure.words} in percent over {seeds} seed{'s' * (seeds != '1')} "
+        "per cell. The best cell is framed; an empty cell has no finished run."
     )
     title = f"Temperature and alpha: {title}"
     return FigureSpec(file_name(title), title, caption, partial(_draw, cells))
