@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kd.objectives.ctkd import ctkd as ctkd
     from kd.objectives.cwd import cwd as cwd
     from kd.objectives.dist import dist as dist
+    from kd.objectives.distilbert import distilbert as distilbert
     from kd.objectives.dkd import dkd as dkd
     from kd.objectives.fitnet import feature as feature
     from kd.objectives.fitnet import fitnet as fitnet
@@ -45,10 +46,12 @@ if TYPE_CHECKING:
     from kd.objectives.kd import kd as kd
     from kd.objectives.logit_mse import logit_mse as logit_mse
     from kd.objectives.mgd import mgd as mgd
+    from kd.objectives.minilm import minilm as minilm
     from kd.objectives.mlkd import mlkd as mlkd
     from kd.objectives.nkd import nkd as nkd
     from kd.objectives.nst import nst as nst
     from kd.objectives.ofd import ofd as ofd
+    from kd.objectives.pkd import pkd as pkd
     from kd.objectives.pkt import pkt as pkt
     from kd.objectives.reviewkd import reviewkd as reviewkd
     from kd.objectives.rkd import rkd as rkd
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from kd.objectives.srd import srd as srd
     from kd.objectives.srrl import srrl as srrl
     from kd.objectives.tfkd import tfkd as tfkd
+    from kd.objectives.tinybert import tinybert as tinybert
     from kd.objectives.ttm import ttm as ttm
     from kd.objectives.ttm import wttm as wttm
     from kd.objectives.vid import vid as vid
