@@ -1,7 +1,7 @@
 """`python -m kd.methods`: a table of the methods with paper, family, taps and settings.
 
 The table is read from `conf/method/*.yaml` and the classes that these name, for ResNet-20 as the
-teacher of ResNet-8.
+teacher of ResNet-8, or of the default nets of the task that a method is for.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kd.config.closed_pipe import closed_pipe_ends_quietly
 from kd.config.compose import CONF_DIR, plain, register_models
 from kd.config.messages import user_message
+from kd.config.targets import resolve_target
 from kd.io.regular_files import real_path
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 _STRUCTURE = ("name", "objectives", "weights", "stages", "schedules")
 _METHOD_ALONE = "method_alone"  # name of a primary config with nothing but a method
 _FAMILIES = ("labels", "response", "feature", "relation")
+# Overrides for methods of a task; a method for several tasks is shown for the first.
+_DATA: dict[str, list[str]] = {"image_classification": [], "text_classification": ["data=text"]}
+_DATA["text_classification"] += ["student=transformer_mini_2"]
 _COLUMNS = ("method", "paper", "family", "taps of the student", "settings and defaults")
 
 
@@ -59,12 +63,15 @@ def rows(config_dirs: Iterable[Path] = ()) -> list[Row]:
     search = ",".join(f"'file://{folder}'" for folder in folders[1:])
     overrides = [f"hydra.searchpath=[{search}]"]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        base = compose("train", overrides=["paths.run=run", *overrides])
-        found = [_row(path, base, overrides) for path in files.values()]
+        settings = ["paths.run=run", *overrides]
+        bases = {
+            task: compose("train", overrides=[*settings, *data]) for task, data in _DATA.items()
+        }
+        found = [_row(path, bases, overrides) for path in files.values()]
     return sorted(found, key=lambda row: (_FAMILIES.index(row.family), row.name))
 
 
-def _row(path: Path, base: "DictConfig", overrides: list[str]) -> Row:
+def _row(path: Path, bases: "dict[str, DictConfig]", overrides: list[str]) -> Row:
     from hydra import compose
     from omegaconf import open_dict
 
@@ -72,6 +79,7 @@ def _row(path: Path, base: "DictConfig", overrides: list[str]) -> Row:
 
     # Composing all of `train` for each method takes three times as long.
     method = compose(_METHOD_ALONE, overrides=[f"method={path.stem}", *overrides]).method
+    base = bases[_task(method)]
     with open_dict(base):
         base.method = method
     objectives, _ = build_method(base)
@@ -85,6 +93,13 @@ def _row(path: Path, base: "DictConfig", overrides: list[str]) -> Row:
         " ".join(dict.fromkeys(tap for o in own for tap in o.student_taps)) or "–",
         ", ".join(f"{key}={_short(value)}" for key, value in settings.items()) or "–",
     )
+
+
+def _task(method: "DictConfig") -> str:
+    """The first task that all classes of a method's objectives are for."""
+    classes = [resolve_target(str(o["_target_"])) for o in method.get("objectives", {}).values()]
+    tasks = [getattr(each, "tasks", [*_DATA]) for each in classes]
+    return next((task for task in _DATA if all(task in each for each in tasks)), next(iter(_DATA)))
 
 
 def _family(objective: "Objective") -> str:

@@ -10,7 +10,14 @@ from kd.config.compose import model_taps
 from kd.config.members import member_names
 from kd.errors import UserError
 from kd.models.default_taps import default_taps
-from kd.models.text_taps import hf_taps, last_hidden, last_pair, layer_pairs, transformer_taps
+from kd.models.text_taps import (
+    hf_taps,
+    hidden_pairs,
+    last_hidden,
+    last_pair,
+    layer_pairs,
+    transformer_taps,
+)
 
 # MKL prefers its own variable to OpenMP's.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -86,7 +93,7 @@ def threads_of_a_job(launcher: Mapping[str, Any]) -> dict[str, str]:
 _RESOLVERS = (
     *(one_minus, common_stages, last_common_stage, member_taps, default_taps),
     threads_of_a_job,
-    *(transformer_taps, hf_taps, layer_pairs, last_pair, last_hidden),
+    *(transformer_taps, hf_taps, layer_pairs, hidden_pairs, last_pair, last_hidden),
 )
 for _resolver in _RESOLVERS:
     OmegaConf.register_new_resolver(_resolver.__name__, _resolver, replace=True)

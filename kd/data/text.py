@@ -45,7 +45,7 @@ class Text(MemoryDataModule):
         root: table or folder; None: Python's documentation.
         text_column, label_column: of tables, which have a header.
         encoding: of the files.
-        tokenizer: file `tokenizer.json` of the package tokenizers, or a folder with it; None: words.
+        tokenizer: file tokenizer.json of the package tokenizers, or a folder with it; None: words.
         vocab_size: largest number of tokens, if they are words.
         max_length: tokens of a text; longer ones are cut.
         skip_empty: leave out empty texts instead of refusing them.
@@ -70,7 +70,7 @@ class Text(MemoryDataModule):
         encoding: str = "utf-8",
         tokenizer: str | None = None,
         vocab_size: int = 8000,
-        max_length: int = 128,
+        max_length: int = 64,
         skip_empty: bool = False,
         cache_dir: str = "~/.cache/kd",
         test_fraction: float = 0.2,
@@ -106,7 +106,7 @@ class Text(MemoryDataModule):
         names, source = json.loads(stored.notes[0]), stored.notes[1]
         self._tokenizer = read_tokenizer(source, f"data.tokenizer={self.tokenizer_path}")
         fields = {name: tensor.long() for name, tensor in stored.tensors.items()}
-        return Arrays(class_names=names, **fields)  # type: ignore[arg-type]
+        return Arrays(class_names=names, **fields)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -1,10 +1,10 @@
 """Embedded texts: the documentation strings of Python's standard library by topic.
 
 No package that `kd` depends on ships a thousand texts: scikit-learn's `datasets/descr` are 14, and
-its news groups are a download. Every Python has its standard library as source, with more than 4 300
-documentation strings of modules, classes and functions, written by hundreds of people. A class is a
-topic, a list of modules. Some texts say little about their topic ("Return the value."), as in real
-collections, so that no net is right about all of them.
+its news groups are a download. Every Python has its standard library as source, with more than
+4 200 documentation strings of modules, classes and functions, written by hundreds of people. A
+class is a topic, a list of modules. Some texts say little about their topic ("Return the value."),
+as in real collections, so that no net is right about all of them.
 
 Python's minor versions differ in about 3 % of the texts. The data's fingerprint, under which a
 trained teacher is registered, tells them apart; figures of one version compare only with figures of
@@ -34,8 +34,8 @@ TOPICS = {
     "files": """os shutil pathlib zipfile tarfile gzip bz2 lzma tempfile glob fnmatch filecmp
         fileinput io _pyio posixpath ntpath genericpath stat linecache shelve dbm sqlite3 pickle
         pickletools copyreg""",
-    "testing": """unittest doctest pdb bdb trace traceback cProfile profile pstats timeit tracemalloc
-        warnings logging cmd code codeop""",
+    "testing": """unittest doctest pdb bdb trace traceback cProfile profile pstats timeit
+        tracemalloc warnings logging cmd code codeop""",
     "language": """ast inspect dis opcode types typing abc _collections_abc collections enum
         dataclasses functools importlib pkgutil symtable compileall py_compile modulefinder runpy
         site sysconfig contextlib copy weakref operator reprlib pprint zipimport pyclbr""",

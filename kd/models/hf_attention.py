@@ -23,13 +23,10 @@ def with_taps() -> str:
 def tap_attention(layer: nn.Module) -> tuple[nn.Module, nn.Module] | None:
     """Add the places for scores and values to a layer's attention and return them.
 
-    None if the layer has no self-attention, or computes it in another way.
+    None if the layer has no self-attention.
     """
     for module in layer.modules():
-        config: Any = getattr(module, "config", None)
-        if type(module).__name__.endswith("SelfAttention") and config is not None:
-            if config._attn_implementation != NAME:
-                return None
+        if type(module).__name__.endswith("SelfAttention"):
             module.scores, module.values = nn.Identity(), nn.Identity()
             return module.scores, module.values
     return None

@@ -85,7 +85,7 @@ class HFText(nn.Module):
         self.pooled = nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(_width(self.encoder), num_classes)
-        self._name_taps()
+        self._name_taps(attention_taps)
 
     def forward(self, ids: Tensor) -> Tensor:
         mask = token_mask(ids, self.pad_index)
@@ -93,7 +93,7 @@ class HFText(nn.Module):
         pooled = hidden[:, 0] if self.pooling == "cls" else masked_mean(hidden, mask)
         return self.head(self.dropout(self.pooled(pooled)))
 
-    def _name_taps(self) -> None:
+    def _name_taps(self, attention_taps: bool) -> None:
         """Make the encoder's parts attributes of the net, by the names of their taps.
 
         Not as submodules, or the weights would stand in the state dict twice: an ordinary
@@ -102,7 +102,7 @@ class HFText(nn.Module):
         named = {"embeddings": self.encoder.embeddings}
         for number, layer in enumerate(_layers(self.encoder), 1):
             named[f"layer_{number}"] = layer
-            if attention := tap_attention(layer):
+            if attention_taps and (attention := tap_attention(layer)):
                 named[f"attention_{number}"], named[f"value_{number}"] = attention
         for name, module in named.items():
             object.__setattr__(self, name, module)

@@ -31,7 +31,7 @@ class TextCNN(nn.Module):
         dim: width D of the embeddings.
         filters: number of filters of each width.
         widths: tokens that a filter covers.
-        dropout: rate in front of the classifier, which training uses.
+        dropout: rate in front of the classifier, which training uses; the paper's is 0.5.
         width: factor of `dim` and `filters`.
 
     Raises:
@@ -52,10 +52,10 @@ class TextCNN(nn.Module):
         pad_index: int,
         num_classes: int,
         *,
-        dim: int = 128,
-        filters: int = 100,
+        dim: int = 64,
+        filters: int = 64,
         widths: Sequence[int] = (3, 4, 5),
-        dropout: float = 0.5,
+        dropout: float = 0.3,
         width: float = 1.0,
     ) -> None:
         super().__init__()

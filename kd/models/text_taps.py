@@ -107,6 +107,19 @@ def layer_pairs(
     return [_pair(kind, own, other) for own, other in pairs]
 
 
+def hidden_pairs(
+    order: str, teacher: Mapping[str, str] | None, student: Mapping[str, str]
+) -> list[str]:
+    """Return the embeddings and the pairs of layers; nothing where a net has no layers.
+
+    Example:
+        >>> hidden_pairs("uniform", transformer_taps(4), transformer_taps(1))
+        ['embeddings', 'layer_1:layer_4']
+    """
+    pairs = layer_pairs("layer", order, teacher, student)
+    return ["embeddings", *pairs] if pairs else []
+
+
 def last_hidden(teacher: Mapping[str, str] | None, student: Mapping[str, str]) -> list[str]:
     """Return the pair of last layers, or `embedding` where a net has no layers of tokens."""
     return layer_pairs("layer", "final", teacher, student) or ["embedding"]

@@ -113,7 +113,7 @@ class TextTransformer(nn.Module):
         pad_index: int,
         num_classes: int,
         *,
-        dim: int = 128,
+        dim: int = 64,
         depth: int = 4,
         heads: int = 4,
         inner: int | None = None,

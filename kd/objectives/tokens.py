@@ -53,6 +53,7 @@ class TokenObjective(Objective):
     """Base class of objectives that compare tensors at every token of a text."""
 
     family = "feature"
+    tasks = ("text_classification",)
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,8 +26,9 @@ def test_the_numbers_in_the_yaml_are_those_of_the_training_images(name, rows):
 
 
 def from_config(name: str, *overrides: str):
+    # With the groups that data of another task override: their nets and optimizer
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(f"data/{name}", overrides=["+seed=0", *overrides])
+        config = compose("train", overrides=[f"data={name}", *overrides])
     return instantiate(config.data, _convert_="all")
 
 
@@ -46,7 +47,7 @@ def test_every_config_builds_and_names_its_command(name):
     assert f"# python -m kd.train data={name}" in text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "text"])
 @pytest.mark.parametrize(
     ("view", "expected"), [("none", "Identity()"), ("shift", "Shift(pixels=1)"),
                            ("crop_flip", "CropFlip(padding=4)")],

@@ -10,7 +10,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 CONF = Path(__file__).parents[2] / "conf"
-NAMES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+TEXT = ("bert_mini", "bilstm", "distilbert", "hf", "text_cnn")
+TEXT += ("transformer_mini", "transformer_mini_2")
+NAMES = sorted({path.stem for path in (CONF / "model").glob("*.yaml")} - {*TEXT})
 WRAPPERS = ("timm", "torchvision")
 OWN = [name for name in NAMES if name not in WRAPPERS]
 MLPS = ("mlp800", "mlp1200")
