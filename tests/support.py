@@ -38,6 +38,10 @@ SHIPPED = set(
     """.split()  # noqa: SIM905
 )
 
+# Methods that compare the tokens of texts, and nets with layers for them
+TEXT_METHODS = ("distilbert", "minilm", "pkd", "tinybert")
+TEXT_NETS = ("data=text", "teacher=transformer_mini", "student=transformer_mini_2")
+
 
 def configured(folder, output, *overrides, teacher=("teacher=resnet8",)):
     register_models(CONF_DIR)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import make_batch
-from support import SHIPPED, composed, read_yaml
+from support import SHIPPED, TEXT_METHODS, TEXT_NETS, composed, read_yaml
 
 from kd import losses
 from kd.build.method import build_method
@@ -119,7 +119,7 @@ def half(argument):
 
 def term(name):
     """The objective of a method, with the settings of its YAML."""
-    cfg = composed(f"method={name}")
+    cfg = composed(*(TEXT_NETS if name in TEXT_METHODS else ()), f"method={name}")
     objectives, _ = build_method(cfg)
     module = f"kd.objectives.{VARIANTS.get(name, name)}"
     own = [o for o in objectives.values() if type(o).__module__ == module]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from finished_runs import finished_run
 from safetensors.torch import load_file
-from support import InterruptAt
+from support import TEXT_METHODS, InterruptAt
 
 from kd.config.compose import CONF_DIR
 from kd.deploy.compression.compress import compress, pruned
@@ -20,7 +20,8 @@ from kd.models.sizing import count_parameters
 from kd.training.run import run as train
 
 # FSP compares products of stages, whose channels must be as many as the teacher's.
-METHODS = sorted({path.stem for path in (CONF_DIR / "method").glob("*.yaml")} - {"fsp"})
+ALL = {path.stem for path in (CONF_DIR / "method").glob("*.yaml")}
+METHODS = sorted(ALL - {"fsp", *TEXT_METHODS})
 
 
 @cache
