@@ -20,7 +20,8 @@ def check_texts(splits: Splits, skip_empty: bool) -> Splits:
         The texts without those left out.
 
     Raises:
-        UserError: a text or label is empty, a label is in no training text, or a split is empty.
+        UserError: a text or label is empty, a label is in no training text, there is one label
+            alone, or a split is empty.
     """
     if unlabelled := [d for each in splits.values() for d in each if not d.label]:
         raise UserError(f"{_count(unlabelled, 'text')} without a label: {_places(unlabelled)}")
@@ -35,6 +36,9 @@ def check_texts(splits: Splits, skip_empty: bool) -> Splits:
         if not each:
             raise UserError(f"there is no {split} text")
     known = {d.label for d in kept["train"]}
+    if len(known) < 2:
+        label = printable(next(iter(known)))[:40]
+        raise UserError(f"all training texts have the label {label!r}; two or more are needed")
     for split, each in kept.items():
         _check_known(split, [d for d in each if d.label not in known], known)
     return kept
