@@ -185,6 +185,10 @@ def torchvision_detector(
     return OneStage(net, in_channels, image_size, num_classes, **options)
 
 
+# A config names the function; its nets' task is asked for before one is built.
+torchvision_detector.task = OneStage.task  # type: ignore[attr-defined]
+
+
 def _fcos(maps: Backbone, image_size: int, num_classes: int, convs: int) -> nn.Module:
     # One square anchor a place, as large as the cell: FCOS measures distances in its sides.
     anchors = AnchorGenerator(tuple((s,) for s in STRIDES), ((1.0,),) * len(STRIDES))
