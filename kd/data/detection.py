@@ -96,4 +96,3 @@ def padded_rows(boxes: Sequence[np.ndarray], most: int | None = None) -> Tensor:
     for place, found in zip(rows, boxes, strict=True):
         place[: len(found)] = found
     return torch.from_numpy(rows)
-

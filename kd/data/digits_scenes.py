@@ -71,7 +71,7 @@ class DigitsScenes(DetectionDataModule):
         self.source, self.scenes, self.scene_seed = source, dict(scenes), scene_seed
         sides = (digit_size[0], digit_size[1])
         self.settings = SceneSettings(size, (digits[0], digits[1]), sides, overlap)
-        options = {"name": source, "batch_size": 1}
+        options: dict[str, Any] = {"name": source, "batch_size": 1}
         self._digits: ImageDataModule = (
             Digits(**options)
             if source == "digits"
@@ -122,6 +122,4 @@ def _check_range(name: str, pair: Sequence[int], least: int) -> None:
         ValueError: with the name, the value and the least number.
     """
     if len(pair) != 2 or not all(_whole(n, least) for n in pair) or pair[0] > pair[1]:
-        raise ValueError(
-            f"{name} must be two whole numbers ≥ {least} in order, got {list(pair)!r}"
-        )
+        raise ValueError(f"{name} must be two whole numbers ≥ {least} in order, got {list(pair)!r}")

@@ -87,7 +87,7 @@ def inked(digit: Image, side: int) -> Image:
     scaled = Pillow.fromarray(digit).resize((side, side), Pillow.Resampling.BILINEAR)
     pixels = np.array(scaled)
     pixels[pixels < INK] = 0
-    y, x = pixels.any(1).nonzero()[0], pixels.any(0).nonzero()[0]
+    y, x = (np.flatnonzero(pixels.any(axis)) for axis in (1, 0))
     return pixels if not len(y) else pixels[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from kd.models.boxes import Detections, without_duplicates
 
+CENTRE_RADIUS = 1.5  # in strides; places further from the centre of an object do not learn it
+
 
 class Detector(nn.Module, ABC):
     """A net that finds boxes of K classes in images of one size.
@@ -79,13 +81,15 @@ class Detector(nn.Module, ABC):
     def accepts(self, boxes: Tensor) -> Tensor:
         """Whether prediction i is one that learns an object of box i: [B, N, 4] -> bool [B, N].
 
-        Places inside the box do, and of a net with anchors those whose anchor fits the box.
+        Places in the box do that are at most 1.5 strides from its centre along each axis, as FCOS
+        chooses them; of a net with anchors those whose anchor fits the box.
         """
         if self.grid is None:
             raise NotImplementedError(f"{type(self).__name__} has no grid")
-        centres = self.grid[:, :2]
-        inside = (centres > boxes[..., :2]) & (centres < boxes[..., 2:])
-        return inside.all(-1)
+        places, radius = self.grid[:, :2], CENTRE_RADIUS * self.grid[:, 2]
+        inside = ((places > boxes[..., :2]) & (places < boxes[..., 2:])).all(-1)
+        far = (places - (boxes[..., :2] + boxes[..., 2:]) / 2).abs().amax(-1)
+        return inside & (far < radius)
 
     @torch.no_grad()
     def detections(self, predictions: Tensor) -> list[Detections]:

@@ -15,14 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.models.boxes import from_distances
-from kd.models.detector import Detector, square_grid
+from kd.models.detector import CENTRE_RADIUS, Detector, square_grid
 from kd.models.layers import conv_bn_relu
 from kd.models.sizing import check_image_size, scaled
 
 STRIDE = 8
 _CHANNELS = {"stage1": 32, "stage2": 64, "p3": 128}
 _PRIOR = 0.05  # probability of a class at the start, so that the many empty cells cost little
-_RADIUS = 1.5  # in cells; cells further from the centre of an object do not learn it
 
 
 class TinyDetector(Detector):
@@ -106,7 +105,7 @@ class TinyDetector(Detector):
         from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
         boxes, logits = self.decode(predictions)
-        label, truth = assign_cells(self.grid[:, :2], target.float(), _RADIUS * STRIDE)
+        label, truth = assign_cells(self.grid[:, :2], target.float(), CENTRE_RADIUS * STRIDE)
         positive = label >= 0
         count = positive.sum().clamp(min=1)
         wanted = F.one_hot(label.clamp(min=0), self.num_classes) * positive[..., None]

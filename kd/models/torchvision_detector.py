@@ -25,6 +25,7 @@ from kd.models.detection_backbone import STRIDES, Backbone, check_multiple
 from kd.models.detector import Detector
 
 _BOX, _CLASSES, _CENTRE = "bbox_regression", "cls_logits", "bbox_ctrness"
+_LEVEL = (4, 8)  # strides of a box's farthest side on a level of FCOS, in torchvision and the paper
 _FIT = 0.5  # IoU of an anchor with a box that it learns, as in RetinaNet and SSD
 
 
@@ -103,12 +104,20 @@ class OneStage(Detector):
 
     def accepts(self, boxes: Tensor) -> Tensor:
         if isinstance(self.net, FCOS):
-            return super().accepts(boxes)
+            return super().accepts(boxes) & self._on_level(boxes)
         low = torch.maximum(boxes[..., :2], self.anchors[:, :2])
         high = torch.minimum(boxes[..., 2:], self.anchors[:, 2:])
         common = (high - low).clamp(min=0).prod(-1)
         areas = [(b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1) for b in (boxes, self.anchors)]
         return common >= _FIT * (areas[0] + areas[1] - common)
+
+    def _on_level(self, boxes: Tensor) -> Tensor:
+        """Whether FCOS learns a box on the level of its place: by the farthest side, in strides."""
+        assert self.grid is not None
+        places, stride = self.grid[:, :2], self.grid[:, 2]
+        sides = torch.cat([places - boxes[..., :2], boxes[..., 2:] - places], -1).amax(-1) / stride
+        above = (sides > _LEVEL[0]) | (stride == STRIDES[0])
+        return above & ((sides < _LEVEL[1]) | (stride == STRIDES[-1]))
 
 
 @torch.no_grad()

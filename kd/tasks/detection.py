@@ -1,7 +1,8 @@
 """Object detection: boxes of classes in images."""
 
+import logging
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,8 @@ class DetectionFigures(Figures):
             )
         from torchmetrics.detection import MeanAveragePrecision
 
-        self.precision = MeanAveragePrecision(backend=_BACKEND)
+        logging.getLogger(_BACKEND).setLevel(logging.WARNING)  # it tells every step
+        self.precision = MeanAveragePrecision(backend="faster_coco_eval")
         self.precision.warn_on_many_detections = False
 
     def update(
@@ -55,8 +57,9 @@ class DetectionFigures(Figures):
             target: rows (class, x1, y1, x2, y2) [B, M, 5]; class −1 is padding.
             teacher: unused.
         """
-        found = [{k: v.cpu() for k, v in image.items()} for image in answers]  # type: ignore[attr-defined]
-        self.precision.update(found, labelled(target.cpu()))
+        found: Any = [{k: v.cpu() for k, v in cast(Any, image).items()} for image in answers]
+        truth: Any = labelled(target.cpu())
+        self.precision.update(found, truth)
 
     def compute(self) -> dict[str, Tensor]:
         if not self.precision.update_called:
