@@ -26,12 +26,14 @@ class Detector(nn.Module, ABC):
         max_detections: most boxes of an image.
 
     Attributes:
+        two_stage: whether predictions belong to no fixed place of the image.
         grid: place of each of the N predictions: centre x, centre y and stride in pixels, and its
             number among the predictions of that place [N, 4]; None: they belong to no fixed place,
             as those of a two-stage detector.
     """
 
     task: ClassVar[str] = "detection"
+    two_stage: ClassVar[bool] = False
     grid: Tensor | None
 
     def __init__(

@@ -53,6 +53,8 @@ class FasterRCNN(Detector):
         torch.Size([2, 20, 14])
     """
 
+    two_stage = True
+
     def __init__(
         self,
         in_channels: int,

@@ -120,6 +120,7 @@ class DetectionKD(Objective):
 
     family = "response"
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
+    needs_places = True
     scheduled: ClassVar = {"temperature": check_temperature}
     table: Tensor | None
 
