@@ -13,9 +13,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works uninstalle
 from kd.chains.summary import CHAIN
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.overrides import expand_shorthand
+from kd.io.checksums import write_json
 from kd.io.run_folder import RunFolder
+from kd.io.task_figures import task_figure
+from kd.reports.statistics import t_interval
 
 Result = dict[str, Any]
+# Of a result.json that is kept for a table
+KEPT = ("format", "status", "method", "teacher", "student", "data", "task", "mode", "seed")
+KEPT += ("val/acc", "test/acc", "test/nll", "test/agreement", "teacher/test/acc")
+KEPT += ("val/map", "test/map", "test/map50", "teacher/test/map", "teacher/test/map50")
+KEPT += ("student/params", "teacher/params", "teacher/source", "epochs", "fit_seconds")
+KEPT += ("best_epoch", "config_hash", "git_commit", "threads", "versions", "teacher_forwards")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +44,7 @@ def jobs(options: argparse.Namespace, rows: Sequence[str]) -> Iterator[tuple[str
 
 
 def attempt(row: str, seed: int, folder: Path, task: Callable[[], Result]) -> None:
-    """Run one job and print its accuracy; a failure is printed and recorded, not raised."""
+    """Run one job and print its test figure; a failure is printed and recorded, not raised."""
     from hydra import initialize_config_dir
 
     from kd.io.result_file import write_result
@@ -44,7 +53,8 @@ def attempt(row: str, seed: int, folder: Path, task: Callable[[], Result]) -> No
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            line = f"{task()['test/acc']:.4f}"
+            result = task()
+            line = f"{result[task_figure(result).test]:.4f}"
     except Exception as error:
         line = f"{type(error).__name__}: {error}"
         if not read(folder):  # the run failed before it could write a result
@@ -98,11 +108,11 @@ def ranked(runs: dict[str, list[Result]]) -> list[str]:
 
 
 def scores(results: Sequence[Result]) -> dict[int, float]:
-    """Return test accuracies in percent by seed.
+    """Return test figures (accuracy, or mAP of detectors) in percent by seed.
 
-    Accuracies are float32: without rounding, equal ones could differ by -0.00 after subtraction.
+    They are float32: without rounding, equal ones could differ by -0.00 after subtraction.
     """
-    return {result["seed"]: round(100 * result["test/acc"], 4) for result in results}
+    return {r["seed"]: round(100 * r[task_figure(r).test], 4) for r in results}
 
 
 def against(runs: dict[str, list[Result]], row: str, baseline: str) -> str:
@@ -110,6 +120,27 @@ def against(runs: dict[str, list[Result]], row: str, baseline: str) -> str:
     ours, theirs = scores(runs[row]), scores(runs.get(baseline, []))
     paired = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
     return spread(paired, "+.2f") if paired and row != baseline else "–"
+
+
+def interval(runs: dict[str, list[Result]], row: str, baseline: str) -> str:
+    """Format the difference from another row over common seeds: mean and 95 % t interval."""
+    ours, theirs = scores(runs[row]), scores(runs.get(baseline, []))
+    paired = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    if not paired or row == baseline:
+        return "–"
+    ends = t_interval(paired)
+    between = "" if ends is None else f" [{ends[0]:+.2f}, {ends[1]:+.2f}]"
+    return f"{statistics.mean(paired):+.2f}{between}"
+
+
+def keep(folder: Path, target: Path) -> None:
+    """Copy the figures of the finished runs below a folder, for the tables of a committed page."""
+    for path in sorted(path for path in folder.glob("*_s*") if path.is_dir()):
+        result = read(path)
+        if result.get("status") == "completed":
+            kept = {key: result[key] for key in KEPT if key in result}
+            (target / path.name).mkdir(parents=True, exist_ok=True)
+            write_json(RunFolder(target / path.name).result, kept)
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:

@@ -35,7 +35,8 @@ def common_stages(teacher: Mapping[str, str] | None, student: Mapping[str, str])
     """Return the stages of both nets in pairs, in order: `${common_stages:${teacher.taps},…}`.
 
     Nets of different depth are paired from the last stage on, as their maps are closest in meaning
-    there; a pair of two names is `student:teacher`.
+    there; a pair of two names is `student:teacher`. Without stages, the maps `p3` … of a feature
+    pyramid that both nets have, in the order in which the pyramid computes them: the finest last.
 
     Example:
         >>> four, three = ({f"stage{n}": "" for n in range(1, depth + 1)} for depth in (4, 3))
@@ -43,11 +44,15 @@ def common_stages(teacher: Mapping[str, str] | None, student: Mapping[str, str])
         ['stage1:stage2', 'stage2:stage3', 'stage3:stage4']
         >>> common_stages(three, three)
         ['stage1', 'stage2', 'stage3']
+        >>> common_stages({"p3": "", "p4": "", "p5": ""}, {"p3": "", "p4": "", "cls": ""})
+        ['p4', 'p3']
     """
     theirs, ours = _stages(teacher or {}), _stages(student)
     count = min(len(theirs), len(ours))
     pairs = zip(ours[len(ours) - count :], theirs[len(theirs) - count :], strict=True)
-    return [own if own == other else f"{own}:{other}" for own, other in pairs]
+    pyramid = [tap for tap in student if re.fullmatch(r"p\d+", tap) and tap in (teacher or {})]
+    stages = [own if own == other else f"{own}:{other}" for own, other in pairs]
+    return stages or sorted(pyramid, reverse=True)
 
 
 def _stages(taps: Iterable[str]) -> list[str]:

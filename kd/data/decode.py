@@ -59,12 +59,15 @@ class Target(NamedTuple):
         grayscale: one channel instead of three.
         max_megapixels: limit of the pixels that a file has to be decoded to.
         width: another width than `size`.
+        letterbox: scale the whole image into the square, at the top left of black, and do not turn
+            it; otherwise it is turned upright and its centre is cut out.
     """
 
     size: int
     grayscale: bool
     max_megapixels: float = MAX_MEGAPIXELS
     width: int | None = None
+    letterbox: bool = False
 
 
 def decode(path: Path, target: Target, scale: Scale = Scale()) -> Decoded:  # noqa: B008
@@ -89,10 +92,13 @@ def decode(path: Path, target: Target, scale: Scale = Scale()) -> Decoded:  # no
 
     mode, size = "L" if target.grayscale else "RGB", (target.width or target.size, target.size)
     with open_image(path, formats=READERS) as file:
+        whole = file.size
         more, deep = bool(getattr(file, "is_animated", False)), deep_colour(file)
         more = more and file.format != "MPO"  # a photograph with its preview
         with _bounded(file, mode, target):
-            _turn_upright(file)
+            file.load()
+            if not target.letterbox:
+                _turn_upright(file)
             image, peak = to_8_bit(file, scale)
             if "transparency" in image.info:
                 image = image.convert("RGBA")
@@ -100,9 +106,44 @@ def decode(path: Path, target: Target, scale: Scale = Scale()) -> Decoded:  # no
                 image = image.convert(mode)
             if deep:
                 peak = colour_peak(image, scale)
-    if image.size != size:
+    if target.letterbox:
+        image = _letterboxed(image, whole, target.size)
+    elif image.size != size:
         image = ImageOps.fit(image, size, Resampling.BILINEAR)
     return Decoded(b"".join(channel.tobytes() for channel in image.split()), peak, more)
+
+
+def letterbox_size(whole: tuple[int, int], size: int) -> tuple[int, int]:
+    """Width and height of an image that is scaled into a square.
+
+    Example:
+        >>> letterbox_size((200, 100), 50)
+        (50, 25)
+    """
+    scale = size / max(whole)
+    width, height = (max(1, min(size, round(side * scale))) for side in whole)
+    return width, height
+
+
+def _letterboxed(image: Image.Image, whole: tuple[int, int], size: int) -> Image.Image:
+    """Scale an image, of `whole` pixels before a JPEG's scale was chosen, into a black square."""
+    from PIL import Image as Pillow
+
+    square = Pillow.new(image.mode, (size, size))
+    square.paste(image.resize(letterbox_size(whole, size), Pillow.Resampling.BILINEAR))
+    return square
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image as it is stored, from its header.
+
+    Raises:
+        OSError: the file is missing, or no image.
+    """
+    from PIL.Image import open as open_image
+
+    with open_image(path, formats=READERS) as file:
+        return file.size
 
 
 def peak_of(path: Path, target: Target) -> Peak | None:
@@ -139,7 +180,6 @@ def _bounded(
 def _turn_upright(file: Image.Image) -> None:
     from PIL import ImageOps
 
-    file.load()
     with contextlib.suppress(Exception):  # damaged EXIF data raise nearly anything
         ImageOps.exif_transpose(file, in_place=True)
 

@@ -37,7 +37,7 @@ def warn_of_shared_images(name: str, arrays: Arrays, image_name: Callable[[str, 
         examples = ", ".join(
             f"{image_name(first, a)} = {image_name(second, b)}" for a, b in pairs[:_NAMED]
         )
-        differing = sum(int(labels[first][a]) != int(labels[second][b]) for a, b in pairs)  # type: ignore[index]
+        differing = sum(not torch.equal(labels[first][a], labels[second][b]) for a, b in pairs)  # type: ignore[index]
         log.warning(
             "data %r: %d of %d %s images are %s images as well, pixel for pixel%s (%s%s): %s",
             *(name, len(pairs), len(other), second, first),

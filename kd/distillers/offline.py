@@ -27,6 +27,8 @@ class OfflineDistiller(Distiller):
         **student: as `Distiller`.
     """
 
+    tasks = ("image_classification", "text_classification", "detection")
+
     def __init__(
         self,
         teacher: Teacher | None = None,

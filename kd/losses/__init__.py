@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from kd.objectives.crd import crd as crd
     from kd.objectives.ctkd import ctkd as ctkd
     from kd.objectives.cwd import cwd as cwd
+    from kd.objectives.det_kd import det_kd as det_kd
     from kd.objectives.dist import dist as dist
     from kd.objectives.distilbert import distilbert as distilbert
     from kd.objectives.dkd import dkd as dkd
+    from kd.objectives.fgfi import fgfi as fgfi
     from kd.objectives.fitnet import feature as feature
     from kd.objectives.fitnet import fitnet as fitnet
     from kd.objectives.fsp import fsp as fsp
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from kd.objectives.nst import nst as nst
     from kd.objectives.ofd import ofd as ofd
     from kd.objectives.pkd import pkd as pkd
+    from kd.objectives.pkd_features import pkd_features as pkd_features
     from kd.objectives.pkt import pkt as pkt
     from kd.objectives.reviewkd import reviewkd as reviewkd
     from kd.objectives.rkd import rkd as rkd

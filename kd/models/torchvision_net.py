@@ -50,7 +50,7 @@ def torchvision_net(
             f"torchvision {arch!r} at {image_size}x{image_size} with {options}: {error}"
         ) from error
     if in_channels != 3:
-        _replace_first_conv(net, in_channels)
+        replace_first_conv(net, in_channels)
     if weights is not None:
         _load(net, arch, weights)
     check_forward(net, f"torchvision {arch!r}", in_channels, image_size)
@@ -71,7 +71,7 @@ def _defaults(arch: str, image_size: int) -> dict[str, Any]:
     return by_family.get(family, {})
 
 
-def _replace_first_conv(net: nn.Module, in_channels: int) -> None:
+def replace_first_conv(net: nn.Module, in_channels: int) -> None:
     """Replace the first convolution, which reads RGB, by one for another number of channels."""
     convs = ((n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d))
     name, old = next(convs)

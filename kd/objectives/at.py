@@ -103,6 +103,7 @@ class AttentionTransfer(Objective):
     """
 
     family = "feature"
+    tasks = (*Objective.tasks, "detection")
 
     def __init__(
         self,

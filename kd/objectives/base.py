@@ -63,6 +63,8 @@ class Objective(nn.Module, ABC):
         paired: whether the taps were given to `pair`, so that `teacher.taps` has the student's
             names in `build` and `forward`.
         tasks: names of the tasks, of `kd.tasks.TASKS`, whose nets the term can compare.
+        needs_places: whether the student's predictions must belong to fixed places of the image, as
+            those of a one-stage detector do.
         progress: fraction of all training steps done, in [0, 1]; set before every step.
         stage: current stage of a method that has several; see `enter`.
 
@@ -86,6 +88,7 @@ class Objective(nn.Module, ABC):
     one_device: ClassVar[str] = ""
     scheduled: ClassVar[Mapping[str, Callable[[float], float]]] = {}
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification")
+    needs_places: ClassVar[bool] = False
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
     paired: bool = False

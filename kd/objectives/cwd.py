@@ -72,6 +72,7 @@ class ChannelWise(Objective):
     """
 
     family = "feature"
+    tasks = (*Objective.tasks, "detection")
 
     def __init__(
         self, tap: str = "stage3", temperature: float = 4.0, earlier: Sequence[str] = ()

@@ -60,6 +60,7 @@ class Hint(Objective):
     """
 
     family = "feature"
+    tasks = (*Objective.tasks, "detection")
 
     def __init__(self, student_tap: str = "stage2", teacher_tap: str = "stage2") -> None:
         super().__init__()

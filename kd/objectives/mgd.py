@@ -97,6 +97,7 @@ class MaskedGenerative(Objective):
     """
 
     family = "feature"
+    tasks = (*Objective.tasks, "detection")
 
     def __init__(self, tap: str = "stage3", masked: float = 0.5, variant: str = "paper") -> None:
         super().__init__()

@@ -2,10 +2,13 @@
 
 from kd.errors import UserError, nearest
 from kd.tasks.base import Task
+from kd.tasks.detection import Detection
 from kd.tasks.image_classification import ImageClassification
 from kd.tasks.text_classification import TextClassification
 
-TASKS: dict[str, Task] = {task.name: task for task in (ImageClassification(), TextClassification())}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (ImageClassification(), TextClassification(), Detection())
+}
 
 
 def task_named(name: str) -> Task:

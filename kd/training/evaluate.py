@@ -25,6 +25,7 @@ from kd.io.weights import read_file
 from kd.metrics import class_accuracies
 from kd.models.sizing import count_parameters
 from kd.training.acquired import AcquiredTeacher
+from kd.training.box_figures import box_finders, draw_boxes
 from kd.training.figures import draw_figures
 from kd.training.label_fit import warn_of_labels
 from kd.training.limits import figures_of_limits
@@ -89,13 +90,18 @@ def _save_weights(
 
 def _draw(folder: Path, figures: bool | list[int], parts: RunParts) -> None:
     """Draw the figures; a failure is logged, since the run itself is complete."""
-    student, acquired = parts.distiller.test_figures.confusion, parts.acquired
-    if student is None or acquired is None or acquired.test_logits is None:
-        log.warning("figures are not drawn: this run has no teacher to compare the student with")
-        return
-    logits = acquired.test_logits
+    data, trainer, distiller, acquired, _ = parts
+    student = distiller.test_figures.confusion
     try:
-        draw_figures(folder, parts.trainer, parts.data, logits, student, figures)
+        if distiller.task.name == "detection":
+            finders = box_finders(distiller, None if acquired is None else acquired.teacher)
+            draw_boxes(folder, trainer, data, finders, figures)
+        elif student is None or acquired is None or acquired.test_logits is None:
+            log.warning(
+                "figures are not drawn: this run has no teacher to compare the student with"
+            )
+        else:
+            draw_figures(folder, trainer, data, acquired.test_logits, student, figures)
     except OSError as error:
         log.warning("figures cannot be written to %s: %s", error.filename, error.strerror)
     except Exception:

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from lightning import Trainer
@@ -12,6 +13,9 @@ from kd.data.base import DataModule
 from kd.data.datamodule import ImageDataModule
 from kd.errors import UserError
 from kd.metrics import confusion_matrix
+
+if TYPE_CHECKING:
+    from kd.plots.figure import FigureSpec
 
 _IMAGES = 6  # images in a figure with `figures=true`: what fits one row at a readable size
 
@@ -60,7 +64,6 @@ def draw_figures(
     """
     from kd.plots.confusion import confusion_difference
     from kd.plots.dark_knowledge import dark_knowledge
-    from kd.plots.figure import render, save
 
     assert isinstance(data, ImageDataModule)  # see check_drawing
     images, targets = data.arrays.test_inputs.cpu(), data.test_targets
@@ -72,6 +75,17 @@ def draw_figures(
         dark_knowledge(*shown, data.class_names),
         confusion_difference(theirs.numpy(), ours.numpy(), data.class_names),
     ]
+    write_figures(plans, folder, trainer)
+
+
+def write_figures(plans: list["FigureSpec"], folder: Path, trainer: Trainer) -> None:
+    """Write figures as PNG and SVG into a folder, and log them to TensorBoard.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+    from kd.plots.figure import render, save
+
     folder.mkdir(parents=True, exist_ok=True)
     for plan in plans:
         save(plan.draw, folder, plan.name)

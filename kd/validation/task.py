@@ -32,6 +32,15 @@ def task_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
                 f"{place}: a net for {TASKS[other].title}, and data={cfg.data.name} is for "
                 f"{task.title}; choose a net of that task, such as {task.student}"
             )
+    if (
+        not task.classifies
+        and distiller_class(cfg).teacher_kind == "pretrained"
+        and is_ensemble(cfg)
+    ):
+        yield (
+            f"teacher=ensemble: outputs of nets for {task.title} cannot be averaged; name one "
+            "teacher"
+        )
     if task.name not in distiller_class(cfg).tasks:
         yield f"mode={cfg.mode.name}: not for {task.title}; choose mode=offline"
 
@@ -48,6 +57,16 @@ def objective_task_problems(
                 f"method.objectives.{name}: {type(objective).__name__} is for {titles}, and "
                 f"data={cfg.data.name} is for {task.title}"
             )
+        elif objective.needs_places and given.student is None and _two_stage(cfg.student.net):
+            yield (
+                f"method.objectives.{name}: {type(objective).__name__} compares the places of an "
+                f"image, and student={cfg.student.name} finds its regions itself; choose a "
+                "one-stage student, or a method on maps, such as method=cwd"
+            )
+
+
+def _two_stage(net: DictConfig) -> bool:
+    return bool(getattr(resolve_target(net["_target_"]), "two_stage", False))
 
 
 def net_task(net: DictConfig | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from lightning import LightningDataModule
+from model_configs import DETECTORS, TEXT
 from support import composed
 
 from kd.config.compose import CONF_DIR
@@ -37,16 +38,13 @@ GROUPS = {
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
 # Options that are valid only together with another one
 EXTRA = {
+    "objective/detection_loss": ["data=digits_scenes"],
     "data/external": ["data._target_=lightning.LightningDataModule"],
     "data/image_folder": ["data.root=somewhere"],
     "teacher/none": ["method=ce"],
     "teacher/itself": ["mode=pskd"],
     "teacher/peers": ["mode=online"],
 }
-
-# Nets that classify no images
-TEXT = ("bert_mini", "bilstm", "distilbert", "hf", "text_cnn")
-TEXT += ("transformer_mini", "transformer_mini_2")
 
 
 def options(group: str) -> list[str]:
@@ -78,6 +76,7 @@ def test_every_option_composes_and_passes_the_check(group, name):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_a_teacher_and_a_student(name):
     data = ["data=text"] if name in TEXT else []
+    data = ["data=digits_scenes"] if name in DETECTORS else data
     cfg = composed(*data, f"teacher={name}", f"student={name}")
     check_config(cfg)
     assert cfg.teacher.name.startswith(name)
