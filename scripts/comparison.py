@@ -20,11 +20,13 @@ from kd.reports.statistics import t_interval
 
 Result = dict[str, Any]
 # Of a result.json that is kept for a table
-KEPT = ("format", "status", "method", "teacher", "student", "data", "task", "mode", "seed")
-KEPT += ("val/acc", "test/acc", "test/nll", "test/agreement", "teacher/test/acc")
-KEPT += ("val/map", "test/map", "test/map50", "teacher/test/map", "teacher/test/map50")
-KEPT += ("student/params", "teacher/params", "teacher/source", "epochs", "fit_seconds")
-KEPT += ("best_epoch", "config_hash", "git_commit", "threads", "versions", "teacher_forwards")
+KEPT: tuple[str, ...] = (
+    *("format", "status", "method", "teacher", "student", "data", "task", "mode", "seed"),
+    *("val/acc", "test/acc", "test/nll", "test/agreement", "teacher/test/acc"),
+    *("val/map", "test/map", "test/map50", "teacher/test/map", "teacher/test/map50"),
+    *("student/params", "teacher/params", "teacher/source", "epochs", "fit_seconds"),
+    *("best_epoch", "config_hash", "git_commit", "threads", "versions", "teacher_forwards"),
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
