@@ -173,7 +173,7 @@ def _share(runs: dict[str, list[Result]], share: int) -> str:
                     (student, f"`{method}`", str(len(scores)), compare.spread(scores), difference)
                 )
     own = [result for row, found in runs.items() if row.startswith(f"{share}-") for result in found]
-    taught = {result.get("teacher/test/acc") for result in own} - {None}
+    taught = {float(r["teacher/test/acc"]) for r in own if r.get("teacher/test/acc") is not None}
     teacher = ", ".join(f"{100 * value:.2f}" for value in sorted(taught))
     return f"**{share} % of the labels**, teacher {teacher}\n\n" + compare.markdown(
         COLUMNS, lines, []
