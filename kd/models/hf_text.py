@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.models.hf_attention import tap_attention, with_taps
 from kd.models.hf_config import check_fit, random_config, read_config, transformers
+from kd.models.masked_words import MaskedWords
 from kd.models.text_transformer import POOLINGS
 from kd.models.token_masks import masked_mean, token_mask
 
@@ -44,6 +45,8 @@ class HFText(nn.Module):
         pooling: `cls`: the first token stands for the text; `mean`: the mean of all tokens.
         attention_taps: compute attention step by step, which has taps; false: with torch's fused
             operation, which is faster.
+        mask_index: token of hidden words, as 103 of BERT's, which gives the net a head that names
+            them, and the tap `masked_words`; None: it has no such head.
 
     Raises:
         UserError: transformers is not installed, the folder does not exist or has no safetensors,
@@ -70,6 +73,7 @@ class HFText(nn.Module):
         dropout: float = 0.1,
         pooling: str = "cls",
         attention_taps: bool = True,
+        mask_index: int | None = None,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -82,16 +86,26 @@ class HFText(nn.Module):
         self.encoder = _encoder(config, path, attention_taps)
         self.encoder.pooler = None  # BERT's layer over the first token, of another task
         _keep_layers(self.encoder, layers, path or architecture)
+        width = self.encoder.config.hidden_size
+        self.masked_words = None if mask_index is None else MaskedWords(width, mask_index)
         self.pooled = nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(_width(self.encoder), num_classes)
+        self.head = nn.Linear(width, num_classes)
         self._name_taps(attention_taps)
 
     def forward(self, ids: Tensor) -> Tensor:
         mask = token_mask(ids, self.pad_index)
-        hidden = self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        if self.masked_words is not None:  # first, so that taps are of the whole text
+            words = self.encoder.get_input_embeddings().weight
+            self.masked_words(self._hidden, ids, mask, words)
+        hidden = self._hidden(ids)
         pooled = hidden[:, 0] if self.pooling == "cls" else masked_mean(hidden, mask)
         return self.head(self.dropout(self.pooled(pooled)))
+
+    def _hidden(self, ids: Tensor) -> Tensor:
+        """Hidden states of the last layer [B, L, D]."""
+        mask = token_mask(ids, self.pad_index).long()
+        return self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
 
     def _name_taps(self, attention_taps: bool) -> None:
         """Make the encoder's parts attributes of the net, by the names of their taps.
@@ -148,7 +162,3 @@ def _keep_layers(encoder: Any, kept: Sequence[int] | None, name: str) -> None:
     del layers[:]
     layers.extend(chosen)
     encoder.config.num_hidden_layers = len(chosen)
-
-
-def _width(encoder: Any) -> int:
-    return encoder.config.hidden_size

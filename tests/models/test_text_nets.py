@@ -155,3 +155,29 @@ def test_texts_longer_than_the_positions_are_refused():
 def test_impossible_settings_are_refused(name, options, message):
     with pytest.raises(Exception, match=message):
         net(name, **options)
+
+
+def test_hidden_words_are_named_by_what_stands_around_them():
+    ids = texts()
+    built = net("transformer_mini", mask_index=1, dropout=0.0)
+    paths = {"masked_words": "masked_words", "embeddings": "embeddings"}
+    taps = Taps(built, paths, paths)
+    assert (taps.outputs(ids).taps["masked_words"] == -1).all()  # outside training
+    built.train()
+    assert built.masked_words is not None
+    shown: list[Tensor] = []
+    handle = built.embeddings.register_forward_pre_hook(lambda _, given: shown.append(given[0]))
+    outputs = taps.outputs(ids)
+    handle.remove()
+    hidden = shown[0] != ids
+    assert shown[1].equal(ids)
+    assert (shown[0][hidden] == 1).all()
+    assert hidden.sum(1).tolist() == [1, 0, 1]  # ⌈0.15 · words⌉ behind the first token
+    errors = outputs.taps["masked_words"]
+    assert errors.shape == (3, 2)
+    assert (errors >= 0).sum(1).tolist() == [1, 0, 1]
+    built.eval()
+    states = built._hidden(shown[0])
+    logits = built.masked_words.transform(states) @ built.embeddings.tokens.weight.T
+    expected = -logits.log_softmax(2).gather(2, ids[..., None])[..., 0][hidden]
+    torch.testing.assert_close(errors[errors >= 0], expected)
