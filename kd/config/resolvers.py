@@ -13,6 +13,7 @@ from kd.models.default_taps import default_taps
 from kd.models.text_taps import (
     hf_taps,
     hidden_pairs,
+    if_tap,
     last_hidden,
     last_pair,
     layer_pairs,
@@ -99,6 +100,7 @@ _RESOLVERS = (
     *(one_minus, common_stages, last_common_stage, member_taps, default_taps),
     threads_of_a_job,
     *(transformer_taps, hf_taps, layer_pairs, hidden_pairs, last_pair, last_hidden),
+    if_tap,
 )
 for _resolver in _RESOLVERS:
     OmegaConf.register_new_resolver(_resolver.__name__, _resolver, replace=True)

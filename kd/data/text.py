@@ -23,7 +23,7 @@ from kd.io import tensors as tensor_file
 from kd.io.tensors import Stored
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # to be raised when reading or tokenising changes
+FORMAT = 2  # to be raised when reading or tokenising changes
 MAX_TOKENS = 65_536
 
 
@@ -80,8 +80,8 @@ class Text(MemoryDataModule):
         super().__init__(**common)
         if not 2 <= max_length <= MAX_TOKENS:
             raise ValueError(f"max_length must be in 2..{MAX_TOKENS}, got {max_length!r}")
-        if not 4 <= vocab_size < 2**31:
-            raise ValueError(f"vocab_size must be ≥ 4, got {vocab_size!r}")
+        if not 5 <= vocab_size < 2**31:
+            raise ValueError(f"vocab_size must be ≥ 5, got {vocab_size!r}")
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction must be in (0, 1), got {test_fraction!r}")
         if not 0 <= test_seed < 2**63:
@@ -131,7 +131,9 @@ class Text(MemoryDataModule):
         generator = torch.Generator().manual_seed(0)
         size = (count, self.max_length)
         ids = torch.randint(self.tokenizer.vocab_size, size, generator=generator)
-        return torch.where(ids == self.pad_index, (self.pad_index + 1) % self.words, ids)
+        return torch.where(
+            ids == self.pad_index, (self.pad_index + 1) % self.tokenizer.vocab_size, ids
+        )
 
     def _read(self, given: str | None) -> Stored:
         """Read, check, split and tokenise the texts.

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from kd.errors import UserError
 
-PAD, UNKNOWN, CLS = "[PAD]", "[UNK]", "[CLS]"
-SPECIAL = (PAD, UNKNOWN, CLS)
+PAD, UNKNOWN, CLS, MASK = "[PAD]", "[UNK]", "[CLS]", "[MASK]"
+SPECIAL = (PAD, UNKNOWN, CLS, MASK)
 _WORD = re.compile(r"\w+|[^\w\s]")
 _PADS = (PAD, "<pad>", "<|padding|>")  # in files that do not say which token it is
 
@@ -47,17 +47,18 @@ class Tokenizer(ABC):
 class WordTokenizer(Tokenizer):
     """Lower-case words and single punctuation marks; needs no further package.
 
-    A text begins with [CLS]; words that are not among the tokens become [UNK].
+    A text begins with [CLS]; words that are not among the tokens become [UNK]. No text has
+    [MASK], which nets that guess hidden words put in their place.
 
     Args:
         words: the tokens behind the special ones, in order of their numbers.
 
     Example:
-        >>> tokenizer = WordTokenizer.of(["To be, or not to be", "to do"], size=6)
+        >>> tokenizer = WordTokenizer.of(["To be, or not to be", "to do"], size=7)
         >>> tokenizer.words
         ['to', 'be', ',']
         >>> tokenizer.encode(["To go"], max_length=5)
-        tensor([[2, 3, 1, 0, 0]])
+        tensor([[2, 4, 1, 0, 0]])
     """
 
     def __init__(self, words: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,19 @@ def random_config(
 def _near(name: str, known: Any) -> str:
     hint = nearest(name, known).partition("? ")
     return f"{hint[0]}?" if hint[1] else "unknown; usual ones are bert, distilbert and roberta"
+
+
+def config_of(content: Mapping[str, Any]) -> Any:
+    """Return the configuration that a config.json holds.
+
+    Raises:
+        UserError: its `model_type` is unknown.
+    """
+    known = transformers().models.auto.configuration_auto.CONFIG_MAPPING
+    kind = content.get("model_type")
+    if kind not in known:
+        raise UserError(f"net.config has model_type={kind!r}: {_near(str(kind), known)}")
+    return known[kind].from_dict(dict(content))
 
 
 def check_fit(config: Any, path: str | None, vocab_size: int, max_length: int) -> None:

@@ -6,7 +6,7 @@ https://arxiv.org/abs/1810.04805) and DistilBERT (Sanh et al. 2019,
 https://arxiv.org/abs/1910.01108), which is a BERT with every other of its layers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.models.hf_attention import tap_attention, with_taps
-from kd.models.hf_config import check_fit, random_config, read_config, transformers
+from kd.models.hf_config import check_fit, config_of, random_config, read_config, transformers
+from kd.models.masked_words import MaskedWords
 from kd.models.text_transformer import POOLINGS
 from kd.models.token_masks import masked_mean, token_mask
 
@@ -44,6 +45,9 @@ class HFText(nn.Module):
         pooling: `cls`: the first token stands for the text; `mean`: the mean of all tokens.
         attention_taps: compute attention step by step, which has taps; false: with torch's fused
             operation, which is faster.
+        mask_index: token of hidden words, as 103 of BERT's, which gives the net a head that names
+            them, and the tap `masked_words`; None: it has no such head.
+        config: content of a config.json, for random weights; path and sizes are not read then.
 
     Raises:
         UserError: transformers is not installed, the folder does not exist or has no safetensors,
@@ -70,6 +74,8 @@ class HFText(nn.Module):
         dropout: float = 0.1,
         pooling: str = "cls",
         attention_taps: bool = True,
+        mask_index: int | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -77,21 +83,41 @@ class HFText(nn.Module):
         facts = (vocab_size, max_length, pad_index)
         sizes = {"dim": dim, "depth": depth, "heads": heads, "inner": inner or 4 * dim}
         self.pad_index, self.pooling = pad_index, pooling
-        config = read_config(path) if path else random_config(architecture, *facts, **sizes)
-        check_fit(config, path, vocab_size, max_length)
-        self.encoder = _encoder(config, path, attention_taps)
+        if config is not None:
+            path, found = None, config_of(config)
+        elif path:
+            found = read_config(path)
+        else:
+            found = random_config(architecture, *facts, **sizes)
+        check_fit(found, path, vocab_size, max_length)
+        self.encoder = _encoder(found, path, attention_taps)
         self.encoder.pooler = None  # BERT's layer over the first token, of another task
         _keep_layers(self.encoder, layers, path or architecture)
+        width = self.encoder.config.hidden_size
+        self.masked_words = None if mask_index is None else MaskedWords(width, mask_index)
         self.pooled = nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(_width(self.encoder), num_classes)
+        self.head = nn.Linear(width, num_classes)
         self._name_taps(attention_taps)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Arguments that build the net again without its folder, in place of those given."""
+        return {"path": None, "layers": None, "config": self.encoder.config.to_diff_dict()}
 
     def forward(self, ids: Tensor) -> Tensor:
         mask = token_mask(ids, self.pad_index)
-        hidden = self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        if self.masked_words is not None:  # first, so that taps are of the whole text
+            words = self.encoder.get_input_embeddings().weight
+            self.masked_words(self._hidden, ids, mask, words)
+        hidden = self._hidden(ids)
         pooled = hidden[:, 0] if self.pooling == "cls" else masked_mean(hidden, mask)
         return self.head(self.dropout(self.pooled(pooled)))
+
+    def _hidden(self, ids: Tensor) -> Tensor:
+        """Hidden states of the last layer [B, L, D]."""
+        mask = token_mask(ids, self.pad_index).long()
+        return self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
 
     def _name_taps(self, attention_taps: bool) -> None:
         """Make the encoder's parts attributes of the net, by the names of their taps.
@@ -148,7 +174,3 @@ def _keep_layers(encoder: Any, kept: Sequence[int] | None, name: str) -> None:
     del layers[:]
     layers.extend(chosen)
     encoder.config.num_hidden_layers = len(chosen)
-
-
-def _width(encoder: Any) -> int:
-    return encoder.config.hidden_size

@@ -15,11 +15,12 @@ _DEPTHS = ("num_hidden_layers", "n_layers")  # in config.json; DistilBERT has th
 _MAPS = ("uniform", "skip", "last", "final")
 
 
-def transformer_taps(depth: object) -> dict[str, str]:
+def transformer_taps(depth: object, mask_index: object = None) -> dict[str, str]:
     """Return the taps of `kd.models.text_transformer`: canonical name -> module path.
 
     Args:
         depth: number of layers, as a config has it; of another type: the net refuses it.
+        mask_index: token of hidden words; None: the net has no head that names them.
 
     Example:
         >>> transformer_taps(2)["attention_2"]
@@ -31,7 +32,12 @@ def transformer_taps(depth: object) -> dict[str, str]:
         for kind, path in _OWN.items()
         for number in layers
     }
-    return {"embeddings": "embeddings", **named, "pooled": "pooled", "embedding": "fc:in"}
+    last = {"pooled": "pooled", "embedding": "fc:in"} | _masked_words(mask_index)
+    return {"embeddings": "embeddings", **named, **last}
+
+
+def _masked_words(mask_index: object) -> dict[str, str]:
+    return {} if mask_index is None else {"masked_words": "masked_words"}
 
 
 def hf_taps(net: Mapping[str, Any]) -> dict[str, str]:
@@ -47,7 +53,8 @@ def hf_taps(net: Mapping[str, Any]) -> dict[str, str]:
     named = [f"{kind}_{n}" for kind in ("layer", "attention", "value") for n in range(1, depth + 1)]
     if net.get("attention_taps") is False:
         named = [name for name in named if name.startswith("layer")]
-    return {name: name for name in ("embeddings", *named, "pooled")} | {"embedding": "head:in"}
+    same = {name: name for name in ("embeddings", *named, "pooled")}
+    return same | {"embedding": "head:in"} | _masked_words(net.get("mask_index"))
 
 
 def _depth(net: Mapping[str, Any]) -> int:
@@ -118,6 +125,16 @@ def hidden_pairs(
     """
     pairs = layer_pairs("layer", order, teacher, student)
     return ["embeddings", *pairs] if pairs else []
+
+
+def if_tap(tap: str, taps: Mapping[str, str], weight: float) -> float:
+    """Return a weight where a net has a tap, and 0 where it has not.
+
+    Example:
+        >>> if_tap("masked_words", transformer_taps(2), 0.3)
+        0.0
+    """
+    return weight if tap in taps else 0.0
 
 
 def last_hidden(teacher: Mapping[str, str] | None, student: Mapping[str, str]) -> list[str]:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
+from kd.models.masked_words import MaskedWords
 from kd.models.token_masks import masked_mean, token_mask
 
 POOLINGS = ("cls", "mean")
@@ -94,6 +95,8 @@ class TextTransformer(nn.Module):
         inner: units of the two linear layers' middle; None: 4 · dim.
         dropout: rate, which training uses.
         pooling: `cls`: the first token stands for the text; `mean`: the mean of all tokens.
+        mask_index: token of hidden words, which gives the net a head that names them, and the tap
+            `masked_words` (see `kd.models.masked_words`); None: it has no such head.
 
     Raises:
         ValueError: `dim` is no multiple of `heads`, or a setting is out of range.
@@ -119,6 +122,7 @@ class TextTransformer(nn.Module):
         inner: int | None = None,
         dropout: float = 0.1,
         pooling: str = "mean",
+        mask_index: int | None = None,
     ) -> None:
         super().__init__()
         if depth < 1 or heads < 1 or dim % heads:
@@ -134,14 +138,22 @@ class TextTransformer(nn.Module):
         sizes = (dim, heads, inner or 4 * dim, dropout)
         self.layers = nn.ModuleList(Layer(*sizes) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
+        self.masked_words = None if mask_index is None else MaskedWords(dim, mask_index)
         self.pooled = nn.Identity()
         self.fc = nn.Linear(dim, num_classes)
 
     def forward(self, ids: Tensor) -> Tensor:
         mask = token_mask(ids, self.pad_index)
+        if self.masked_words is not None:  # first, so that taps are of the whole text
+            self.masked_words(self._hidden, ids, mask, self.embeddings.tokens.weight)
+        hidden = self._hidden(ids)
+        pooled = hidden[:, 0] if self.pooling == "cls" else masked_mean(hidden, mask)
+        return self.fc(self.dropout(self.pooled(pooled)))
+
+    def _hidden(self, ids: Tensor) -> Tensor:
+        """Hidden states of the last layer [B, L, D]."""
+        mask = token_mask(ids, self.pad_index)
         hidden = self.dropout(self.embeddings(ids))
         for layer in self.layers:
             hidden = layer(hidden, mask)
-        hidden = self.norm(hidden)
-        pooled = hidden[:, 0] if self.pooling == "cls" else masked_mean(hidden, mask)
-        return self.fc(self.dropout(self.pooled(pooled)))
+        return self.norm(hidden)

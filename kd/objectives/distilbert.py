@@ -6,8 +6,8 @@ over the tokens j of text i, and none of its padding.
 
 Paper: Sanh, Debut, Chaumond & Wolf, "DistilBERT, a distilled version of BERT: smaller, faster,
 cheaper and lighter", 2019, https://arxiv.org/abs/1910.01108. The method `distilbert` is its triple
-loss: this term, soft targets as cross-entropy, and the labels, which stand for masked language
-modelling where the net classifies texts.
+loss: this term, soft targets as cross-entropy, and, where the student has a head for it, masked
+language modelling, with the labels beside it.
 
 Reduction: mean over the tokens of a text, then over the batch. The authors' code averages over all
 tokens of the batch, so that long texts weigh more.
@@ -15,11 +15,12 @@ tokens of the batch, so that long texts weigh more.
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Setting, upcast
+from kd.objectives.base import Objective, Setting, upcast
 from kd.objectives.tokens import TokenObjective, mean_over_tokens, projector, shortened
 from kd.types import Batch, Outputs
 
@@ -87,3 +88,26 @@ class HiddenCosine(TokenObjective):
                 own, other, mask = own[:, None], other[:, None], mask.any(1, keepdim=True)
             terms.append(distilbert(own, shortened(other, own.shape[1]), mask))
         return sum(terms[1:], terms[0]) / len(terms)
+
+
+class MaskedWords(Objective):
+    """Masked language modelling: the mean error in naming the hidden words of a batch.
+
+    Args:
+        tap: errors of hidden words [B, n], negative where there is none; see
+            `kd.models.masked_words`.
+    """
+
+    family = "labels"
+    tasks = ("text_classification",)
+    needs_teacher = False
+
+    def __init__(self, tap: str = "masked_words") -> None:
+        super().__init__()
+        self.tap = tap
+        self.student_taps = (tap,)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        errors = student.taps[self.tap]
+        hidden = errors >= 0
+        return torch.where(hidden, errors, 0.0).sum() / hidden.sum().clamp_min(1)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -20,8 +21,12 @@ ROWS = [(f"The {WORDS[label]} of day {n}", label) for n in range(10) for label i
 def text(tmp_path):
     """A function that makes the data of a path in the test's folder, with a cache of its own."""
 
-    def make(path: str, **settings) -> Text:
-        given = {"name": "mine", "batch_size": 4, "cache_dir": str(tmp_path / "cache")}
+    def make(path: str, **settings: Any) -> Text:
+        given: dict[str, Any] = {
+            "name": "mine",
+            "batch_size": 4,
+            "cache_dir": str(tmp_path / "cache"),
+        }
         return Text(**(given | {"root": str(tmp_path / path)} | settings))
 
     return make
@@ -68,7 +73,7 @@ def test_tokens_are_those_of_the_training_texts(tmp_path, text):
     table(tmp_path / "t" / "test.csv", [("The unheard goal", "sport"), ("bread", "food")])
     data = ready(text("t", max_length=5))
     assert "unheard" not in data.tokenizer.words
-    words = ["", "[UNK]", "[CLS]", *data.tokenizer.words]
+    words = ["", "[UNK]", "[CLS]", "[MASK]", *data.tokenizer.words]
     shown = [[words[token] for token in row if token] for row in data.arrays.test_inputs.tolist()]
     assert shown == [["[CLS]", "the", "[UNK]", "goal"], ["[CLS]", "bread"]]
     assert data.pad_index == 0
@@ -224,7 +229,7 @@ def test_a_tokenizers_file(tmp_path, text):
 
 
 def test_words_are_read_again_from_their_source():
-    own = WordTokenizer.of(["Ünï code, a b a"], size=7)
+    own = WordTokenizer.of(["Ünï code, a b a"], size=8)
     again = read_tokenizer(own.source)
     assert isinstance(again, WordTokenizer)
     assert own.words == again.words == ["a", ",", "b", "code"]

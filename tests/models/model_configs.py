@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 CONF = Path(__file__).parents[2] / "conf"
-TEXT = ("bert_mini", "bilstm", "distilbert", "hf", "text_cnn")
-TEXT += ("transformer_mini", "transformer_mini_2")
+TEXT = {"bert_mini", "bilstm", "distilbert", "hf", "text_cnn"}
+TEXT |= {"transformer_mini", "transformer_mini_2"}
 _ALL = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 DETECTORS = [n for n in _ALL if re.match("tiny_detector|fcos|retinanet|ssdlite|faster_rcnn", n)]
 NAMES = [name for name in _ALL if name not in (*TEXT, *DETECTORS)]

@@ -86,6 +86,16 @@ def test_a_student_is_cut_out_of_its_teachers_layers(folder):
         assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_a_net_is_built_again_without_its_folder(folder):
+    cut = net(path=str(folder), layers=[0, 2])
+    recorded = json.loads(json.dumps(cut.architecture))
+    again = net(**({"path": str(folder), "layers": [0, 2]} | recorded))
+    again.load_state_dict(cut.state_dict())
+    torch.testing.assert_close(again(IDS), cut(IDS))
+    with pytest.raises(UserError, match=r"net.config has model_type='brt'"):
+        net(config={"model_type": "brt"})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

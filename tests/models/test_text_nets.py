@@ -1,5 +1,7 @@
 """Nets for texts: independent formulas, and no influence of the padding."""
 
+from typing import Any
+
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -28,7 +30,7 @@ def texts(length: int = 7) -> Tensor:
     return torch.stack(rows)
 
 
-def net(name: str, **options: object) -> nn.Module:
+def net(name: str, **options: object) -> Any:
     torch.manual_seed(0)
     return instantiate(config(name).net, _convert_="all", **FACTS, **options).eval()
 
@@ -69,7 +71,7 @@ def test_every_parameter_learns(name):
 
 def test_convolutions_see_windows_of_words():
     torch.manual_seed(0)
-    built = TextCNN(**FACTS, dim=4, filters=2, widths=[2, 3]).eval()
+    built: Any = TextCNN(**FACTS, dim=4, filters=2, widths=[2, 3]).eval()
     found = []
     for row, length in zip(texts(), LENGTHS, strict=True):
         words = built.embeddings.weight[row[:length]].tolist() + [[0.0] * 4] * 3
@@ -91,7 +93,7 @@ def test_convolutions_see_windows_of_words():
 
 def test_both_directions_are_those_of_a_packed_lstm():
     torch.manual_seed(0)
-    built = BiLSTM(**FACTS, dim=4, hidden=5).eval()
+    built: Any = BiLSTM(**FACTS, dim=4, hidden=5).eval()
     other = nn.LSTM(4, 5, batch_first=True, bidirectional=True)
     layer = built.layers[0]
     for name, value in layer.forwards.named_parameters():
@@ -108,7 +110,7 @@ def test_both_directions_are_those_of_a_packed_lstm():
 
 def test_layers_are_those_of_torch():
     torch.manual_seed(0)
-    built = TextTransformer(**FACTS, dim=8, depth=2, heads=2, pooling="cls").eval()
+    built: Any = TextTransformer(**FACTS, dim=8, depth=2, heads=2, pooling="cls").eval()
     hidden, mask = built.embeddings(texts()), texts() == PAD
     for layer in built.layers:
         other = nn.TransformerEncoderLayer(
@@ -155,3 +157,29 @@ def test_texts_longer_than_the_positions_are_refused():
 def test_impossible_settings_are_refused(name, options, message):
     with pytest.raises(Exception, match=message):
         net(name, **options)
+
+
+def test_hidden_words_are_named_by_what_stands_around_them():
+    ids = texts()
+    built = net("transformer_mini", mask_index=1, dropout=0.0)
+    paths = {"masked_words": "masked_words", "embeddings": "embeddings"}
+    taps = Taps(built, paths, paths)
+    assert (taps.outputs(ids).taps["masked_words"] == -1).all()  # outside training
+    built.train()
+    assert built.masked_words is not None
+    shown: list[Tensor] = []
+    handle = built.embeddings.register_forward_pre_hook(lambda _, given: shown.append(given[0]))
+    outputs = taps.outputs(ids)
+    handle.remove()
+    hidden = shown[0] != ids
+    assert shown[1].equal(ids)
+    assert (shown[0][hidden] == 1).all()
+    assert hidden.sum(1).tolist() == [1, 0, 1]  # ⌈0.15 · words⌉ behind the first token
+    errors = outputs.taps["masked_words"]
+    assert errors.shape == (3, 2)
+    assert (errors >= 0).sum(1).tolist() == [1, 0, 1]
+    built.eval()
+    states = built._hidden(shown[0])
+    logits = built.masked_words.transform(states) @ built.embeddings.tokens.weight.T
+    expected = -logits.log_softmax(2).gather(2, ids[..., None])[..., 0][hidden]
+    torch.testing.assert_close(errors[errors >= 0], expected)

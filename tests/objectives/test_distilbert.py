@@ -5,10 +5,11 @@ from typing import ClassVar
 
 import pytest
 import torch
+from support import UNUSED
 from token_contract import TokenContract
 
 from kd.objectives.base import Setting
-from kd.objectives.distilbert import HiddenCosine, distilbert
+from kd.objectives.distilbert import HiddenCosine, MaskedWords, distilbert
 from kd.types import Outputs
 
 
@@ -77,3 +78,11 @@ def test_images_are_refused():
 def test_nets_without_layers_are_refused():
     with pytest.raises(ValueError, match=r"have no layer_1.*transformer_mini"):
         HiddenCosine([])
+
+
+def test_masked_words_are_a_mean_over_those_that_are_hidden():
+    errors = torch.tensor([[2.0, -1.0], [4.0, 6.0]])
+    value = MaskedWords()(Outputs(torch.zeros(2, 3), {"masked_words": errors}), UNUSED, UNUSED)
+    assert value.item() == 4
+    none = Outputs(torch.zeros(2, 3), {"masked_words": -torch.ones(2, 2)})
+    assert MaskedWords()(none, UNUSED, UNUSED).item() == 0

@@ -1,7 +1,7 @@
 """MiniLM (Wang et al. 2020) against plain Python loops."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def related(values, j, count):
 
 class TestLastLayer(TokenContract):
     taps: ClassVar = {"attention_1": (2, 5, 5), "value_1": (2, 5, 3)}
-    teacher_taps: ClassVar = {"attention_1": (2, 5, 5), "value_1": (2, 5, 6)}
+    teacher_taps: ClassVar[Any] = {"attention_1": (2, 5, 5), "value_1": (2, 5, 6)}
     positions: ClassVar = {"attention_1": (1, 2), "value_1": (1,)}
 
     def make(self):
@@ -49,7 +49,7 @@ class TestLastLayer(TokenContract):
 
 class TestEqualNets(TestLastLayer):
     taps: ClassVar = {"attention_1": (2, 5, 5), "value_1": (2, 5, 3)}
-    teacher_taps: ClassVar = None
+    teacher_taps: ClassVar[Any] = None
 
     def make(self):
         return LastLayer("attention_1", "value_1")

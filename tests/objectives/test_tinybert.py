@@ -1,6 +1,6 @@
 """TinyBERT (Jiao et al. 2020) against plain Python loops."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,7 +13,11 @@ from kd.types import Outputs
 
 class TestLayersAndAttention(TokenContract):
     taps: ClassVar = {"embeddings": (5, 3), "layer_1": (5, 3), "attention_1": (2, 5, 5)}
-    teacher_taps: ClassVar = {"embeddings": (5, 4), "layer_1": (5, 4), "attention_1": (2, 5, 5)}
+    teacher_taps: ClassVar[Any] = {
+        "embeddings": (5, 4),
+        "layer_1": (5, 4),
+        "attention_1": (2, 5, 5),
+    }
     positions: ClassVar = {"embeddings": (0,), "layer_1": (0,), "attention_1": (1, 2)}
 
     def make(self):
@@ -44,7 +48,7 @@ class TestLayersAndAttention(TokenContract):
 
 class TestHiddenOnly(TestLayersAndAttention):
     taps: ClassVar = {"layer_1": (5, 4), "layer_2": (5, 4)}
-    teacher_taps: ClassVar = None
+    teacher_taps: ClassVar[Any] = None
     positions: ClassVar = {"layer_1": (0,), "layer_2": (0,)}
 
     def make(self):
