@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import comparison as compare
 from comparison import Result
@@ -27,12 +28,12 @@ from kd.io.run_folder import RunFolder
 RESULTS = Path(__file__).resolve().parents[1] / "outputs" / "reference" / "text"
 LATENCIES = "latencies.json"
 # Share of the training texts in percent, with epochs of the encoders and of the text_cnn
-SHARES = {5: (30, 60), 20: (12, 30), 100: (4, 12)}
+SHARES = {5: (20, 60), 20: (8, 30), 100: (4, 12)}
 METHODS = {
     "layers": ("ce", "kd", "distilbert", "pkd", "minilm"),
     "text_cnn": ("ce", "kd"),
 }
-LENGTH = 96  # tokens of a text, of 450 on average
+LENGTH = 64  # tokens of a text, of 450 on average
 TEST_EVERY = 5  # of each class
 COLUMNS = ("student", "method", "seeds", "test accuracy", "against `ce`, same seeds")
 
@@ -134,7 +135,7 @@ def measure(folder: Path, model: Path) -> None:
 
     torch.set_num_threads(1)
     first = next(iter(folder.glob("100-text_cnn-ce_s*")))
-    size = {"vocab_size": 30_522, "max_length": LENGTH, "pad_index": 0, "num_classes": 5}
+    size: Any = {"vocab_size": 30_522, "max_length": LENGTH, "pad_index": 0, "num_classes": 5}
     nets = {
         "teacher": HFText(**size, path=str(model), pooling="mean", attention_taps=False),
         "layers": HFText(
