@@ -36,7 +36,7 @@ def from_config(name: str, *overrides: str):
 NAMES = sorted(path.stem for path in (CONF / "data").glob("*.yaml") if path.stem != "external")
 
 
-ROOT = dict.fromkeys(("image_folder", "coco"), ["data.root=/nowhere"])
+ROOT = {name: ["data.root=/nowhere"] for name in ("image_folder", "coco")}
 
 
 @pytest.mark.parametrize("name", NAMES)
