@@ -96,7 +96,7 @@ def test_a_digit_is_in_the_scenes_of_one_split_alone(monkeypatch):
         ({"scenes": {"train": 3, "val": 0, "test": 1}}, "scenes must be ≥ 1 for each of"),
         ({"digits": [3, 1]}, r"digits must be two whole numbers ≥ 0 in order, got \[3, 1\]"),
         ({"digit_size": [2, 10]}, r"digit_size must be two whole numbers ≥ 8 in order"),
-        ({"size": 20}, "size must be ≥ digit_size, 30, got 20"),
+        ({"size": 20}, "size must be ≥ digit_size, 44, got 20"),
         ({"overlap": 2}, r"overlap must be in \[0, 1\], got 2"),
         ({"view": Shift(1)}, "Shift changes images and not their boxes; detection takes"),
     ],
