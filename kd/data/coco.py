@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from kd.data.arrays import Arrays, digest
 from kd.data.coco_file import CocoFile, CocoImage, read_coco, scaled_rows
+from kd.data.coco_layout import SplitFiles, find_files
 from kd.data.decode import MAX_MEGAPIXELS, Target, decode_all, failure, stored_size
 from kd.data.detection import DetectionDataModule, padded_rows
-from kd.data.layout import visible_folders
 from kd.data.left_out import listed, printable
-from kd.data.split_folders import SPLITS, find_splits
+from kd.data.split_folders import SPLITS
 from kd.data.splits import stratified_split
 from kd.errors import UserError
 from kd.io import tensors as tensor_file
@@ -25,13 +25,6 @@ from kd.io.tensors import Stored
 log = logging.getLogger(__name__)
 FORMAT = 1  # to be raised when decoding changes: caches of another format are replaced
 _NAMED = 10  # images in a message
-
-
-class SplitFiles(NamedTuple):
-    """Annotation file and folder of images of one split."""
-
-    annotations: Path
-    images: Path
 
 
 class Coco(DetectionDataModule):
@@ -198,59 +191,3 @@ def _key(target: Target, files: SplitFiles, images: list[CocoImage]) -> str:
         except OSError:
             facts.append((image.name, "missing"))
     return hashlib.blake2b(digest(facts).encode(), digest_size=16).hexdigest()
-
-
-def find_files(
-    root: Path, annotations: Mapping[str, str], images: Mapping[str, str]
-) -> dict[str, SplitFiles]:
-    """Find annotation files and folders of images by split.
-
-    Args:
-        root: the folder.
-        annotations: configured files by split.
-        images: configured folders by split.
-
-    Raises:
-        UserError: there is no training split, or a split has no or several annotation files.
-    """
-    try:
-        folders = find_splits(visible_folders(root)).folders
-        found = {
-            split: _split_files(root, split, folders.get(split), annotations, images)
-            for split in SPLITS
-            if split in folders or split in annotations
-        }
-        if "train" in found:
-            return found
-        there = listed(sorted(path.name for path in root.iterdir()), most=10) or "nothing"
-    except OSError as error:
-        place = error.filename or root
-        raise UserError(f"data.root={root}: cannot read {place}: {error.strerror}") from None
-    raise UserError(
-        f"data.root={root} has no folder train with images and a COCO .json file; there is: "
-        f"{there}. Name other places as data.annotations.train=… and data.images.train=…"
-    )
-
-
-def _split_files(
-    root: Path,
-    split: str,
-    folder: str | None,
-    annotations: Mapping[str, str],
-    images: Mapping[str, str],
-) -> SplitFiles:
-    place = root / images.get(split, folder or ".")
-    if split in annotations:
-        return SplitFiles(root / annotations[split], place)
-    inside = sorted(place.glob("*.json"))
-    words = {split, folder or split}
-    beside = [*sorted((root / "annotations").glob("*.json")), *sorted(root.glob("*.json"))]
-    candidates = inside or [path for path in beside if any(word in path.stem for word in words)]
-    if len(candidates) != 1:
-        names = listed([str(path.relative_to(root)) for path in candidates], most=10)
-        raise UserError(
-            f"data.root={root}: {split} needs one COCO .json file, in {place} or as "
-            f"annotations/*{split}*.json, and has {names or 'none'}; name it as "
-            f"data.annotations.{split}=…"
-        )
-    return SplitFiles(candidates[0], place)
