@@ -41,6 +41,7 @@ EXTRA = {
     "objective/detection_loss": ["data=digits_scenes"],
     "data/external": ["data._target_=lightning.LightningDataModule"],
     "data/image_folder": ["data.root=somewhere"],
+    "data/coco": ["data.root=somewhere"],
     "teacher/none": ["method=ce"],
     "teacher/itself": ["mode=pskd"],
     "teacher/peers": ["mode=online"],
@@ -120,7 +121,8 @@ def test_commands_in_comments_are_valid(path: Path, monkeypatch):
             pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
         if "hydra/launcher=ray" in overrides:
             pytest.importorskip("hydra_plugins.hydra_ray_launcher")
-        missing = ["data.root=x"] if "data=image_folder" in overrides else []
+        of_folders = {"data=image_folder", "data=coco"}
+        missing = ["data.root=x"] if of_folders & {*overrides} else []
         if "=…" not in arguments and "..." not in arguments:
             check_config(
                 composed(*[expand_shorthand(o.split(",")[0]) for o in overrides], *missing)

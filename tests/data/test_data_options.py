@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from small_data import ready
 
+from kd.config.compose import CONF_DIR, register_models
 from kd.data.splits import channel_statistics
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -27,6 +28,7 @@ def test_the_numbers_in_the_yaml_are_those_of_the_training_images(name, rows):
 
 def from_config(name: str, *overrides: str):
     # With the groups that data of another task override: their nets and optimizer
+    register_models(CONF_DIR)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=[f"data={name}", *overrides])
     return instantiate(config.data, _convert_="all")
