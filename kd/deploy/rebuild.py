@@ -21,19 +21,28 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from kd import models
 from kd.deploy.compression.pruned_net import shrunk
 from kd.errors import UserError
-from kd.io.student_metadata import MAX_CHANNELS, MAX_CLASSES, MAX_SIZE, Architecture
+from kd.io.student_metadata import (
+    MAX_CHANNELS,
+    MAX_CLASSES,
+    MAX_SIZE,
+    MAX_TOKENS,
+    Architecture,
+)
 from kd.io.tensors import tensor_shapes
 
 # First parameters of every model constructor of `kd`; no helper of the same modules has them.
-_FACTS = ("in_channels", "image_size", "num_classes")
+_IMAGES = ("in_channels", "image_size", "num_classes")
+_TEXTS = ("vocab_size", "max_length", "pad_index", "num_classes")
 _LARGEST = {"in_channels": MAX_CHANNELS, "image_size": MAX_SIZE, "num_classes": MAX_CLASSES}
+_LARGEST |= {"vocab_size": 10_000_000, "max_length": MAX_TOKENS, "pad_index": 10_000_000}
 _LARGEST_OTHER = 100_000  # depths, widths, units of a layer
 _LARGEST_IMAGE = 64_000_000  # values; constructors of timm and torchvision run on a zero image
 _LONGEST = 1000  # characters of a text, values of a list, arguments
-# Arguments of timm and torchvision that make their constructors download or read files
+# Arguments that make constructors of timm, torchvision or transformers download or read files
 _READS_FILES = {
     "cache_dir",
     "checkpoint_path",
+    "path",
     "pretrained",
     "pretrained_backbone",
     "pretrained_cfg",
@@ -93,9 +102,16 @@ def _built(
 def _constructors_of(module: str) -> Iterator[tuple[str, Callable[..., nn.Module]]]:
     path = f"{models.__name__}.{module}"
     for name, found in vars(import_module(path)).items():
-        own = inspect.isfunction(found) and found.__module__ == path
-        if own and tuple(inspect.signature(found).parameters)[:3] == _FACTS:
+        if getattr(found, "__module__", None) == path and _is_constructor(found):
             yield f"{path}.{name}", found
+
+
+def _is_constructor(found: Any) -> bool:
+    """Return whether a function builds a net, or a class is one of another task than images."""
+    if not inspect.isfunction(found) and not (inspect.isclass(found) and hasattr(found, "task")):
+        return False
+    names = tuple(inspect.signature(found).parameters)
+    return _IMAGES == names[:3] or _TEXTS == names[:4]
 
 
 def _constructor(target: str, file: Path) -> Callable[..., nn.Module]:
@@ -119,6 +135,18 @@ def _check_arguments(arguments: dict[str, Any], file: Path) -> None:
         if name in _READS_FILES and value:
             raise UserError(f"{file}: the argument {name}={value!r:.80} would read other files")
         _check_value(name, value, file)
+    if "vocab_size" in arguments:
+        _check_facts_of_texts(arguments, file)
+    else:
+        _check_facts_of_images(arguments, file)
+
+
+def _check_facts_of_texts(arguments: dict[str, Any], file: Path) -> None:
+    if not all(type(arguments.get(name)) is int for name in _TEXTS):
+        raise UserError(f"{file}: {', '.join(_TEXTS)} of the net are no whole numbers")
+
+
+def _check_facts_of_images(arguments: dict[str, Any], file: Path) -> None:
     channels, size = arguments.get("in_channels"), arguments.get("image_size")
     if not (isinstance(channels, int) and isinstance(size, int)):
         raise UserError(f"{file}: in_channels and image_size of the net are no whole numbers")

@@ -9,6 +9,7 @@ import kd
 from kd.config.compose import plain
 from kd.config.targets import resolve_target
 from kd.data.base import DataModule
+from kd.data.text import Text
 from kd.distillers.base import Distiller
 from kd.distillers.deployed import ChangedStudent
 from kd.io.provenance import git_commit
@@ -50,6 +51,9 @@ def student_metadata(
         "kd_version": kd.__version__,
         "git_commit": git_commit(),
     }
+    if data.pad_index is not None:
+        metadata["pad_index"] = data.pad_index
+        metadata["tokenizer"] = data.tokenizer.source if isinstance(data, Text) else None
     if foreign and _channels_removed(cfg, distiller, data):
         metadata["channels_removed"] = True
     return encode(metadata)

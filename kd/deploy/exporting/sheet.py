@@ -12,6 +12,7 @@ from kd.deploy.exporting.compare import Comparison
 from kd.deploy.exporting.description import Description
 from kd.io.checksums import read_intact, with_checksum
 from kd.reports.markdown import escape_markdown
+from kd.tasks import TASKS
 
 KIND = "kd.export"
 
@@ -47,7 +48,7 @@ def sheet(
             "comparison": {k: None if v != v else v for k, v in asdict(comparison).items()},
             "drop": comparison.drop,
             "latency": [asdict(each) | {"noisy": each.noisy} for each in latencies],
-            "description": dict(description),
+            "description": _without_tokenizer(description),
         }
     )
 
@@ -85,7 +86,7 @@ def markdown(content: dict[str, Any]) -> str:
         content: of `sheet`.
     """
     about, found = content["description"], content["comparison"]
-    height, width = about["input_size"]
+    samples = _samples(about)
     name = next(iter(content["files"]))
     difference, tolerance = found["difference"], found["tolerance"]
     rows = [
@@ -93,11 +94,9 @@ def markdown(content: dict[str, Any]) -> str:
         ("run", escape_markdown(content["run"])),
         ("format, precision", f"{content['format']}, {about['precision']}"),
         ("student, method", escape_markdown(f"{about['student']}, {about['method']}")),
-        ("input", f"uint8 images [B, {about['channels']}, {height}, {width}]"),
-        ("output", f"logits [B, {len(about['class_names'])}], temperature 1"),
-        ("mean, std (in the graph)", f"{about['mean']}, {about['std']}"),
+        *_input_rows(about),
         ("bytes", f"{content['bytes']:,}"),
-        ("test accuracy of the file", f"{found['accuracy']:.4f} on {found['images']} images"),
+        ("test accuracy of the file", f"{found['accuracy']:.4f} on {found['images']} {samples}"),
         ("test accuracy of the student", f"{found['student_accuracy']:.4f}"),
         ("accuracy lost, points", f"{content['drop']:.2f}"),
         ("same class as the student", f"{found['agreement']:.4f}"),
@@ -113,13 +112,41 @@ def markdown(content: dict[str, Any]) -> str:
         rows.insert(0, ("**written with force=true**", escape_markdown(content["problem"])))
     lines = [f"# {escape_markdown(name)}", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in rows]
-    return "\n".join([*lines, *_latency_lines(content["latency"])]) + "\n"
+    return "\n".join([*lines, *_latency_lines(content["latency"], samples)]) + "\n"
 
 
-def _latency_lines(latencies: Sequence[dict[str, Any]]) -> list[str]:
+def _samples(about: dict[str, Any]) -> str:
+    return f"{TASKS[about['task']].sample}s" if about["task"] in TASKS else "images"
+
+
+def _without_tokenizer(description: Description) -> dict[str, Any]:
+    """Return the description with the tokenizer's hash in its place: it has up to megabytes."""
+    about: dict[str, Any] = dict(description)
+    if "tokenizer" in about:
+        about["tokenizer"] = f"SHA-256 {hashlib.sha256(about['tokenizer'].encode()).hexdigest()}"
+    return about
+
+
+def _input_rows(about: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows of input and output."""
+    output = ("output", f"logits [B, {len(about['class_names'])}], temperature 1")
+    if about["task"] == "text_classification":
+        (length,) = about["input_size"]
+        ids = f"int64 token ids [B, L], L ≤ {length}, filled on the right with {about['pad_index']}"
+        outside = "outside the graph; the tokenizer is in the file's metadata, for kd.predict"
+        return [("input", ids), output, ("tokenisation", outside)]
+    height, width = about["input_size"]
+    return [
+        ("input", f"uint8 images [B, {about['channels']}, {height}, {width}]"),
+        output,
+        ("mean, std (in the graph)", f"{about['mean']}, {about['std']}"),
+    ]
+
+
+def _latency_lines(latencies: Sequence[dict[str, Any]], samples: str) -> list[str]:
     if not latencies:
         return []
-    head = "| batch | p50, ms | p95, ms | images/s | threads | |"
+    head = f"| batch | p50, ms | p95, ms | {samples}/s | threads | |"
     rows = [
         f"| {each['batch']} | {each['p50_ms']:.3g} | {each['p95_ms']:.3g} | "
         f"{each['images_per_second']:.0f} | {each['threads']} | "

@@ -1,6 +1,7 @@
 """The interface of a model file that runs in its own runtime."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,12 @@ class ModelFile(ABC):
 
     Attributes:
         description: what the file says about itself; None: it was not made by `kd.export`.
-        max_batch: images that the runtime takes in a call; None: any number. `logits` takes any.
+        max_batch: samples that the runtime takes in a call; None: any number. `logits` takes any.
     """
 
     description: Description | None
     max_batch: int | None = None
 
     @abstractmethod
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return logits [B, K] of images [B, C, H, W]."""
+    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Return logits [B, K] of uint8 images [B, C, H, W], or of int64 token ids [B, L]."""

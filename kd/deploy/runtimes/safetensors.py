@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,6 @@ class SafetensorsFile(ModelFile):
             text = (file.metadata() or {}).get(f"{KEY}.export")
         self.description = None if text is None else decode(text, path)
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return np.asarray(self._student(torch.tensor(images)).numpy(), dtype=np.float32)
