@@ -62,7 +62,7 @@ def student_class(metadata: StudentMetadata | None) -> type[Student]:
     return _CLASSES.get(metadata["task"] if metadata else "", Student)
 
 
-_CLASSES: dict[str, type[Student]] = {"text_classification": TextStudent}
+_CLASSES: dict[str, type[Student]] = {TextStudent.task_name: TextStudent}
 
 
 _NOTHING = "neither a run's folder nor a weights file at"

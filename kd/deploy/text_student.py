@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class TextStudent(Student):
         >>> student("The match ended in a draw.").softmax(1)  # doctest: +SKIP
         tensor([[0.0112, 0.9888]])
     """
+
+    task_name: ClassVar[str] = "text_classification"
 
     def __init__(self, net: nn.Module, metadata: StudentMetadata | None) -> None:
         super().__init__(net, metadata)

@@ -91,4 +91,9 @@ def _validation(data: Text) -> tuple[Tensor, Tensor]:
 def _quantise(fp32: Path, file: Path, operators: list[str]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(fp32, file, op_types_to_quantize=operators, weight_type=QuantType.QInt8)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the quantiser advises on the root logger
+    try:
+        quantize_dynamic(fp32, file, op_types_to_quantize=operators, weight_type=QuantType.QInt8)
+    finally:
+        logging.disable(before)

@@ -33,7 +33,7 @@ class TextExport(TaskExport):
         "executorch": "ExecuTorch plans its memory for one length, and texts have many",
         "openvino": "texts of any length are not tried in OpenVINO",
     }
-    keeps = "tokenisation"
+    keeps = "texts become token ids"
 
     def test_inputs(self, run: FinishedRun) -> Tensor:
         return text_data(run).arrays.test_inputs.cpu()

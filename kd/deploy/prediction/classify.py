@@ -1,8 +1,10 @@
-"""Classification of images into a file, with progress on the terminal."""
+"""Classification into a file, with progress on the terminal; of images here."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,27 +19,61 @@ from kd.deploy.prediction.predictions_file import check_output, predictions_file
 from kd.deploy.prediction.predictor import Predictor, open_predictor
 from kd.deploy.prediction.settings import PredictionSettings
 from kd.deploy.prediction.summary import Summary
+from kd.deploy.prediction.text_predictor import TextPredictor
 from kd.errors import UserError
 from kd.io.printable import printable
 
 log = logging.getLogger(__name__)
 
 
-class Classification:
-    """One call of the command: images are read twice, to count them and to classify them.
+class Work(ABC):
+    """One call of the command.
 
     Args:
         settings: of the command.
         trust: what the record of a run may name beside what `conf/` names.
-        console: for the progress and the names of skipped images.
+        console: for the progress and the names of skipped samples.
 
     Attributes:
-        skipped: number of images that could not be read.
+        noun: for a sample.
+        skipped: number of samples that could not be read.
     """
+
+    noun: ClassVar[str]
 
     def __init__(self, settings: PredictionSettings, trust: Trust, console: Console) -> None:
         self.settings, self.trust, self.console = settings, trust, console
         self.skipped = 0
+
+    @abstractmethod
+    def run(self) -> Summary:
+        """Classify the samples and write the file.
+
+        Raises:
+            UserError: nothing is written then.
+        """
+
+    def _skip(self, place: str, reason: str) -> None:
+        self.skipped += 1
+        line = printable(f"skipped: {place}: {reason}")
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def _progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        columns = (
+            TextColumn("{task.description}"),
+            *(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
+        )
+        shown = self.console.is_terminal
+        with Progress(*columns, console=self.console, transient=True, disable=not shown) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda images: bar.advance(task, images)
+
+
+class Classification(Work):
+    """Images, which are read twice, to count them and to classify them."""
+
+    noun = "image"
 
     def run(self) -> Summary:
         """Classify the images and write the file.
@@ -52,6 +88,11 @@ class Classification:
         predictor = open_predictor(
             settings.run, settings.teacher, self.trust, settings.teacher_checkpoint
         )
+        if isinstance(predictor, TextPredictor):
+            raise UserError(
+                f"{predictor.source} classifies texts, and images= is given; give texts=FILE or "
+                "texts='a text'"
+            )
         target = predictor.target(settings.max_megapixels)
         batches = ImageBatches(files, target, settings.batch_size)
         scale, count = self._scale_and_count(batches)
@@ -91,19 +132,3 @@ class Classification:
             if not summary.count:
                 raise UserError(f"no image can be read; skipped: {self.skipped}")
         return summary
-
-    def _skip(self, path: str, reason: str) -> None:
-        self.skipped += 1
-        line = printable(f"skipped: {path}: {reason}")
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    @contextmanager
-    def _progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        columns = (
-            TextColumn("{task.description}"),
-            *(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
-        )
-        shown = self.console.is_terminal
-        with Progress(*columns, console=self.console, transient=True, disable=not shown) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda images: bar.advance(task, images)
