@@ -1,4 +1,4 @@
-"""`python -m kd.predict`: classify images or texts with the student of a run or an exported model."""
+"""`python -m kd.predict`: classify images or texts with a run's student or an exported model."""
 
 import sys
 

@@ -63,7 +63,7 @@ _FILES = frozenset(
 _RUN = "${paths.run}"  # where the loggers of conf/ write
 _READ = {("teacher", "checkpoint"), ("student", "checkpoint"), ("resume",), ("paths", "chain")}
 # Local files that are read as data: images, texts, a tokenizer, and weights as safetensors
-_SOURCES = {("data", "root"), ("data", "tokenizer")}
+_SOURCES: set[Place] = {("data", "root"), ("data", "tokenizer")}
 _SOURCES |= {(role, "net", "path") for role in ("student", "teacher")}
 _NO_FOLDER = "there is no such folder"
 _COLUMNS = {("data", "text_column"), ("data", "label_column")}

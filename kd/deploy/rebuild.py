@@ -111,7 +111,7 @@ def _is_constructor(found: Any) -> bool:
     if not inspect.isfunction(found) and not (inspect.isclass(found) and hasattr(found, "task")):
         return False
     names = tuple(inspect.signature(found).parameters)
-    return _IMAGES == names[:3] or _TEXTS == names[:4]
+    return names[:3] == _IMAGES or names[:4] == _TEXTS
 
 
 def _constructor(target: str, file: Path) -> Callable[..., nn.Module]:

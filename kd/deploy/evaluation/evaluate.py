@@ -11,6 +11,7 @@ from kd.deploy.cost.cost import Cost, measure_cost
 from kd.deploy.cost.memory import tensor_bytes
 from kd.deploy.evaluation.calibration import calibration
 from kd.deploy.evaluation.fidelity import fidelity
+from kd.deploy.evaluation.fits import check_fits
 from kd.deploy.evaluation.notes import machine_notes, run_notes, teacher_notes
 from kd.deploy.evaluation.predictions import (
     Predictions,
@@ -21,6 +22,7 @@ from kd.deploy.evaluation.predictions import (
 from kd.deploy.evaluation.quality import quality
 from kd.deploy.evaluation.robustness import robustness
 from kd.deploy.evaluation.sheet import EvaluatedNet, Sheet
+from kd.deploy.evaluation.words import in_words
 from kd.deploy.finished_run import FinishedRun
 from kd.deploy.live_teacher import LiveTeacher
 from kd.deploy.student import Student
@@ -61,7 +63,7 @@ def evaluate(
         about: how the sheet was made.
 
     Raises:
-        UserError: weights are missing, classes differ, or logits are not finite.
+        UserError: weights are missing, tasks or classes differ, or logits are not finite.
     """
     chosen = run.data if data is None else data
     runs = {"student": run, **({} if baseline is None else {"baseline": baseline})}
@@ -85,7 +87,13 @@ def evaluate(
     nets = [_evaluated(column, columns[0], corrupted, chosen, device) for column in columns]
     notes += machine_notes(nets)
     return Sheet(
-        str(run.folder), chosen.name, list(chosen.class_names), nets, notes, dict(about or {})
+        str(run.folder),
+        chosen.name,
+        list(chosen.class_names),
+        nets,
+        [in_words(note, chosen.task) for note in notes],
+        dict(about or {}),
+        chosen.task,
     )
 
 
@@ -141,6 +149,8 @@ def _evaluated(
 def _robustness(
     columns: list[_Column], data: DataModule, device: torch.device
 ) -> dict[str, dict[str, Any]]:
+    if data.pad_index is not None:
+        raise _NoRawImagesError("noise, blur and JPEG are of pixels, and these data are token ids")
     try:
         images = raw_test_images(data)
     except UserError as error:
@@ -157,45 +167,15 @@ def _robustness(
 
 def _cost(column: _Column, data: DataModule, device: torch.device) -> Cost:
     net = column.net
-    image = next(iter(data.test_dataloader())).input[0].float().to(device)
+    if data.pad_index is None:
+        sample = next(iter(data.test_dataloader())).input[0].float()
+    else:
+        sample = data.random_input(1)[0]  # without padding: the most that a text costs
     parts = [net.net] if isinstance(net, Student) else [*net.teacher.nets]
     return measure_cost(
         net,
-        image,
+        sample.to(device),
         parameters=sum(map(count_parameters, parts)),
         file_bytes=column.file_bytes,
         weight_bytes=sum(map(tensor_bytes, parts)),
     )
-
-
-def check_fits(student: Student, data: DataModule, start: str) -> None:
-    """Refuse data of other channels or classes, or with the same classes in another order.
-
-    Args:
-        student: of a run.
-        data: to evaluate on.
-        start: of the message.
-
-    Raises:
-        UserError: names what differs.
-    """
-    channels = None if student.metadata is None else student.metadata["channels"]
-    if channels not in (None, data.input_shape[0]):
-        raise UserError(
-            f"{start}: its student takes images of {channels} channel{'s' * (channels != 1)}, and "
-            f"those of data={data.name} have {data.input_shape[0]}"
-        )
-    own, theirs = student.class_names, list(data.class_names)
-    if not own:
-        return
-    if len(own) != len(theirs):
-        raise UserError(
-            f"{start}: its student predicts {len(own)} classes, and data={data.name} has "
-            f"{len(theirs)}; the classes must be the same"
-        )
-    for k, (mine, other) in enumerate(zip(own, theirs, strict=True)):
-        if mine != other and (mine in theirs or other in own):
-            raise UserError(
-                f"{start}: label {k} is {mine!r} for its student and {other!r} in "
-                f"data={data.name}; the classes must be the same, in the same order"
-            )

@@ -111,9 +111,7 @@ def student_logits(student: Student) -> Logits:
     return logits
 
 
-def in_batches(
-    logits: Logits, images: Tensor, pad_index: int | None = None
-) -> NDArray[np.float32]:
+def in_batches(logits: Logits, images: Tensor, pad_index: int | None = None) -> NDArray[np.float32]:
     """Return the logits [N, K] of all images [N, C, H, W], or of token ids [N, L].
 
     Texts are taken by length, and each batch ends with its longest text, so that a model is run on

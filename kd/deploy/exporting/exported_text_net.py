@@ -26,9 +26,7 @@ class ExportedTextNet(ExportedModule):
 
     input_name = "ids"
 
-    def __init__(
-        self, net: nn.Module, max_length: int, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, net: nn.Module, max_length: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.net, self.max_length = net.to(dtype), max_length
         self.eval()

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd.deploy.exporting.description import KEY, decode, encode
+from kd.deploy.exporting.exported_net import ExportedNet
 from kd.deploy.exporting.int8_layers import LAYERS, Layer, find_layers
 from kd.deploy.exporting.int8_trial import batches
-from kd.deploy.exporting.exported_net import ExportedNet
 from kd.errors import UserError
 
 # Operators with an int8 kernel on CPUs. Others, such as a batch norm that precedes its convolution,

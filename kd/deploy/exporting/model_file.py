@@ -32,7 +32,8 @@ def write_model(
         return {task.keeps: "by kd.load; the file holds the weights and their description"}
     net = _net(task, run.student, request)
     if request.precision == "int8":
-        return task.write_int8(run, net, description, file, request)
+        with task.writing():
+            return task.write_int8(run, net, description, file, request)
     if request.format == "torch_export":
         from kd.deploy.exporting.torch_export_file import write_torch_export as write
     elif request.format == "openvino":
@@ -41,7 +42,8 @@ def write_model(
         from kd.deploy.exporting.executorch_file import write_executorch as write
     else:
         from kd.deploy.exporting.onnx_file import write_onnx as write
-    write(net, task.example(description), description, file)
+    with task.writing():
+        write(net, task.example(description), description, file)
     return {}
 
 

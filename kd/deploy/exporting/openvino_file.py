@@ -11,7 +11,9 @@ from kd.deploy.exporting.exported_net import ExportedModule
 from kd.deploy.exporting.torch_export_file import exported_program
 
 
-def write_openvino(net: ExportedModule, example: Tensor, description: Description, path: Path) -> None:
+def write_openvino(
+    net: ExportedModule, example: Tensor, description: Description, path: Path
+) -> None:
     """Write a net as an OpenVINO model that takes batches of any size.
 
     With precision fp16 the weights are stored as float16; OpenVINO chooses the type of the

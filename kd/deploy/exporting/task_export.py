@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -75,6 +76,10 @@ class TaskExport(ABC):
     @abstractmethod
     def compared(self, run: FinishedRun, file: ModelFile, precision: Precision) -> Comparison:
         """Compare a file with the run's student on the whole test set."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Return the context in which a file is written, which may turn errors into messages."""
+        return nullcontext()
 
     @abstractmethod
     def write_int8(

@@ -1,7 +1,9 @@
 """Export of classifiers of texts."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,12 +26,12 @@ class TextExport(TaskExport):
     """Token ids int64 [B, L] -> logits [B, K]; the tokenizer travels in the description."""
 
     students = "text classification"
-    precisions = {
+    precisions: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "onnx": ("fp32", "fp16", "int8"),
         "torch_export": ("fp32", "fp16"),
         "safetensors": ("fp32", "fp16"),
     }
-    refusals = {
+    refusals: ClassVar[Mapping[str, str]] = {
         "executorch": "ExecuTorch plans its memory for one length, and texts have many",
         "openvino": "texts of any length are not tried in OpenVINO",
     }
@@ -63,15 +65,21 @@ class TextExport(TaskExport):
     def compared(self, run: FinishedRun, file: ModelFile, precision: Precision) -> Comparison:
         pad_index = text_data(run).pad_index
         targets, ids = run.data.test_targets, self.test_inputs(run)
-        try:
+        with self.writing():
             return compare(run.student, file, ids, targets, precision, pad_index)
-        except UserError:
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Say of a net what its exporter or its runtime cannot do with texts of any length."""
+        try:
+            yield
+        except (OSError, UserError, MemoryError):
             raise
-        except Exception as error:  # of onnxruntime or torch, for a length it was not made for
+        except Exception as error:  # of torch or onnxruntime, of many kinds
             line = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(
-                f"precision={precision}: not written: the file does not take texts of every "
-                f"length: {line}; what works: precision=fp32 of another format"
+                "not written: the file would not take texts of every length, as those of LSTMs do "
+                f"in format=onnx precision=fp32 only: {line[:200]}"
             ) from None
 
     def write_int8(

@@ -39,9 +39,7 @@ class TextLines:
         TextLine(place='text 1', text='To be, or not to be')
     """
 
-    def __init__(
-        self, given: Sequence[str], column: str = "text", encoding: str = "utf-8"
-    ) -> None:
+    def __init__(self, given: Sequence[str], column: str = "text", encoding: str = "utf-8") -> None:
         self.given, self.column, self.encoding = given, column, _known(encoding)
         if problems := [problem for each in given if (problem := _problem(each))]:
             raise UserError("\n- ".join(problems[:10]))
@@ -56,8 +54,10 @@ class TextLines:
             UserError: a file cannot be read, or a table lacks the column.
         """
         for number, given in enumerate(self.given, 1):
-            found = self._file(Path(given), skipped) if _is_file(given) else iter(
-                [TextLine(f"text {number}", given)]
+            found = (
+                self._file(Path(given), skipped)
+                if _is_file(given)
+                else iter([TextLine(f"text {number}", given)])
             )
             for line in found:
                 if reason := _unusable(line.text):

@@ -27,9 +27,7 @@ class Signature(NamedTuple):
         )
 
 
-_IMAGES = Signature(
-    "uint8", 4, (2,), "classifier of images", "uint8 [B, C, H, W] -> logits [B, K]"
-)
+_IMAGES = Signature("uint8", 4, (2,), "classifier of images", "uint8 [B, C, H, W] -> logits [B, K]")
 _BY_TASK = {
     "text_classification": Signature(
         "int64", 2, (2,), "classifier of texts", "int64 [B, L] -> logits [B, K]"

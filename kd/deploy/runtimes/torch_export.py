@@ -17,7 +17,7 @@ from kd.errors import UserError
 
 
 class TorchExportFile(ModelFile):
-    """A classifier of torch.export: uint8 images [B, C, H, W], or token ids [B, L] -> logits [B, K].
+    """A classifier of torch.export; see `kd.deploy.runtimes.signature` for its input and output.
 
     The file may come from a stranger: see `kd.deploy.runtimes.program_check`. It runs on the CPU
     with the threads of `torch.set_num_threads`.
