@@ -49,7 +49,5 @@ def _stack_flops(input_shape: Any, weights: Any, *_: Any, **__: Any) -> int:
     return int(2 * steps * sum(shape[0] * shape[1] for shape in weights if len(shape) == 2))
 
 
-_RECURRENT = {
-    torch.ops.aten.mkldnn_rnn_layer: _layer_flops,  # on CPUs
-    torch.ops.aten._cudnn_rnn: _stack_flops,
-}
+_FLOPS = {"mkldnn_rnn_layer": _layer_flops, "_cudnn_rnn": _stack_flops}  # on CPUs, on GPUs
+_RECURRENT = {getattr(torch.ops.aten, name): flops for name, flops in _FLOPS.items()}
