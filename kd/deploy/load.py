@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from kd.deploy.box_student import BoxStudent
 from kd.deploy.rebuild import rebuild
 from kd.deploy.student import Student
 from kd.deploy.text_student import TextStudent
@@ -28,7 +29,7 @@ def load(path: str | Path, net: nn.Module | None = None) -> Student:
 
     Returns:
         The student, which takes uint8 images or normalised floating point images [B, C, H, W]; one
-        of texts takes texts or token ids [B, L].
+        of texts takes texts or token ids [B, L]. One that finds boxes has `detections(images)`.
 
     Raises:
         UserError: there is no such file, it is damaged, it does not name the net's constructor and
@@ -62,7 +63,10 @@ def student_class(metadata: StudentMetadata | None) -> type[Student]:
     return _CLASSES.get(metadata["task"] if metadata else "", Student)
 
 
-_CLASSES: dict[str, type[Student]] = {TextStudent.task_name: TextStudent}
+_CLASSES: dict[str, type[Student]] = {
+    TextStudent.task_name: TextStudent,
+    BoxStudent.task_name: BoxStudent,
+}
 
 
 _NOTHING = "neither a run's folder nor a weights file at"

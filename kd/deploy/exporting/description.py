@@ -24,6 +24,9 @@ class Description(TypedDict):
     Of texts `input_size` is [L], the tokens after which a text is cut; `channels` is None, `mean`
     and `std` are empty. `tokenizer`, as JSON text, and `pad_index`, the token that fills short
     texts, are what turns texts into the graph's input.
+
+    Of detectors `accuracy` is the mAP; `score_threshold`, `nms_iou` and `max_detections` choose
+    among the boxes that the graph returns, as in `kd.models.detector.Detector`.
     """
 
     format: int
@@ -41,6 +44,9 @@ class Description(TypedDict):
     git_commit: str | None
     tokenizer: NotRequired[str]
     pad_index: NotRequired[int]
+    score_threshold: NotRequired[float]
+    nms_iou: NotRequired[float]
+    max_detections: NotRequired[int]
 
 
 def encode(description: Description) -> str:
@@ -81,6 +87,10 @@ def _is_whole(value: Any, most: int) -> bool:
     return type(value) is int and 1 <= value <= most
 
 
+def _is_fraction(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -112,7 +122,13 @@ _TEXTS: Fields = {
     "tokenizer": (_is_text, "a text"),
     "pad_index": (lambda v: type(v) is int and 0 <= v < 2**31, "a whole number ≥ 0"),
 }
-_BY_TASK = {"text_classification": _TEXTS}
+_DETECTORS: Fields = {
+    **_IMAGES,
+    "score_threshold": (_is_fraction, "a fraction"),
+    "nms_iou": (_is_fraction, "a fraction"),
+    "max_detections": (lambda v: _is_whole(v, 100_000), "a whole number from 1 to 100000"),
+}
+_BY_TASK = {"text_classification": _TEXTS, "detection": _DETECTORS}
 _FIELDS: Fields = {
     "student": (_is_text, "a text"),
     "method": (_is_text, "a text"),

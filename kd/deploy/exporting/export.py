@@ -1,5 +1,6 @@
 """Export of a finished run's student: written aside, compared, and put in place if it holds."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,9 +16,9 @@ from kd.deploy.exporting.request import Request
 from kd.deploy.exporting.sheet import sheet, write_sheet
 from kd.deploy.exporting.task_exports import export_of
 from kd.deploy.finished_run import FinishedRun
-from kd.deploy.runtimes.base import ModelFile
 from kd.errors import UserError
 from kd.io.provenance import git_commit
+from kd.io.task_figures import task_figure
 
 __all__ = ["Request", "export"]
 
@@ -84,7 +85,7 @@ def _compared(
         files_of(file),
         description,
         found,
-        _latencies(opened, inputs) if request.latency else [],
+        _latencies(opened.outputs, inputs) if request.latency else [],
         format=request.format,
         command=request.command,
         run=str(run.folder),
@@ -97,7 +98,7 @@ def _description(run: FinishedRun, request: Request) -> Description:
     facts = export_of(run).about(run)
     known = run.student.metadata
     assert known is not None  # the facts are in it
-    accuracy = run.result.get("test/acc")
+    accuracy = run.result.get(task_figure(run.result).test)
     found: dict[str, Any] = {
         "format": FORMAT,
         "student": str(run.result.get("student", "")),
@@ -113,6 +114,6 @@ def _description(run: FinishedRun, request: Request) -> Description:
     return cast(Description, found)
 
 
-def _latencies(file: ModelFile, images: torch.Tensor) -> list[Latency]:
+def _latencies(call: Callable[[Any], object], images: torch.Tensor) -> list[Latency]:
     batches: Any = [images[torch.arange(size) % len(images)].numpy() for size in (1, 64)]
-    return [measure(file.logits, batch) for batch in batches]
+    return [measure(call, batch) for batch in batches]

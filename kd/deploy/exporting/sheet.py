@@ -9,6 +9,7 @@ from typing import Any
 
 from kd.deploy.cost.latency import Latency
 from kd.deploy.exporting.compare import Comparison
+from kd.deploy.exporting.compare_boxes import BoxComparison
 from kd.deploy.exporting.description import Description
 from kd.io.checksums import read_intact, with_checksum
 from kd.reports.markdown import escape_markdown
@@ -25,7 +26,7 @@ def sheet_files(path: Path) -> tuple[Path, Path]:
 def sheet(
     files: Sequence[Path],
     description: Description,
-    comparison: Comparison,
+    comparison: Comparison | BoxComparison,
     latencies: Sequence[Latency],
     **facts: Any,
 ) -> dict[str, Any]:
@@ -85,10 +86,9 @@ def markdown(content: dict[str, Any]) -> str:
     Args:
         content: of `sheet`.
     """
-    about, found = content["description"], content["comparison"]
+    about = content["description"]
     samples = _samples(about)
     name = next(iter(content["files"]))
-    difference, tolerance = found["difference"], found["tolerance"]
     rows = [
         ("command", escape_markdown(content["command"])),
         ("run", escape_markdown(content["run"])),
@@ -96,15 +96,7 @@ def markdown(content: dict[str, Any]) -> str:
         ("student, method", escape_markdown(f"{about['student']}, {about['method']}")),
         *_input_rows(about),
         ("bytes", f"{content['bytes']:,}"),
-        ("test accuracy of the file", f"{found['accuracy']:.4f} on {found['images']} {samples}"),
-        ("test accuracy of the student", f"{found['student_accuracy']:.4f}"),
-        ("accuracy lost, points", f"{content['drop']:.2f}"),
-        ("same class as the student", f"{found['agreement']:.4f}"),
-        (
-            "largest difference of a logit",
-            f"{'not finite' if difference is None else f'{difference:.3g}'}; tolerance "
-            f"{'none' if tolerance is None else f'{tolerance:.3g}'}",
-        ),
+        *_comparison_rows(content, samples),
         *((escape_markdown(file), f"SHA-256 {sum_}") for file, sum_ in content["files"].items()),
         *((key, escape_markdown(value)) for key, value in content.get("notes", {}).items()),
     ]
@@ -113,6 +105,32 @@ def markdown(content: dict[str, Any]) -> str:
     lines = [f"# {escape_markdown(name)}", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in rows]
     return "\n".join([*lines, *_latency_lines(content["latency"], samples)]) + "\n"
+
+
+def _comparison_rows(content: dict[str, Any], samples: str) -> list[tuple[str, str]]:
+    """Return what the comparison with the student has found."""
+    found = content["comparison"]
+    tolerance = found["tolerance"]
+    bound = f"tolerance {'none' if tolerance is None else f'{tolerance:.3g}'}"
+    if "map" in found:
+        return [
+            ("test mAP of the file", f"{found['map']:.4f} on {found['images']} {samples}"),
+            ("test mAP of the student", f"{found['student_map']:.4f}"),
+            ("mAP lost, points", f"{content['drop']:.2f}"),
+            ("largest difference of a box, pixels", f"{_said(found['box_difference'])}; {bound}"),
+            ("largest difference of a score", f"{_said(found['score_difference'])}; {bound}"),
+        ]
+    return [
+        ("test accuracy of the file", f"{found['accuracy']:.4f} on {found['images']} {samples}"),
+        ("test accuracy of the student", f"{found['student_accuracy']:.4f}"),
+        ("accuracy lost, points", f"{content['drop']:.2f}"),
+        ("same class as the student", f"{found['agreement']:.4f}"),
+        ("largest difference of a logit", f"{_said(found['difference'])}; {bound}"),
+    ]
+
+
+def _said(difference: float | None) -> str:
+    return "not finite" if difference is None else f"{difference:.3g}"
 
 
 def _samples(about: dict[str, Any]) -> str:
@@ -136,10 +154,26 @@ def _input_rows(about: dict[str, Any]) -> list[tuple[str, str]]:
         outside = "outside the graph; the tokenizer is in the file's metadata, for kd.predict"
         return [("input", ids), output, ("tokenisation", outside)]
     height, width = about["input_size"]
+    if about["task"] == "detection":
+        classes = len(about["class_names"])
+        output = ("output", f"boxes [B, N, 4] in pixels, and their scores [B, N, {classes}]")
     return [
         ("input", f"uint8 images [B, {about['channels']}, {height}, {width}]"),
         output,
         ("mean, std (in the graph)", f"{about['mean']}, {about['std']}"),
+        *_suppression_rows(about),
+    ]
+
+
+def _suppression_rows(about: dict[str, Any]) -> list[tuple[str, str]]:
+    if about["task"] != "detection":
+        return []
+    settings = (
+        f"score > {about['score_threshold']:g}, IoU ≤ {about['nms_iou']:g} within a class, at most "
+        f"{about['max_detections']} boxes"
+    )
+    return [
+        ("duplicates (outside the graph)", f"dropped by kd.predict, as in training: {settings}")
     ]
 
 

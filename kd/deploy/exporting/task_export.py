@@ -1,8 +1,8 @@
 """The interface of what differs between the tasks when a student is exported."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kd.deploy.exporting.compare import Comparison
+from kd.deploy.exporting.compare_boxes import BoxComparison
 from kd.deploy.exporting.description import Description, Precision
 from kd.deploy.exporting.exported_net import ExportedModule
 from kd.deploy.exporting.formats import FORMATS
@@ -74,12 +75,27 @@ class TaskExport(ABC):
         """Return two samples as the file takes them."""
 
     @abstractmethod
-    def compared(self, run: FinishedRun, file: ModelFile, precision: Precision) -> Comparison:
+    def compared(
+        self, run: FinishedRun, file: ModelFile, precision: Precision
+    ) -> Comparison | BoxComparison:
         """Compare a file with the run's student on the whole test set."""
 
-    def writing(self) -> AbstractContextManager[None]:
-        """Return the context in which a file is written, which may turn errors into messages."""
-        return nullcontext()
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn errors of exporters and runtimes into messages, where the task has one."""
+        try:
+            yield
+        except (OSError, UserError, MemoryError, AssertionError, AttributeError):
+            raise
+        except Exception as error:  # of torch or onnxruntime, of many kinds
+            line = next(iter(str(error).splitlines()), type(error).__name__)
+            if message := self.failure(line[:200]):
+                raise UserError(message) from None
+            raise
+
+    def failure(self, reason: str) -> str:
+        """Return the message for an error of an exporter or a runtime; empty: it is a defect."""
+        return ""
 
     @abstractmethod
     def write_int8(

@@ -1,5 +1,6 @@
 """How students become files, by task."""
 
+from kd.deploy.exporting.box_export import BoxExport
 from kd.deploy.exporting.image_export import ImageExport
 from kd.deploy.exporting.task_export import TaskExport
 from kd.deploy.exporting.text_export import TextExport
@@ -10,6 +11,7 @@ from kd.io.task_figures import task_of
 EXPORTS: dict[str, TaskExport] = {
     "image_classification": ImageExport(),
     "text_classification": TextExport(),
+    "detection": BoxExport(),
 }
 
 

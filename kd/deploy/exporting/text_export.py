@@ -1,7 +1,6 @@
 """Export of classifiers of texts."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -68,19 +67,11 @@ class TextExport(TaskExport):
         with self.writing():
             return compare(run.student, file, ids, targets, precision, pad_index)
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Say of a net what its exporter or its runtime cannot do with texts of any length."""
-        try:
-            yield
-        except (OSError, UserError, MemoryError):
-            raise
-        except Exception as error:  # of torch or onnxruntime, of many kinds
-            line = next(iter(str(error).splitlines()), type(error).__name__)
-            raise UserError(
-                "not written: the file would not take texts of every length, as those of LSTMs do "
-                f"in format=onnx precision=fp32 only: {line[:200]}"
-            ) from None
+    def failure(self, reason: str) -> str:
+        return (
+            "not written: the file would not take texts of every length, as those of LSTMs do in "
+            f"format=onnx precision=fp32 only: {reason}"
+        )
 
     def write_int8(
         self,

@@ -66,6 +66,11 @@ class OnnxFile(ModelFile):
         result: Any = self.session.run(None, {self._input: images})[0]
         return np.asarray(result, dtype=np.float32)
 
+    def boxes(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        found: Any = self.session.run(None, {self._input: images})
+        boxes, scores = found
+        return np.asarray(boxes, np.float32), np.asarray(scores, np.float32)
+
     def _only_input(self, path: Path) -> str:
         """Return the input's name, if inputs and outputs are as the description says."""
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()

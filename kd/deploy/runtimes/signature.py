@@ -32,6 +32,9 @@ _BY_TASK = {
     "text_classification": Signature(
         "int64", 2, (2,), "classifier of texts", "int64 [B, L] -> logits [B, K]"
     ),
+    "detection": Signature(
+        "uint8", 4, (3, 3), "detector", "uint8 [B, C, S, S] -> boxes [B, N, 4], scores [B, N, K]"
+    ),
 }
 
 
