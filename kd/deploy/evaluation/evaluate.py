@@ -9,6 +9,7 @@ import torch
 from kd.data.base import DataModule
 from kd.deploy.cost.cost import Cost, measure_cost
 from kd.deploy.cost.memory import tensor_bytes
+from kd.deploy.evaluation.boxes import LEFT_OUT, box_figures
 from kd.deploy.evaluation.calibration import calibration
 from kd.deploy.evaluation.fidelity import fidelity
 from kd.deploy.evaluation.fits import check_fits
@@ -30,16 +31,17 @@ from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.io.tensors import safetensors_bytes
 from kd.models.sizing import count_parameters
+from kd.tasks import TASKS
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A net to evaluate, with its predictions."""
+    """A net to evaluate, with its predictions; None of a detector."""
 
     role: str
     name: str
     net: Student | LiveTeacher
-    test: Predictions
+    test: Predictions | None
     val: Predictions | None
     file_bytes: int
 
@@ -79,7 +81,9 @@ def evaluate(
     notes += teacher_notes(run, any(column.net.taps for column in columns))
     columns += [_column(each, role, chosen, device) for role, each in runs.items()]
     corrupted: dict[str, dict[str, Any]] = {}
-    if with_robustness:
+    if not TASKS[chosen.task].classifies:
+        notes.append(LEFT_OUT)
+    elif with_robustness:
         try:
             corrupted = _robustness(columns, chosen, device)
         except _NoRawImagesError as reason:
@@ -103,8 +107,10 @@ class _NoRawImagesError(Exception):
 
 def _column(run: FinishedRun, role: str, data: DataModule, device: torch.device) -> _Column:
     net = run.student.to(device)
-    test, val = predict(net, data), _validation(lambda: predict(net, data, "val"), data)
     size = RunFolder(run.folder).weights.stat().st_size
+    if not TASKS[data.task].classifies:
+        return _Column(role, _name(run), net, None, None, size)
+    test, val = predict(net, data), _validation(lambda: predict(net, data, "val"), data)
     return _Column(role, _name(run), net, test, val, size)
 
 
@@ -119,11 +125,14 @@ def _teacher_column(run: FinishedRun, data: DataModule, device: torch.device) ->
     if acquired is None:
         return []
     acquired.teacher.to(device)
-    test = teacher_predictions(acquired, run.data, data)
-    val = _validation(lambda: teacher_predictions(acquired, run.data, data, "val"), data)
     net = LiveTeacher(acquired.teacher, run.data.normalisation).to(device)
     size = sum(len(safetensors_bytes(each.state_dict())) for each in acquired.teacher.nets)
-    return [_Column("teacher", str(run.result.get("teacher")), net, test, val, size)]
+    name = str(run.result.get("teacher"))
+    if not TASKS[data.task].classifies:
+        return [_Column("teacher", name, net, None, None, size)]
+    test = teacher_predictions(acquired, run.data, data)
+    val = _validation(lambda: teacher_predictions(acquired, run.data, data, "val"), data)
+    return [_Column("teacher", name, net, test, val, size)]
 
 
 def _validation(predicted: Any, data: DataModule) -> Predictions | None:
@@ -137,13 +146,16 @@ def _evaluated(
     data: DataModule,
     device: torch.device,
 ) -> EvaluatedNet:
+    cost = _cost(column, data, device)
+    if column.test is None:
+        return EvaluatedNet(column.role, column.name, box_figures(column.net, data), cost)
     logits, targets = column.test.logits, column.test.targets
     val = None if column.val is None else (column.val.logits, column.val.targets)
     figures = quality(logits, targets).figures() | calibration(logits, targets, val).figures()
-    if first.role == "teacher" and column is not first:
+    if first.test is not None and first.role == "teacher" and column is not first:
         figures |= fidelity(column.test, first.test).figures()
     figures |= corrupted.get(column.role, {})
-    return EvaluatedNet(column.role, column.name, figures, _cost(column, data, device))
+    return EvaluatedNet(column.role, column.name, figures, cost)
 
 
 def _robustness(

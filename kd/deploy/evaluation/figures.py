@@ -37,6 +37,8 @@ def draw_figures(sheet: Sheet, folder: Path) -> list[Drawing]:
 
 def specs(sheet: Sheet) -> Iterator[FigureSpec]:
     """Yield the figures that the sheet has values for."""
+    if any("reliability" not in net.figures for net in sheet.nets):
+        return  # detectors
     caption = (
         "Accuracy of the test images in each of 15 bins of confidence, the probability of the "
         "predicted class at temperature 1. On the diagonal confidence and accuracy are equal; "

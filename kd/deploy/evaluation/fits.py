@@ -2,6 +2,7 @@
 
 from kd.data.base import DataModule
 from kd.data.text import Text
+from kd.deploy.box_student import BoxStudent
 from kd.deploy.student import Student
 from kd.deploy.text_student import TextStudent
 from kd.errors import UserError
@@ -28,6 +29,15 @@ def check_fits(student: Student, data: DataModule, start: str) -> None:
     else:
         _check_channels(student, data, start)
     _check_classes(student, data, start)
+    if (
+        isinstance(student, BoxStudent)
+        and list(data.input_shape[1:]) != [student.detector.image_size] * 2
+    ):
+        height, width = data.input_shape[1:]
+        raise UserError(
+            f"{start}: its student finds boxes in images of {student.detector.image_size} pixels a "
+            f"side, and those of data={data.name} have {height} x {width}; give data of its size"
+        )
 
 
 def _check_tokens(student: TextStudent, data: DataModule, start: str) -> None:

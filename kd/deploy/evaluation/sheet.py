@@ -96,7 +96,9 @@ def _of_task(row: Row, task: str) -> Row:
 
 
 def per_class(sheet: Sheet) -> list[Row]:
-    """Return the accuracy by class, a row a class."""
+    """Return the accuracy by class, a row a class; none of nets that do not classify."""
+    if any("acc_per_class" not in net.figures for net in sheet.nets):
+        return []
     return [
         Row(name, [_percent(net.figures["acc_per_class"][k]) for net in sheet.nets], "")
         for k, name in enumerate(sheet.class_names)
@@ -120,6 +122,8 @@ _FIGURES: dict[str, list[tuple[str, str, Callable[[Any], str]]]] = {
         ("test images", "images", _count),
         ("accuracy", "acc", _percent),
         ("top-5 accuracy", "acc_top5", _percent),
+        ("mAP", "map", _percent),
+        ("mAP50", "map50", _percent),
     ],
     "Fidelity to the teacher": [
         ("agreement", "agreement", _percent),
