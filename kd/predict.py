@@ -19,6 +19,7 @@ def main(cfg: DictConfig) -> None:
     from kd.deploy.prediction.classify import Classification
     from kd.deploy.prediction.classify_texts import TextWork
     from kd.deploy.prediction.settings import prediction_settings
+    from kd.deploy.prediction.summary import Summary
     from kd.io.printable import printable
 
     settings = prediction_settings(plain(cfg))
@@ -29,7 +30,9 @@ def main(cfg: DictConfig) -> None:
     if summary.first:
         console.print(summary.first_predictions())
     console.print(summary.by_class())
-    lines = [summary.difference()] if settings.teacher else []
+    lines = [summary.difference()] if isinstance(summary, Summary) and settings.teacher else []
+    if settings.draw is not None:
+        lines.append(f"drawn: {settings.draw}")
     lines.append(f"written: {settings.output}")
     if work.skipped:
         lines.append(f"skipped {work.noun}s, which cannot be read: {work.skipped}")

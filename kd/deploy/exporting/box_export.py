@@ -1,7 +1,6 @@
 """Export of detectors."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, NoReturn, cast
 
 import torch

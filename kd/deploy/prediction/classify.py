@@ -12,6 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kd.config.trust import Trust
 from kd.data.pixels import Scale
 from kd.data.scan import DAMAGED
+from kd.deploy.prediction.box_drawings import BoxDrawings, check_folder
+from kd.deploy.prediction.box_predictor import BoxPredictor
+from kd.deploy.prediction.box_summary import BoxSummary
+from kd.deploy.prediction.boxes_file import boxes_file
 from kd.deploy.prediction.image_batches import ImageBatches
 from kd.deploy.prediction.image_files import ImageFiles
 from kd.deploy.prediction.predictions import predict
@@ -46,7 +50,7 @@ class Work(ABC):
         self.skipped = 0
 
     @abstractmethod
-    def run(self) -> Summary:
+    def run(self) -> Summary | BoxSummary:
         """Classify the samples and write the file.
 
         Raises:
@@ -75,7 +79,7 @@ class Classification(Work):
 
     noun = "image"
 
-    def run(self) -> Summary:
+    def run(self) -> Summary | BoxSummary:
         """Classify the images and write the file.
 
         Raises:
@@ -83,6 +87,8 @@ class Classification(Work):
         """
         settings = self.settings
         check_output(settings.output)
+        if settings.draw is not None:
+            check_folder(settings.draw)
         files = ImageFiles(settings.images)
         files.check_not_empty()
         predictor = open_predictor(
@@ -93,12 +99,21 @@ class Classification(Work):
                 f"{predictor.source} classifies texts, and images= is given; give texts=FILE or "
                 "texts='a text'"
             )
+        if settings.draw is not None and not isinstance(predictor, BoxPredictor):
+            raise UserError(
+                f"draw={settings.draw}: {predictor.source} gives an image one class, and no boxes; "
+                "remove draw="
+            )
         target = predictor.target(settings.max_megapixels)
         batches = ImageBatches(files, target, settings.batch_size)
         scale, count = self._scale_and_count(batches)
         for path, reason in files.unreadable():
             self._skip(path, reason)
-        summary = self._written(predictor, batches, scale, count)
+        summary: Summary | BoxSummary
+        if isinstance(predictor, BoxPredictor):
+            summary = self._boxes_written(predictor, batches, scale, count)
+        else:
+            summary = self._written(predictor, batches, scale, count)
         if others := files.left_out.without([*DAMAGED]):
             log.info("left out: %s", others)
         return summary
@@ -116,6 +131,29 @@ class Classification(Work):
             )
         return given or peaks.scale(), count
 
+    def _boxes_written(
+        self, predictor: BoxPredictor, batches: ImageBatches, scale: Scale, count: int
+    ) -> BoxSummary:
+        names, folder = predictor.class_names, self.settings.draw
+        summary = BoxSummary(names, self.settings.rows)
+        drawings = None if folder is None else BoxDrawings(folder, names, scale)
+        with (
+            boxes_file(self.settings.output, names) as write,
+            self._progress("finding boxes", count) as advance,
+        ):
+            decoded = batches.decoded(scale, self._skip, advance)
+            for found in predictor.found(decoded, self.settings.min_score):
+                write(found)
+                summary.add(found)
+                if drawings is not None:
+                    drawings.draw(found)
+            self._check_some(summary.count)
+        return summary
+
+    def _check_some(self, count: int) -> None:
+        if not count:
+            raise UserError(f"no image can be read; skipped: {self.skipped}")
+
     def _written(
         self, predictor: Predictor, batches: ImageBatches, scale: Scale, count: int
     ) -> Summary:
@@ -129,6 +167,5 @@ class Classification(Work):
             for prediction in predict(predictor, batches.decoded(scale, self._skip, advance), top):
                 write(prediction)
                 summary.add(prediction)
-            if not summary.count:
-                raise UserError(f"no image can be read; skipped: {self.skipped}")
+            self._check_some(summary.count)
         return summary

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from kd.deploy.prediction.predictions import Prediction
 from kd.deploy.prediction.text_lines import TextLine
@@ -31,6 +32,7 @@ def check_output(path: Path) -> None:
     if not path.exists():
         return
     known = [",".join([*first, *_CLASS]).encode() for first in _SAMPLES.values()]
+    known.append(b"image,class,score,x1")  # see boxes_file
     with open_regular(path) as file:
         start = file.read(max(map(len, known)))
         if start and not start.startswith(tuple(known)):
@@ -55,15 +57,26 @@ def predictions_file(
     Raises:
         UserError: the file cannot be written.
     """
+    with writing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*_SAMPLES[texts], *_header(top, teacher)])
+        yield lambda prediction: writer.writerow(_record(prediction, class_names))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """Provide a file that replaces `path` at the end of the block, if it does not fail.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     try:
         with (
             replacing(path) as temporary,
             # Names of files may be no valid UTF-8.
             temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
         ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*_SAMPLES[texts], *_header(top, teacher)])
-            yield lambda prediction: writer.writerow(_record(prediction, class_names))
+            yield file
     except OSError as error:
         raise UserError(
             f"output={path} cannot be written: {error.strerror or error}; choose another place"

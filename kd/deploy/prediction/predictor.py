@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from kd.config.trust import NO_TRUST, Trust
 from kd.data.decode import Target
+from kd.deploy.box_student import BoxStudent
 from kd.deploy.finished_run import FinishedRun
 from kd.deploy.live_teacher import LiveTeacher
 from kd.deploy.load import load
-from kd.deploy.prediction import text_predictor
+from kd.deploy.prediction import box_predictor, text_predictor
+from kd.deploy.prediction.box_predictor import BoxPredictor
 from kd.deploy.prediction.text_predictor import TextPredictor
 from kd.deploy.runtimes.open import SUFFIXES, open_model_file
 from kd.deploy.student import Student
@@ -25,6 +27,7 @@ from kd.errors import UserError, nearest
 Images = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 _WEIGHTS = ".safetensors"
+P = TypeVar("P", "Predictor", BoxPredictor)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Predictor:
         return Target(height, self.channels == 1, max_megapixels, width)
 
 
-AnyPredictor = Predictor | TextPredictor
+AnyPredictor = Predictor | TextPredictor | BoxPredictor
 
 
 def open_predictor(
@@ -86,6 +89,8 @@ def open_predictor(
         found = _of_student(run.student, f"run={path}")
         if with_teacher:
             found = _with_teacher(found, run)
+    if isinstance(found, BoxPredictor):
+        return box_predictor.tried(found)
     return text_predictor.tried(found) if isinstance(found, TextPredictor) else _tried(found)
 
 
@@ -103,6 +108,8 @@ def _of_file(path: Path) -> AnyPredictor:
         )
     if about["task"] == TextStudent.task_name:
         return text_predictor.of_text_file(model, f"run={path}")
+    if about["task"] == BoxStudent.task_name:
+        return _readable(box_predictor.of_box_file(model, f"run={path}"))
     height, width = about["input_size"]
     names, channels = about["class_names"], about["channels"]
     assert channels is not None  # images have some
@@ -118,6 +125,8 @@ def _of_student(student: Student, source: str) -> AnyPredictor:
             f"{source}: its data set does not say how images become the student's input (mean, "
             "std), so that image files cannot be converted; kd.load gives the student itself"
         )
+    if isinstance(student, BoxStudent):
+        return _readable(box_predictor.of_box_student(student, source))
     height, width = about["input_size"]
     channels = about["channels"]
     assert channels is not None  # images have some
@@ -129,7 +138,7 @@ def _of_student(student: Student, source: str) -> AnyPredictor:
     return _readable(Predictor(source, student.class_names, channels, (height, width), logits))
 
 
-def _readable(predictor: Predictor) -> Predictor:
+def _readable(predictor: P) -> P:
     if predictor.channels not in (1, 3):
         raise UserError(
             f"{predictor.source} takes images of {predictor.channels} channels, and image files "
@@ -139,6 +148,11 @@ def _readable(predictor: Predictor) -> Predictor:
 
 
 def _with_teacher(predictor: AnyPredictor, run: FinishedRun) -> AnyPredictor:
+    if isinstance(predictor, BoxPredictor):
+        raise UserError(
+            "teacher=true: classes are set beside each other, and detectors give boxes; give "
+            "run=FOLDER of the teacher's own run to see its boxes"
+        )
     teacher, student = run.teacher, run.student
     if teacher is None:
         raise UserError(

@@ -17,6 +17,8 @@ class PredictionSettings:
     Attributes:
         images: empty if texts are given.
         texts: files and texts themselves; empty if images are given.
+        draw: folder of images with drawn boxes; None: none are drawn.
+        min_score: boxes of a lower score are left out.
         scale: of images with more than 8 bits; None: found from the images.
     """
 
@@ -31,6 +33,8 @@ class PredictionSettings:
     top: int
     batch_size: int
     rows: int
+    draw: Path | None
+    min_score: float
     scale: Scale | None
     max_megapixels: float
 
@@ -59,6 +63,8 @@ def prediction_settings(values: Mapping[str, Any]) -> PredictionSettings:
         top=values["top"],
         batch_size=values["batch_size"],
         rows=values["rows"],
+        draw=None if values["draw"] is None else Path(str(values["draw"])),
+        min_score=values["min_score"],
         scale=None if white is None else scale_with(white),
         max_megapixels=values["max_megapixels"],
     )
@@ -92,7 +98,7 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
     for name, least in {"top": 1, "batch_size": 1, "rows": 0}.items():
         if type(values[name]) is not int or values[name] < least:
             yield f"{name}={values[name]}: must be a whole number ≥ {least}"
-    for name in ("white", "max_megapixels"):
+    for name in ("white", "max_megapixels", "min_score"):
         value = values[name]
         if type(value) not in (int, float) and not (name == "white" and value is None):
             yield f"{name}={value}: must be a number"
