@@ -38,8 +38,8 @@ GROUPS: dict[str, dict[str, Key]] = {
     },
     "Detection": {
         "map": Key(
-            "mean average precision over classes and the IoU thresholds 0.5, 0.55 … 0.95, by COCO's "
-            "definition",
+            "mean average precision over classes and the IoU thresholds 0.5, 0.55 … 0.95, as COCO "
+            "defines it",
             "fraction",
             "higher",
         ),

@@ -1,7 +1,7 @@
 """Export of detectors."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NoReturn, cast
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -70,4 +70,4 @@ class BoxExport(TaskExport):
 def _student(student: Student) -> BoxStudent:
     if not isinstance(student, BoxStudent):
         raise UserError("the student's file does not say that it is a detector")
-    return cast(BoxStudent, student)
+    return student

@@ -98,7 +98,7 @@ def _description(run: FinishedRun, request: Request) -> Description:
     facts = export_of(run).about(run)
     known = run.student.metadata
     assert known is not None  # the facts are in it
-    accuracy = run.result.get(task_figure(run.result).test)
+    accuracy: Any = run.result.get(task_figure(run.result).test)
     found: dict[str, Any] = {
         "format": FORMAT,
         "student": str(run.result.get("student", "")),
