@@ -23,7 +23,8 @@ from kd.deploy.finished_run import FinishedRun
 from kd.errors import UserError, nearest
 from kd.io.run_folder import RunFolder
 from kd.io.task_figures import task_of
-from kd.tasks import TASKS, ImageClassification
+from kd.tasks import TASKS
+from kd.tasks.image_classification import ImageClassification
 from kd.validation.check import check_config
 
 LR_SHARE = 0.1  # of the run's learning rate: the student is trained already
