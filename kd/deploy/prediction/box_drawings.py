@@ -1,6 +1,5 @@
 """Copies of images with the boxes that were found in them, in a folder of their own."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ def check_folder(folder: Path) -> None:
     """
     if is_link(folder) or (folder.exists() and not folder.is_dir()):
         raise UserError(f"draw={folder} is a file or a link; name a new folder")
-    if folder.is_dir() and any(os.scandir(folder)):
+    if folder.is_dir() and any(folder.iterdir()):
         raise UserError(
             f"draw={folder} holds files, which drawings could replace; name a new folder"
         )

@@ -51,7 +51,7 @@ class BoxSummary:
         total = sum(self._labels.values())
         title = f"{total} box{'es' * (total != 1)} in {self.count} image{'s' * (self.count != 1)}"
         caption = f"images without a box: {self.empty}" if self.empty else None
-        table = Table(title=title, caption=caption)
+        table = Table(title=title, caption=caption, min_width=len(title) + 2)
         table.add_column("class", overflow="fold")
         table.add_column("boxes", justify="right")
         order = sorted(self._labels, key=lambda label: (-self._labels[label], label))
