@@ -50,6 +50,8 @@ _READS_FILES = {
     "weights",
     "weights_backbone",
 }
+# Entries of a config.json by which transformers would import code or convert weights
+_LOADS_CODE = {"auto_map", "quantization_config", "custom_pipelines"}
 
 
 def constructors() -> dict[str, Callable[..., nn.Module]]:
@@ -155,16 +157,32 @@ def _check_facts_of_images(arguments: dict[str, Any], file: Path) -> None:
 
 
 def _check_value(name: str, value: Any, file: Path, depth: int = 0) -> None:
+    if name == "config" and isinstance(value, dict) and depth == 0:
+        _check_config(value, file)
+        return
     if isinstance(value, list) and depth < 3 and len(value) <= _LONGEST:
         for each in value:
             _check_value(name, each, file, depth + 1)
         return
     if isinstance(value, int | float):
-        valid = abs(value) <= _LARGEST.get(name, _LARGEST_OTHER)  # False for NaN
+        valid = abs(value) <= _LARGEST.get(
+            name.removeprefix("config."), _LARGEST_OTHER
+        )  # False for NaN
     else:
         valid = value is None or (isinstance(value, str) and len(value) <= _LONGEST)
     if not valid:
         raise UserError(f"{file}: the argument {name}={value!r:.80} of the net is not accepted")
+
+
+def _check_config(config: dict[str, Any], file: Path) -> None:
+    """Check the configuration of an encoder of transformers, as config.json has it."""
+    if len(config) > _LONGEST:
+        raise UserError(f"{file}: more than {_LONGEST} entries in the net's config")
+    for name, value in config.items():
+        if name in _READS_FILES or name in _LOADS_CODE:
+            raise UserError(f"{file}: the net's config has {name}, which is not accepted")
+        values = [*value.values()] if isinstance(value, dict) else value
+        _check_value(f"config.{name}", values, file, depth=1)
 
 
 class _Bounds(NamedTuple):
