@@ -16,6 +16,7 @@ from kd.deploy.exporting.request import Request
 from kd.deploy.exporting.sheet import sheet, write_sheet
 from kd.deploy.exporting.task_exports import export_of
 from kd.deploy.finished_run import FinishedRun
+from kd.deploy.runtimes.base import ModelFile
 from kd.errors import UserError
 from kd.io.provenance import git_commit
 from kd.io.task_figures import task_figure
@@ -69,7 +70,7 @@ def _compared(
     notes: dict[str, str],
 ) -> dict[str, Any]:
     """Return the sheet of a file that was compared with the student in its own runtime."""
-    task, opened = export_of(run), open_model(file, request.format, run.student)
+    task, opened = export_of(run), _opened(run, file, request)
     found = task.compared(run, opened, request.precision)
     most = request.max_drop if request.max_test_drop is None else request.max_test_drop
     problem = found.problem(most)
@@ -92,6 +93,17 @@ def _compared(
         problem=problem,
         notes=notes,
     )
+
+
+def _opened(run: FinishedRun, file: Path, request: Request) -> ModelFile:
+    try:
+        return open_model(file, request.format, run.student)
+    except UserError as error:
+        other = "onnx" if request.format != "onnx" else "safetensors"
+        raise UserError(
+            f"format={request.format}: not written, since what was made is not read again; try "
+            f"format={other}: {str(error).replace(str(file), file.name)}"
+        ) from None
 
 
 def _description(run: FinishedRun, request: Request) -> Description:
