@@ -15,7 +15,7 @@ from kd.validation import config_problems
 _RUNS = ("train", "chain", "search")
 _ALIASES = {
     "report": {"sweep": "folder"},
-    "predict": {"several": "images", "teacher": "with_teacher"},
+    "predict": {"several": "images", "texts": "texts", "teacher": "with_teacher"},
 }
 
 

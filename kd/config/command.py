@@ -29,7 +29,7 @@ from kd.config.overrides import expand_shorthand
 from kd.config.passwords import hide_password
 from kd.config.preflight import Check, check_arguments
 from kd.config.record import register_resumed
-from kd.config.several_values import joined
+from kd.config.several_values import joined, texts_joined
 from kd.config.sweep import announce_failure, sweep_summary
 from kd.errors import UserError
 from kd.io.printable import printable
@@ -43,7 +43,12 @@ _FULL_ERROR = "KD_FULL_ERROR"
 
 
 def command(
-    config_name: str, *, check: Check | None = None, several: str | None = None, **aliases: str
+    config_name: str,
+    *,
+    check: Check | None = None,
+    several: str | None = None,
+    texts: str | None = None,
+    **aliases: str,
 ) -> Callable[[Task], Callable[[], None]]:
     """Turn `task(cfg)` into a command that is configured by `conf/<config_name>.yaml`.
 
@@ -55,6 +60,7 @@ def command(
             by the config recorded in FOLDER.
         check: further mistakes of a run's config; see `kd.config.preflight.check_arguments`.
         several: key of a setting that takes several values; see `kd.config.several_values`.
+        texts: key of a setting that takes several texts, as they are.
         **aliases: other names for keys of the config. The key `folder` of `kd.report` is given as
             `sweep=…`, which Hydra would take for its config group of that name.
     """
@@ -85,7 +91,7 @@ def command(
             signal.signal(signal.SIGTERM, _terminate)
             with closed_pipe_ends_quietly():
                 try:
-                    primary = _prepare(config_name, aliases, check, several)
+                    primary = _prepare(config_name, aliases, check, several, texts)
                     hydra.main(str(CONF_DIR), primary, version_base="1.3")(job)()
                     _end_sweep()
                 except KeyboardInterrupt:
@@ -106,12 +112,18 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _prepare(
-    config_name: str, aliases: Mapping[str, str], check: Check | None, several: str | None
+    config_name: str,
+    aliases: Mapping[str, str],
+    check: Check | None,
+    several: str | None,
+    texts: str | None,
 ) -> str:
     """Check the command line, write it as Hydra takes it, and return the primary config's name."""
     arguments, problems = read_arguments(sys.argv[1:])
     if several is not None and "--multirun" not in arguments.flags:
         arguments = replace(arguments, overrides=joined(arguments.overrides, several))
+    if texts is not None:
+        arguments = replace(arguments, overrides=texts_joined(arguments.overrides, texts))
     overrides = [hide_password(expand_shorthand(w, aliases)) for w in arguments.overrides]
     overrides = [_in_grammar(word) for word in overrides]
     arguments = replace(arguments, overrides=overrides)

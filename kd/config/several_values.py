@@ -1,5 +1,6 @@
 """Settings that take several values, given as a list, with commas, or as words that follow."""
 
+import re
 from collections.abc import Sequence
 
 from kd.config.grammar import is_path, quote, split
@@ -35,6 +36,40 @@ def joined(words: Sequence[str], key: str) -> list[str]:
     if len(values) < 2 or any(value[:1] in "[{'\"" for value in values):
         return [*words]
     return [*others[:place], f"{start}[{','.join(map(quote, values))}]", *others[place:]]
+
+
+def texts_joined(words: Sequence[str], key: str) -> list[str]:
+    """Write all values of a setting whose values are texts as one list, each as it is.
+
+    A text may have commas, quotes and brackets; a list in Hydra's grammar is left as it is.
+
+    Args:
+        words: the overrides of a command line, in order.
+        key: of the setting; words that follow it belong to it unless they are `key=value`.
+
+    Example:
+        >>> texts_joined(["run=a", "texts=Well, it's good", "So = bad", "top=2"], "texts")
+        ['run=a', "texts=['Well, it\\\\'s good','So = bad']", 'top=2']
+    """
+    start = f"{key}="
+    values: list[str] = []
+    others: list[str] = []
+    follows, place = False, 0
+    for word in words:
+        follows = word.startswith(start) or (follows and not _SETTING.match(word))
+        if follows:
+            place = place if values else len(others)
+            values.append(word.removeprefix(start))
+        else:
+            others.append(word)
+    if not values or (len(values) == 1 and values[0][:1] == "[" and values[0][-1:] == "]"):
+        return [*words]
+    if values == ["null"]:
+        return [*words]
+    return [*others[:place], f"{start}[{','.join(map(quote, values))}]", *others[place:]]
+
+
+_SETTING = re.compile(r"[~+]{0,2}[A-Za-z_][\w./@]*=\S|--?[A-Za-z]|~\w+$")
 
 
 def _values(text: str) -> list[str]:

@@ -62,6 +62,11 @@ _FILES = frozenset(
 )
 _RUN = "${paths.run}"  # where the loggers of conf/ write
 _READ = {("teacher", "checkpoint"), ("student", "checkpoint"), ("resume",), ("paths", "chain")}
+# Local files that are read as data: images, texts, a tokenizer, and weights as safetensors
+_SOURCES: set[Place] = {("data", "root"), ("data", "tokenizer")}
+_SOURCES |= {(role, "net", "path") for role in ("student", "teacher")}
+_NO_FOLDER = "there is no such folder"
+_COLUMNS = {("data", "text_column"), ("data", "label_column")}
 # The stage of a chain whose student teaches, or is trained on (`kd.chains.stage`)
 _STAGE = re.compile(r"\$\{paths\.chain\}/(?!\.+$)[\w.+-]+")
 # Subfolders of `paths.output` that hold runs
@@ -174,7 +179,7 @@ def _reasons(value: Any, place: Place, folder: Path, own: OwnNames) -> Iterator[
         yield "changes how a class is called"
     elif slot is not None and slot.endswith("trainer") and key not in _TRAINER:
         yield "not every argument of a Trainer is taken from a record"
-    elif slot is not None and key in _FILES and (slot, value) != ("logger.*", _RUN):
+    elif slot is not None and key in _FILES and not _is_own_file(slot, key, value, own):
         yield "names a file or folder"
     elif isinstance(value, str):
         yield from _text_reasons(value, place, folder, own)
@@ -192,11 +197,19 @@ def _text_reasons(text: str, place: Place, folder: Path, own: OwnNames) -> Itera
     elif place[0] == "paths":
         if not _is_output(Path(text), folder):
             yield OUTSIDE
-    elif place == ("data", "root"):
-        if not Path(text).expanduser().is_dir():
-            yield "there is no such folder"
+    elif place in _SOURCES:
+        if not Path(text).expanduser().exists():
+            yield "there is no such file or folder" if place[-1] != "root" else _NO_FOLDER
+    elif place in _COLUMNS:
+        return
     elif not _is_word(text):
         yield "is neither a word nor a text in conf/"
+
+
+def _is_own_file(slot: str, key: str, value: Any, own: OwnNames) -> bool:
+    """Whether a value is the one that conf/ has for the run's folder or the folder of caches."""
+    cache = (slot, key) == ("data", "cache_dir") and value in own.texts
+    return cache or (slot, value) == ("logger.*", _RUN)
 
 
 def _is_word(text: Any) -> bool:

@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from kd.deploy.box_student import BoxStudent
 from kd.deploy.rebuild import rebuild
 from kd.deploy.student import Student
+from kd.deploy.text_student import TextStudent
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.io.student_metadata import StudentMetadata, read_student_metadata
@@ -26,7 +28,8 @@ def load(path: str | Path, net: nn.Module | None = None) -> Student:
             changes (SimKD).
 
     Returns:
-        The student, which takes uint8 images or normalised floating point images [B, C, H, W].
+        The student, which takes uint8 images or normalised floating point images [B, C, H, W]; one
+        of texts takes texts or token ids [B, L]. One that finds boxes has `detections(images)`.
 
     Raises:
         UserError: there is no such file, it is damaged, it does not name the net's constructor and
@@ -52,7 +55,18 @@ def load(path: str | Path, net: nn.Module | None = None) -> Student:
     load_weights(net, file)
     if metadata is not None and metadata["channels_last"]:
         net.to(memory_format=torch.channels_last)
-    return Student(net, metadata)
+    return student_class(metadata)(net, metadata)
+
+
+def student_class(metadata: StudentMetadata | None) -> type[Student]:
+    """Return the class of students of a task; that of images if nothing is known."""
+    return _CLASSES.get(metadata["task"] if metadata else "", Student)
+
+
+_CLASSES: dict[str, type[Student]] = {
+    TextStudent.task_name: TextStudent,
+    BoxStudent.task_name: BoxStudent,
+}
 
 
 _NOTHING = "neither a run's folder nor a weights file at"

@@ -21,19 +21,28 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from kd import models
 from kd.deploy.compression.pruned_net import shrunk
 from kd.errors import UserError
-from kd.io.student_metadata import MAX_CHANNELS, MAX_CLASSES, MAX_SIZE, Architecture
+from kd.io.student_metadata import (
+    MAX_CHANNELS,
+    MAX_CLASSES,
+    MAX_SIZE,
+    MAX_TOKENS,
+    Architecture,
+)
 from kd.io.tensors import tensor_shapes
 
 # First parameters of every model constructor of `kd`; no helper of the same modules has them.
-_FACTS = ("in_channels", "image_size", "num_classes")
+_IMAGES = ("in_channels", "image_size", "num_classes")
+_TEXTS = ("vocab_size", "max_length", "pad_index", "num_classes")
 _LARGEST = {"in_channels": MAX_CHANNELS, "image_size": MAX_SIZE, "num_classes": MAX_CLASSES}
+_LARGEST |= {"vocab_size": 10_000_000, "max_length": MAX_TOKENS, "pad_index": 10_000_000}
 _LARGEST_OTHER = 100_000  # depths, widths, units of a layer
 _LARGEST_IMAGE = 64_000_000  # values; constructors of timm and torchvision run on a zero image
 _LONGEST = 1000  # characters of a text, values of a list, arguments
-# Arguments of timm and torchvision that make their constructors download or read files
+# Arguments that make constructors of timm, torchvision or transformers download or read files
 _READS_FILES = {
     "cache_dir",
     "checkpoint_path",
+    "path",
     "pretrained",
     "pretrained_backbone",
     "pretrained_cfg",
@@ -41,6 +50,8 @@ _READS_FILES = {
     "weights",
     "weights_backbone",
 }
+# Entries of a config.json by which transformers would import code or convert weights
+_LOADS_CODE = {"auto_map", "quantization_config", "custom_pipelines"}
 
 
 def constructors() -> dict[str, Callable[..., nn.Module]]:
@@ -93,9 +104,16 @@ def _built(
 def _constructors_of(module: str) -> Iterator[tuple[str, Callable[..., nn.Module]]]:
     path = f"{models.__name__}.{module}"
     for name, found in vars(import_module(path)).items():
-        own = inspect.isfunction(found) and found.__module__ == path
-        if own and tuple(inspect.signature(found).parameters)[:3] == _FACTS:
+        if getattr(found, "__module__", None) == path and _is_constructor(found):
             yield f"{path}.{name}", found
+
+
+def _is_constructor(found: Any) -> bool:
+    """Return whether a function builds a net, or a class is one of another task than images."""
+    if not inspect.isfunction(found) and not (inspect.isclass(found) and hasattr(found, "task")):
+        return False
+    names = tuple(inspect.signature(found).parameters)
+    return names[:3] == _IMAGES or names[:4] == _TEXTS
 
 
 def _constructor(target: str, file: Path) -> Callable[..., nn.Module]:
@@ -119,6 +137,18 @@ def _check_arguments(arguments: dict[str, Any], file: Path) -> None:
         if name in _READS_FILES and value:
             raise UserError(f"{file}: the argument {name}={value!r:.80} would read other files")
         _check_value(name, value, file)
+    if "vocab_size" in arguments:
+        _check_facts_of_texts(arguments, file)
+    else:
+        _check_facts_of_images(arguments, file)
+
+
+def _check_facts_of_texts(arguments: dict[str, Any], file: Path) -> None:
+    if not all(type(arguments.get(name)) is int for name in _TEXTS):
+        raise UserError(f"{file}: {', '.join(_TEXTS)} of the net are no whole numbers")
+
+
+def _check_facts_of_images(arguments: dict[str, Any], file: Path) -> None:
     channels, size = arguments.get("in_channels"), arguments.get("image_size")
     if not (isinstance(channels, int) and isinstance(size, int)):
         raise UserError(f"{file}: in_channels and image_size of the net are no whole numbers")
@@ -127,16 +157,32 @@ def _check_arguments(arguments: dict[str, Any], file: Path) -> None:
 
 
 def _check_value(name: str, value: Any, file: Path, depth: int = 0) -> None:
+    if name == "config" and isinstance(value, dict) and depth == 0:
+        _check_config(value, file)
+        return
     if isinstance(value, list) and depth < 3 and len(value) <= _LONGEST:
         for each in value:
             _check_value(name, each, file, depth + 1)
         return
     if isinstance(value, int | float):
-        valid = abs(value) <= _LARGEST.get(name, _LARGEST_OTHER)  # False for NaN
+        valid = abs(value) <= _LARGEST.get(
+            name.removeprefix("config."), _LARGEST_OTHER
+        )  # False for NaN
     else:
         valid = value is None or (isinstance(value, str) and len(value) <= _LONGEST)
     if not valid:
         raise UserError(f"{file}: the argument {name}={value!r:.80} of the net is not accepted")
+
+
+def _check_config(config: dict[str, Any], file: Path) -> None:
+    """Check the configuration of an encoder of transformers, as config.json has it."""
+    if len(config) > _LONGEST:
+        raise UserError(f"{file}: more than {_LONGEST} entries in the net's config")
+    for name, value in config.items():
+        if name in _READS_FILES or name in _LOADS_CODE:
+            raise UserError(f"{file}: the net's config has {name}, which is not accepted")
+        values = [*value.values()] if isinstance(value, dict) else value
+        _check_value(f"config.{name}", values, file, depth=1)
 
 
 class _Bounds(NamedTuple):

@@ -24,7 +24,7 @@ class Student(nn.Module):
         net: the plain net, which takes normalised images.
         accepts: kinds of images that `forward` takes.
         class_names: names of the K classes in the order of the logits; empty if unknown.
-        task: "image_classification"; None if unknown.
+        task: a name in `kd.tasks.TASKS`; None if unknown.
         taps: canonical name -> module path in this module, for `kd.Taps(student, student.taps, …)`.
         normalisation: mean and std per channel on the 0..1 scale; None if unknown.
         metadata: the description in the file: architecture, input size, mean and std, method,
@@ -59,7 +59,7 @@ class Student(nn.Module):
         self.register_load_state_dict_pre_hook(_add_net)
         self.eval()
 
-    def preprocess(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Any) -> Tensor:
         """Convert images to what the net takes, as in training.
 
         Args:
@@ -80,7 +80,7 @@ class Student(nn.Module):
             )
         return cast(Tensor, self._normalise(images))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Any) -> Tensor:
         """Return the logits of a batch of images.
 
         Args:

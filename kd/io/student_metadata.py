@@ -16,11 +16,12 @@ from kd.io.tensor_bounds import check_safetensors
 
 KEY = "kd"
 FORMAT = 1
-# 21 841 class names of ImageNet-21k take about 0.6 MB.
-MAX_LENGTH = 4_000_000
+# 21 841 class names of ImageNet-21k take about 0.6 MB, a tokenizer of 250 000 tokens 17 MB.
+MAX_LENGTH = 24_000_000
 MAX_CLASSES = 1_000_000
 MAX_CHANNELS = 1024
 MAX_SIZE = 2048  # pixels; classifiers of torchvision and timm take up to 1024
+MAX_TOKENS = 65_536  # of a text
 
 
 class Architecture(TypedDict):
@@ -44,6 +45,8 @@ class StudentMetadata(TypedDict):
     is the memory layout that the net was trained in.
     `channels_removed`: layers have fewer channels than the architecture says, as the shapes of the
     tensors tell; the field is absent from files of other students.
+    `tokenizer` is the tokenizer of a text student as JSON text, and `pad_index` the number of the
+    token that fills its texts; None where the data were given without one.
     """
 
     format: int
@@ -61,6 +64,8 @@ class StudentMetadata(TypedDict):
     kd_version: str
     git_commit: str | None
     channels_removed: NotRequired[bool | None]
+    tokenizer: NotRequired[str | None]
+    pad_index: NotRequired[int | None]
 
 
 def encode(metadata: StudentMetadata) -> dict[str, str]:
@@ -125,6 +130,10 @@ def _is_whole(value: Any, largest: int) -> bool:
     return type(value) is int and 1 <= value <= largest
 
 
+def _is_index(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**31
+
+
 def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and len(value) <= MAX_CLASSES and all(map(_is_text, value))
 
@@ -135,7 +144,8 @@ def _is_numbers(value: Any) -> bool:
 
 def _is_size(value: Any) -> bool:
     sizes = value if isinstance(value, list) else []
-    return len(sizes) in (1, 2) and all(_is_whole(size, MAX_SIZE) for size in sizes)
+    largest = MAX_TOKENS if len(sizes) == 1 else MAX_SIZE
+    return len(sizes) in (1, 2) and all(_is_whole(size, largest) for size in sizes)
 
 
 def _is_text_by_name(value: Any) -> bool:
@@ -159,7 +169,10 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "no_architecture": (_optional(_is_text), "a text or null"),
     "taps": (_is_text_by_name, "a map of texts"),
     "class_names": (_is_texts, "a list of texts"),
-    "input_size": (_is_size, f"one or two whole numbers from 1 to {MAX_SIZE}"),
+    "input_size": (
+        _is_size,
+        f"one or two whole numbers from 1 to {MAX_SIZE}, or to {MAX_TOKENS} for texts",
+    ),
     "channels": (
         lambda v: v is None or _is_whole(v, MAX_CHANNELS),
         f"a whole number from 1 to {MAX_CHANNELS}, or null",
@@ -172,4 +185,6 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "kd_version": (_is_text, "a text"),
     "git_commit": (_optional(_is_text), "a text or null"),
     "channels_removed": (_optional(lambda v: isinstance(v, bool)), "true, false or null"),
+    "tokenizer": (_optional(_is_text), "a text or null"),
+    "pad_index": (_optional(_is_index), "a whole number ≥ 0, or null"),
 }

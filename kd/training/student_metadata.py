@@ -9,6 +9,7 @@ import kd
 from kd.config.compose import plain
 from kd.config.targets import resolve_target
 from kd.data.base import DataModule
+from kd.data.text import Text
 from kd.distillers.base import Distiller
 from kd.distillers.deployed import ChangedStudent
 from kd.io.provenance import git_commit
@@ -36,7 +37,7 @@ def student_metadata(
     reason = _no_architecture(cfg, distiller)
     metadata: StudentMetadata = {
         "format": FORMAT,
-        "architecture": None if reason else _architecture(cfg, data),
+        "architecture": None if reason else _architecture(cfg, data, distiller),
         "no_architecture": reason,
         "taps": plain(cfg.student.taps),
         "class_names": [str(name) for name in data.class_names],
@@ -50,6 +51,9 @@ def student_metadata(
         "kd_version": kd.__version__,
         "git_commit": git_commit(),
     }
+    if data.pad_index is not None:
+        metadata["pad_index"] = data.pad_index
+        metadata["tokenizer"] = data.tokenizer.source if isinstance(data, Text) else None
     if foreign and _channels_removed(cfg, distiller, data):
         metadata["channels_removed"] = True
     return encode(metadata)
@@ -67,7 +71,7 @@ def _channels_removed(cfg: DictConfig, distiller: Distiller, data: DataModule) -
     """Return whether the student has the layers of its config's net with other shapes."""
     if "_target_" not in cfg.student.net:
         return False
-    architecture = _architecture(cfg, data)
+    architecture = _architecture(cfg, data, distiller)
     with torch.random.fork_rng(devices=[]):
         net = resolve_target(architecture["target"])(**architecture["arguments"])
     configured, own = net.state_dict(), distiller.student.state_dict()
@@ -87,8 +91,11 @@ def _no_architecture(cfg: DictConfig, distiller: Distiller) -> str | None:
     return None
 
 
-def _architecture(cfg: DictConfig, data: DataModule) -> Architecture:
+def _architecture(cfg: DictConfig, data: DataModule, distiller: Distiller) -> Architecture:
     configured = plain(cfg.student.net)
     target = configured.pop("_target_")
     without = {key: value for key, value in _WITHOUT_DOWNLOAD.items() if key in configured}
+    # A net that was read from a folder says which arguments build it without.
+    own = getattr(distiller.student, "architecture", None)
+    without |= own if isinstance(own, dict) else {}
     return {"target": target, "arguments": configured | without | data.net_arguments}

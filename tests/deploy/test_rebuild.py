@@ -167,7 +167,7 @@ def test_the_arguments_are_bounded(arguments, said, written):
         ("{", "damaged"),
         ("[" * 200_000, "damaged"),
         ("[]", "no format number"),
-        (json.dumps(METADATA) + " " * 4_000_000, "exceeds 4000000 characters"),
+        (json.dumps(METADATA) + " " * 24_000_000, "exceeds 24000000 characters"),
         (METADATA | {"format": 2}, "format 2, and this version of kd reads up to 1"),
         (METADATA | {"class_names": "ab"}, "class_names is not a list of texts"),
         (METADATA | {"taps": {"stage1": 1}}, "taps is not a map of texts"),

@@ -22,6 +22,9 @@ from kd.deploy.compression.trained_peer import taught_by_peer
 from kd.deploy.finished_run import FinishedRun
 from kd.errors import UserError, nearest
 from kd.io.run_folder import RunFolder
+from kd.io.task_figures import task_of
+from kd.tasks import TASKS
+from kd.tasks.image_classification import ImageClassification
 from kd.validation.check import check_config
 
 LR_SHARE = 0.1  # of the run's learning rate: the student is trained already
@@ -66,6 +69,7 @@ class Plan:
         wanted = _ratios(single, cfg) if cfg.walk else [single]
         method = None if cfg.taught_by is None else method_config(str(cfg.taught_by))
         run = FinishedRun(str(cfg.run), "run", given_trust(cfg), cfg.teacher_checkpoint)
+        _check_task(run)
         label = "search" if cfg.walk else single.label
         given = Path(str(cfg.run)).absolute()  # of a chain: not among its stages
         default = given.with_name(f"{given.name}_{label}")
@@ -143,6 +147,22 @@ def method_config(name: str) -> DictConfig:
         cfg = compose("train", overrides=[f"method={name}"])
     # Unresolved: what refers to the run's other settings takes their values.
     return cast(DictConfig, OmegaConf.create(cast(Any, OmegaConf.to_container(cfg.method))))
+
+
+def _check_task(run: FinishedRun) -> None:
+    """Refuse students of other tasks than images, whose losses in accuracy are bounded here."""
+    task = TASKS[task_of(run.result)]
+    if isinstance(task, ImageClassification):
+        return
+    instead = (
+        "kd.export precision=int8 makes a smaller file"
+        if task.classifies
+        else "train a smaller one: python -m kd.train student.net.width=0.5"
+    )
+    raise UserError(
+        f"run={run.folder}: its task is {task.title}, and pruning and fake quantisation are of "
+        f"classifiers of images; {instead}"
+    )
 
 
 def _check_folder(cfg: DictConfig, folder: Path) -> None:

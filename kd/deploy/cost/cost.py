@@ -16,11 +16,11 @@ BATCHES = (1, 64)
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a net, measured on normalised images.
+    """Cost of a net, measured on normalised images, or on token ids of full length.
 
     Attributes:
         parameters: of the net at inference.
-        macs: multiply-accumulate operations of one image.
+        macs: multiply-accumulate operations of one sample.
         file_bytes: size of its weights file.
         weight_bytes: of its parameters and buffers in memory.
         latency: by batch size.
@@ -45,7 +45,7 @@ class Cost:
 @torch.no_grad()
 def measure_cost(
     run: Callable[[Tensor], object],
-    image: Tensor,
+    sample: Tensor,
     *,
     parameters: int,
     file_bytes: int,
@@ -55,21 +55,21 @@ def measure_cost(
     """Measure a net.
 
     Args:
-        run: images [B, C, H, W] -> logits; in eval mode, on the image's device.
-        image: a normalised image [C, H, W].
+        run: images [B, C, H, W] or token ids [B, L] -> logits; in eval mode, on their device.
+        sample: a normalised image [C, H, W], or token ids [L].
         parameters, file_bytes, weight_bytes: as in `Cost`.
         batches: batch sizes for time and memory.
     """
-    examples = {batch: image.expand(batch, *image.shape).contiguous() for batch in batches}
-    wait = _wait_for(image.device)
+    examples = {batch: sample.expand(batch, *sample.shape).contiguous() for batch in batches}
+    wait = _wait_for(sample.device)
     return Cost(
         parameters=parameters,
-        macs=count_macs(run, image[None]),
+        macs=count_macs(run, sample[None]),
         file_bytes=file_bytes,
         weight_bytes=weight_bytes,
         latency={b: measure(run, each, synchronise=wait) for b, each in examples.items()},
         peak_bytes={batch: peak_bytes(run, each) for batch, each in examples.items()},
-        device=image.device.type,
+        device=sample.device.type,
     )
 
 

@@ -9,8 +9,10 @@ import torch
 from kd.data.base import DataModule
 from kd.deploy.cost.cost import Cost, measure_cost
 from kd.deploy.cost.memory import tensor_bytes
+from kd.deploy.evaluation.boxes import LEFT_OUT, box_figures
 from kd.deploy.evaluation.calibration import calibration
 from kd.deploy.evaluation.fidelity import fidelity
+from kd.deploy.evaluation.fits import check_fits
 from kd.deploy.evaluation.notes import machine_notes, run_notes, teacher_notes
 from kd.deploy.evaluation.predictions import (
     Predictions,
@@ -21,6 +23,7 @@ from kd.deploy.evaluation.predictions import (
 from kd.deploy.evaluation.quality import quality
 from kd.deploy.evaluation.robustness import robustness
 from kd.deploy.evaluation.sheet import EvaluatedNet, Sheet
+from kd.deploy.evaluation.words import in_words
 from kd.deploy.finished_run import FinishedRun
 from kd.deploy.live_teacher import LiveTeacher
 from kd.deploy.student import Student
@@ -28,16 +31,17 @@ from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.io.tensors import safetensors_bytes
 from kd.models.sizing import count_parameters
+from kd.tasks import TASKS
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A net to evaluate, with its predictions."""
+    """A net to evaluate, with its predictions; None of a detector."""
 
     role: str
     name: str
     net: Student | LiveTeacher
-    test: Predictions
+    test: Predictions | None
     val: Predictions | None
     file_bytes: int
 
@@ -61,7 +65,7 @@ def evaluate(
         about: how the sheet was made.
 
     Raises:
-        UserError: weights are missing, classes differ, or logits are not finite.
+        UserError: weights are missing, tasks or classes differ, or logits are not finite.
     """
     chosen = run.data if data is None else data
     runs = {"student": run, **({} if baseline is None else {"baseline": baseline})}
@@ -77,7 +81,9 @@ def evaluate(
     notes += teacher_notes(run, any(column.net.taps for column in columns))
     columns += [_column(each, role, chosen, device) for role, each in runs.items()]
     corrupted: dict[str, dict[str, Any]] = {}
-    if with_robustness:
+    if not TASKS[chosen.task].classifies:
+        notes.append(LEFT_OUT)
+    elif with_robustness:
         try:
             corrupted = _robustness(columns, chosen, device)
         except _NoRawImagesError as reason:
@@ -85,7 +91,13 @@ def evaluate(
     nets = [_evaluated(column, columns[0], corrupted, chosen, device) for column in columns]
     notes += machine_notes(nets)
     return Sheet(
-        str(run.folder), chosen.name, list(chosen.class_names), nets, notes, dict(about or {})
+        str(run.folder),
+        chosen.name,
+        list(chosen.class_names),
+        nets,
+        [in_words(note, chosen.task) for note in notes],
+        dict(about or {}),
+        chosen.task,
     )
 
 
@@ -95,8 +107,10 @@ class _NoRawImagesError(Exception):
 
 def _column(run: FinishedRun, role: str, data: DataModule, device: torch.device) -> _Column:
     net = run.student.to(device)
-    test, val = predict(net, data), _validation(lambda: predict(net, data, "val"), data)
     size = RunFolder(run.folder).weights.stat().st_size
+    if not TASKS[data.task].classifies:
+        return _Column(role, _name(run), net, None, None, size)
+    test, val = predict(net, data), _validation(lambda: predict(net, data, "val"), data)
     return _Column(role, _name(run), net, test, val, size)
 
 
@@ -111,11 +125,14 @@ def _teacher_column(run: FinishedRun, data: DataModule, device: torch.device) ->
     if acquired is None:
         return []
     acquired.teacher.to(device)
-    test = teacher_predictions(acquired, run.data, data)
-    val = _validation(lambda: teacher_predictions(acquired, run.data, data, "val"), data)
     net = LiveTeacher(acquired.teacher, run.data.normalisation).to(device)
     size = sum(len(safetensors_bytes(each.state_dict())) for each in acquired.teacher.nets)
-    return [_Column("teacher", str(run.result.get("teacher")), net, test, val, size)]
+    name = str(run.result.get("teacher"))
+    if not TASKS[data.task].classifies:
+        return [_Column("teacher", name, net, None, None, size)]
+    test = teacher_predictions(acquired, run.data, data)
+    val = _validation(lambda: teacher_predictions(acquired, run.data, data, "val"), data)
+    return [_Column("teacher", name, net, test, val, size)]
 
 
 def _validation(predicted: Any, data: DataModule) -> Predictions | None:
@@ -129,18 +146,23 @@ def _evaluated(
     data: DataModule,
     device: torch.device,
 ) -> EvaluatedNet:
+    cost = _cost(column, data, device)
+    if column.test is None:
+        return EvaluatedNet(column.role, column.name, box_figures(column.net, data), cost)
     logits, targets = column.test.logits, column.test.targets
     val = None if column.val is None else (column.val.logits, column.val.targets)
     figures = quality(logits, targets).figures() | calibration(logits, targets, val).figures()
-    if first.role == "teacher" and column is not first:
+    if first.test is not None and first.role == "teacher" and column is not first:
         figures |= fidelity(column.test, first.test).figures()
     figures |= corrupted.get(column.role, {})
-    return EvaluatedNet(column.role, column.name, figures, _cost(column, data, device))
+    return EvaluatedNet(column.role, column.name, figures, cost)
 
 
 def _robustness(
     columns: list[_Column], data: DataModule, device: torch.device
 ) -> dict[str, dict[str, Any]]:
+    if data.pad_index is not None:
+        raise _NoRawImagesError("noise, blur and JPEG are of pixels, and these data are token ids")
     try:
         images = raw_test_images(data)
     except UserError as error:
@@ -157,45 +179,15 @@ def _robustness(
 
 def _cost(column: _Column, data: DataModule, device: torch.device) -> Cost:
     net = column.net
-    image = next(iter(data.test_dataloader())).input[0].float().to(device)
+    if data.pad_index is None:
+        sample = next(iter(data.test_dataloader())).input[0].float()
+    else:
+        sample = data.random_input(1)[0]  # without padding: the most that a text costs
     parts = [net.net] if isinstance(net, Student) else [*net.teacher.nets]
     return measure_cost(
         net,
-        image,
+        sample.to(device),
         parameters=sum(map(count_parameters, parts)),
         file_bytes=column.file_bytes,
         weight_bytes=sum(map(tensor_bytes, parts)),
     )
-
-
-def check_fits(student: Student, data: DataModule, start: str) -> None:
-    """Refuse data of other channels or classes, or with the same classes in another order.
-
-    Args:
-        student: of a run.
-        data: to evaluate on.
-        start: of the message.
-
-    Raises:
-        UserError: names what differs.
-    """
-    channels = None if student.metadata is None else student.metadata["channels"]
-    if channels not in (None, data.input_shape[0]):
-        raise UserError(
-            f"{start}: its student takes images of {channels} channel{'s' * (channels != 1)}, and "
-            f"those of data={data.name} have {data.input_shape[0]}"
-        )
-    own, theirs = student.class_names, list(data.class_names)
-    if not own:
-        return
-    if len(own) != len(theirs):
-        raise UserError(
-            f"{start}: its student predicts {len(own)} classes, and data={data.name} has "
-            f"{len(theirs)}; the classes must be the same"
-        )
-    for k, (mine, other) in enumerate(zip(own, theirs, strict=True)):
-        if mine != other and (mine in theirs or other in own):
-            raise UserError(
-                f"{start}: label {k} is {mine!r} for its student and {other!r} in "
-                f"data={data.name}; the classes must be the same, in the same order"
-            )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kd.deploy.evaluation.robustness import SEVERITIES, STRENGTHS
 from kd.deploy.evaluation.sheet import EvaluatedNet, Sheet
+from kd.deploy.evaluation.words import in_words
 from kd.plots.confusion import confusion_difference
 from kd.plots.figure import FigureSpec, save
 from kd.plots.matrix import finish_matrix
@@ -24,13 +25,20 @@ _MAX_NAMED = 30  # classes up to which the axes have room for names
 def draw_figures(sheet: Sheet, folder: Path) -> list[Drawing]:
     """Draw the figures of a sheet into a folder that exists."""
     return [
-        Drawing(spec.name, spec.title, spec.caption, save(spec.draw, folder, spec.name))
+        Drawing(
+            spec.name,
+            spec.title,
+            in_words(spec.caption, sheet.task),
+            save(spec.draw, folder, spec.name),
+        )
         for spec in specs(sheet)
     ]
 
 
 def specs(sheet: Sheet) -> Iterator[FigureSpec]:
     """Yield the figures that the sheet has values for."""
+    if any("reliability" not in net.figures for net in sheet.nets):
+        return  # detectors
     caption = (
         "Accuracy of the test images in each of 15 bins of confidence, the probability of the "
         "predicted class at temperature 1. On the diagonal confidence and accuracy are equal; "

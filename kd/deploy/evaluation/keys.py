@@ -36,6 +36,15 @@ GROUPS: dict[str, dict[str, Key]] = {
         ),
         "confusion": Key("images by label (row) and prediction (column)", "K x K images"),
     },
+    "Detection": {
+        "map": Key(
+            "mean average precision over classes and the IoU thresholds 0.5, 0.55 … 0.95, as COCO "
+            "defines it",
+            "fraction",
+            "higher",
+        ),
+        "map50": Key("the same at IoU 0.5 alone", "fraction", "higher"),
+    },
     "Fidelity": {
         "agreement": Key("images for which net and teacher predict the same class", "fraction"),
         "agreement/teacher_right": Key(

@@ -80,6 +80,8 @@ def _data_notes(run: FinishedRun, role: str, data: DataModule) -> Iterator[str]:
     student = run.student
     if student.class_names and student.class_names != list(data.class_names):
         yield f"The classes of the {role} have other names; labels are taken to have its order."
+    if data.pad_index is not None:
+        return
     if student.metadata is not None and student.metadata["input_size"] != [*data.input_shape[1:]]:
         sizes = (
             " x ".join(map(str, size))

@@ -43,7 +43,8 @@ def markdown(sheet: Sheet, drawings: Sequence[Drawing]) -> str:
 
 
 def _tables(sheet: Sheet) -> dict[str, list[Row]]:
-    return {**sections(sheet), "Accuracy by class": per_class(sheet)}
+    by_class = per_class(sheet)
+    return {**sections(sheet), **({"Accuracy by class": by_class} if by_class else {})}
 
 
 def _definitions(sheet: Sheet) -> list[tuple[str, str]]:

@@ -96,7 +96,7 @@ def predict(net: Net, data: DataModule, split: Split = "test") -> Predictions:
     targets: list[Tensor] = []
     parts: list[Outputs] = []
     try:
-        for images, target in _images(net, data, split):
+        for images, target in samples(net, data, split):
             if not parts:
                 _check_fits(taps, images, data)
             parts.append(_outputs(taps, images))
@@ -145,8 +145,8 @@ def raw_test_images(data: DataModule) -> Tensor:
     raise UserError(f"data {data.name!r} has no raw test images: {reason}")
 
 
-def _images(net: Net, data: DataModule, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images as the net takes them, and labels [B]."""
+def samples(net: Net, data: DataModule, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield images or token ids as the net takes them, and their targets."""
     loader: Iterable[Batch] = data.val_dataloader() if split == "val" else data.test_dataloader()
     device = next(net.parameters()).device
     raw = isinstance(loader, TensorLoader) and net.normalisation is not None

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from kd.deploy.cost.cost import Cost
 from kd.deploy.evaluation.keys import key
 from kd.deploy.evaluation.robustness import SEVERITIES, STRENGTHS
+from kd.deploy.evaluation.words import in_words
 
 FORMAT = 1
 NONE = "–"
@@ -40,6 +41,7 @@ class Sheet:
         nets: the columns, teacher first.
         notes: what a reader has to know, in sentences.
         about: how the sheet was made: command, date, commit and versions.
+        task: of the nets.
     """
 
     run: str
@@ -48,6 +50,7 @@ class Sheet:
     nets: Sequence[EvaluatedNet]
     notes: Sequence[str] = ()
     about: dict[str, str] = field(default_factory=dict)
+    task: str = "image_classification"
 
     def net(self, role: str) -> EvaluatedNet | None:
         """Return the net of a role; None if there is none."""
@@ -83,11 +86,19 @@ def sections(sheet: Sheet) -> dict[str, list[Row]]:
         title: [row for row in rows if any(cell != NONE for cell in row.cells)]
         for title, rows in found.items()
     }
-    return {title: rows for title, rows in kept.items() if rows}
+    return {
+        title: [_of_task(row, sheet.task) for row in rows] for title, rows in kept.items() if rows
+    }
+
+
+def _of_task(row: Row, task: str) -> Row:
+    return Row(in_words(row.heading, task), row.cells, in_words(row.definition, task))
 
 
 def per_class(sheet: Sheet) -> list[Row]:
-    """Return the accuracy by class, a row a class."""
+    """Return the accuracy by class, a row a class; none of nets that do not classify."""
+    if any("acc_per_class" not in net.figures for net in sheet.nets):
+        return []
     return [
         Row(name, [_percent(net.figures["acc_per_class"][k]) for net in sheet.nets], "")
         for k, name in enumerate(sheet.class_names)
@@ -111,6 +122,8 @@ _FIGURES: dict[str, list[tuple[str, str, Callable[[Any], str]]]] = {
         ("test images", "images", _count),
         ("accuracy", "acc", _percent),
         ("top-5 accuracy", "acc_top5", _percent),
+        ("mAP", "map", _percent),
+        ("mAP50", "map50", _percent),
     ],
     "Fidelity to the teacher": [
         ("agreement", "agreement", _percent),
@@ -141,10 +154,10 @@ def _figure_row(sheet: Sheet, heading: str, name: str, text: Callable[[Any], str
     documented = key(name)
     assert documented is not None, name
     cells = [text(net.figures.get(name)) for net in sheet.nets]
-    return Row(heading, cells, _in_words(documented.meaning))
+    return Row(heading, cells, _by_headings(documented.meaning))
 
 
-def _in_words(meaning: str) -> str:
+def _by_headings(meaning: str) -> str:
     """Name figures by their headings, where the table of the keys has `key` and null."""
     for heading, name, _ in (spec for specs in _FIGURES.values() for spec in specs):
         meaning = meaning.replace(f"`{name}`", heading.removesuffix(", nats"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +12,15 @@ from torch import Tensor
 from kd.deploy.exporting.description import Precision
 from kd.deploy.runtimes.base import ModelFile
 from kd.deploy.student import Student
+from kd.deploy.text_student import trimmed
 
 # The most by which a logit may differ, as a share of the largest logit, or of 1 if all are smaller:
 # float32 has 24 bits and float16 has 11, and errors of some tens of layers add up. Of int8 only the
 # accuracy is bounded.
 TOLERANCES: dict[Precision, float | None] = {"fp32": 1e-4, "fp16": 2e-2, "int8": None}
 _BATCH = 256
-Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+_TEXTS = 64  # of a batch; of about the same length
+Logits = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Comparison:
     """Figures of a file beside those of its student.
 
     Attributes:
-        images: test images that were compared.
+        images: test images (texts) that were compared.
         student_accuracy, accuracy: of the student and of the file, fractions.
         agreement: share of images on which both predict the same class.
         difference: largest absolute difference of a logit; NaN if one is not finite.
@@ -66,19 +69,25 @@ class Comparison:
 
 
 def compare(
-    student: Student, file: ModelFile, images: Tensor, targets: Tensor, precision: Precision
+    student: Student,
+    file: ModelFile,
+    images: Tensor,
+    targets: Tensor,
+    precision: Precision,
+    pad_index: int | None = None,
 ) -> Comparison:
-    """Run a student and its exported file on the same images.
+    """Run a student and its exported file on the same samples.
 
     Args:
-        student: takes uint8 images.
+        student: takes uint8 images, or token ids.
         file: loaded in its own runtime.
-        images: uint8 test images [N, C, H, W].
+        images: uint8 test images [N, C, H, W], or token ids [N, L].
         targets: their labels [N].
         precision: of the file.
+        pad_index: token that fills short texts; None: the samples are images.
     """
-    ours = in_batches(student_logits(student), images)
-    theirs = in_batches(file.logits, images)
+    ours = in_batches(student_logits(student), images, pad_index)
+    theirs = in_batches(file.logits, images, pad_index)
     labels = targets.numpy()
     share, largest = TOLERANCES[precision], max(1.0, float(np.abs(ours).max()))
     finite = bool(np.isfinite(theirs).all())
@@ -95,21 +104,33 @@ def compare(
 def student_logits(student: Student) -> Logits:
     """Return a student as a function of arrays."""
 
-    def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(images: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return np.asarray(student(torch.from_numpy(images)).numpy(), dtype=np.float32)
 
     return logits
 
 
-def in_batches(logits: Logits, images: Tensor) -> NDArray[np.float32]:
-    """Return the logits [N, K] of all images [N, C, H, W]."""
-    return np.concatenate([logits(part.numpy()) for part in images.split(_BATCH)])
+def in_batches(logits: Logits, images: Tensor, pad_index: int | None = None) -> NDArray[np.float32]:
+    """Return the logits [N, K] of all images [N, C, H, W], or of token ids [N, L].
+
+    Texts are taken by length, and each batch ends with its longest text, so that a model is run on
+    texts of many lengths.
+    """
+    if pad_index is None:
+        return np.concatenate([logits(part.numpy()) for part in images.split(_BATCH)])
+    order = (images != pad_index).sum(1).argsort(stable=True)
+    parts = [trimmed(part, pad_index) for part in images[order].split(_TEXTS)]
+    found = np.concatenate([logits(part.numpy()) for part in parts])
+    return found[order.argsort().numpy()]
 
 
-def accuracy(file: ModelFile, images: Tensor, targets: Tensor) -> float:
+def accuracy(
+    file: ModelFile, images: Tensor, targets: Tensor, pad_index: int | None = None
+) -> float:
     """Return the accuracy of a file, a fraction."""
-    return float((in_batches(file.logits, images).argmax(1) == targets.numpy()).mean())
+    found = in_batches(file.logits, images, pad_index).argmax(1)
+    return float((found == targets.numpy()).mean())
 
 
 def student_accuracy(student: Student, images: Tensor, targets: Tensor) -> float:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kd.deploy.exporting.description import KEY, Description, encode
-from kd.deploy.exporting.exported_net import ExportedNet
+from kd.deploy.exporting.exported_net import ExportedModule
 from kd.deploy.exporting.torch_export_file import exported_program
 
 # ExecuTorch plans memory when it exports, for the largest batch that the file will take.
@@ -15,7 +15,7 @@ MAX_BATCH = 64
 
 
 def write_executorch(
-    net: ExportedNet, example: Tensor, description: Description, path: Path
+    net: ExportedModule, example: Tensor, description: Description, path: Path
 ) -> None:
     """Write a net for ExecuTorch's XNNPACK backend, which takes up to `MAX_BATCH` images a call.
 

@@ -1,24 +1,25 @@
 """Export of a finished run's student: written aside, compared, and put in place if it holds."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 import kd
 from kd.deploy.cost.latency import Latency, measure
-from kd.deploy.evaluation.predictions import raw_test_images
-from kd.deploy.exporting.compare import compare
 from kd.deploy.exporting.description import FORMAT, Description
 from kd.deploy.exporting.formats import FORMATS, find_format
 from kd.deploy.exporting.model_file import open_model, write_model
 from kd.deploy.exporting.placement import check_free, files_of, place, scratch
 from kd.deploy.exporting.request import Request
 from kd.deploy.exporting.sheet import sheet, write_sheet
+from kd.deploy.exporting.task_exports import export_of
 from kd.deploy.finished_run import FinishedRun
 from kd.deploy.runtimes.base import ModelFile
 from kd.errors import UserError
 from kd.io.provenance import git_commit
+from kd.io.task_figures import task_figure
 
 __all__ = ["Request", "export"]
 
@@ -38,9 +39,11 @@ def export(run: FinishedRun, request: Request) -> Path:
             with the student, or it cannot be written.
     """
     find_format(request.format, request.precision)
+    task = export_of(run)
+    task.check_request(request)
     output = _output(run, request)
     check_free(output)
-    raw_test_images(run.data)  # refused before anything is made
+    task.test_inputs(run)  # refused before anything is made
     description = _description(run, request)
     with scratch(output) as folder:
         file = folder / output.name
@@ -67,8 +70,8 @@ def _compared(
     notes: dict[str, str],
 ) -> dict[str, Any]:
     """Return the sheet of a file that was compared with the student in its own runtime."""
-    images, opened = raw_test_images(run.data), open_model(file, request.format, run.student)
-    found = compare(run.student, opened, images, run.data.test_targets, request.precision)
+    task, opened = export_of(run), _opened(run, file, request)
+    found = task.compared(run, opened, request.precision)
     most = request.max_drop if request.max_test_drop is None else request.max_test_drop
     problem = found.problem(most)
     if problem and not request.force:
@@ -78,11 +81,12 @@ def _compared(
         )
     if opened.max_batch is not None:
         notes = notes | {"images a call": f"1 to {opened.max_batch}"}
+    inputs = task.test_inputs(run)
     return sheet(
         files_of(file),
         description,
         found,
-        _latencies(opened, images) if request.latency else [],
+        _latencies(opened.outputs, inputs) if request.latency else [],
         format=request.format,
         command=request.command,
         run=str(run.folder),
@@ -91,35 +95,37 @@ def _compared(
     )
 
 
-def _description(run: FinishedRun, request: Request) -> Description:
-    student = run.student
-    known = student.metadata
-    if known is None or student.normalisation is None:
+def _opened(run: FinishedRun, file: Path, request: Request) -> ModelFile:
+    try:
+        return open_model(file, request.format, run.student)
+    except UserError as error:
+        other = "onnx" if request.format != "onnx" else "safetensors"
         raise UserError(
-            f"{run.folder}: the student's file does not say how its images were normalised (mean, "
-            "std), so no file can be made that takes raw images"
-        )
-    mean, std = student.normalisation
-    channels = known["channels"]
-    assert channels is not None  # images have some
-    accuracy = run.result.get("test/acc")
-    return {
+            f"format={request.format}: not written, since what was made is not read again; try "
+            f"format={other}: {str(error).replace(str(file), file.name)}"
+        ) from None
+
+
+def _description(run: FinishedRun, request: Request) -> Description:
+    facts = export_of(run).about(run)
+    known = run.student.metadata
+    assert known is not None  # the facts are in it
+    accuracy: Any = run.result.get(task_figure(run.result).test)
+    found: dict[str, Any] = {
         "format": FORMAT,
         "student": str(run.result.get("student", "")),
         "method": known["method"],
         "task": known["task"],
         "class_names": known["class_names"],
-        "input_size": known["input_size"],
-        "channels": channels,
-        "mean": list(mean),
-        "std": list(std),
+        **facts,
         "precision": request.precision,
         "accuracy": None if accuracy is None else float(accuracy),
         "kd_version": kd.__version__,
         "git_commit": git_commit(),
     }
+    return cast(Description, found)
 
 
-def _latencies(file: ModelFile, images: torch.Tensor) -> list[Latency]:
+def _latencies(call: Callable[[Any], object], images: torch.Tensor) -> list[Latency]:
     batches: Any = [images[torch.arange(size) % len(images)].numpy() for size in (1, 64)]
-    return [measure(file.logits, batch) for batch in batches]
+    return [measure(call, batch) for batch in batches]

@@ -1,6 +1,7 @@
 """The exported module: a student with its preprocessing, which takes raw pixels."""
 
-from typing import cast
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,30 @@ from kd.deploy.student import Student
 from kd.errors import UserError
 
 
-class ExportedNet(nn.Module):
+class ExportedModule(nn.Module, ABC):
+    """What is exported of a student: raw samples -> float32 tensors, in eval mode.
+
+    Attributes:
+        input_name, output_names: in files whose inputs and outputs have names.
+    """
+
+    input_name: ClassVar[str]
+    output_names: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def dynamic_sizes(self, batch: object) -> dict[int, Any]:
+        """Return the sizes of the input that may differ from call to call, by dimension.
+
+        Args:
+            batch: the range of batch sizes, a `torch.export.Dim`.
+        """
+        return {0: batch}
+
+    @abstractmethod
+    def forward(self, samples: Tensor) -> Any:
+        """Return logits [B, K]."""
+
+
+class ExportedNet(ExportedModule):
     """uint8 images [B, C, H, W] -> float32 logits [B, K].
 
     Preprocessing is part of the graph: no program that runs the file has to know mean and std. The
@@ -28,6 +52,8 @@ class ExportedNet(nn.Module):
         tensor([[-2.,  2.]])
     """
 
+    input_name = "images"
+
     def __init__(
         self,
         net: nn.Module,
@@ -41,7 +67,7 @@ class ExportedNet(nn.Module):
         self.dtype = dtype
         self.eval()
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         # As `Normalise`, but for its in-place operations, which torch 2.6 does not export.
         shifted = images.to(torch.float32) - self.normalise.shift
         logits = self.net((shifted * self.normalise.scale).to(self.dtype))

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd.deploy.exporting.description import KEY, decode, encode
+from kd.deploy.exporting.exported_net import ExportedNet
 from kd.deploy.exporting.int8_layers import LAYERS, Layer, find_layers
 from kd.deploy.exporting.int8_trial import batches
-from kd.deploy.exporting.onnx_file import INPUT
 from kd.errors import UserError
 
 # Operators with an int8 kernel on CPUs. Others, such as a batch norm that precedes its convolution,
@@ -128,7 +128,7 @@ def _ranges(file: Path, images: NDArray[np.uint8]) -> Any:
 
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             batch = next(self._batches, None)
-            return None if batch is None else {INPUT: batch}
+            return None if batch is None else {ExportedNet.input_name: batch}
 
     calibrator = create_calibrator(
         file,

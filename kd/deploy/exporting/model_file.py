@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 
 from kd.deploy.exporting.description import Description
-from kd.deploy.exporting.exported_net import ExportedNet, exported_net
+from kd.deploy.exporting.exported_net import ExportedModule
 from kd.deploy.exporting.request import Request
+from kd.deploy.exporting.task_export import TaskExport
+from kd.deploy.exporting.task_exports import export_of
 from kd.deploy.finished_run import FinishedRun
 from kd.deploy.runtimes.base import ModelFile
 from kd.deploy.student import Student
@@ -22,18 +24,16 @@ def write_model(
         UserError: the student or its data lack what the format needs.
         OSError: the file cannot be written.
     """
+    task = export_of(run)
     if request.format == "safetensors":
         from kd.deploy.exporting.safetensors_file import write_safetensors
 
         write_safetensors(run.student, description, file)
-        return {"preprocessing": "by kd.load; the file holds the weights and their description"}
-    net = _net(run.student, request)
-    channels, (height, width) = description["channels"], description["input_size"]
-    example = torch.zeros(2, channels, height, width, dtype=torch.uint8)
+        return {task.keeps: "by kd.load; the file holds the weights and their description"}
+    net = _net(task, run.student, request)
     if request.precision == "int8":
-        from kd.deploy.exporting.int8_run import write_int8_of_run
-
-        return write_int8_of_run(run, net, example, description, file, request)
+        with task.writing():
+            return task.write_int8(run, net, description, file, request)
     if request.format == "torch_export":
         from kd.deploy.exporting.torch_export_file import write_torch_export as write
     elif request.format == "openvino":
@@ -42,7 +42,8 @@ def write_model(
         from kd.deploy.exporting.executorch_file import write_executorch as write
     else:
         from kd.deploy.exporting.onnx_file import write_onnx as write
-    write(net, example, description, file)
+    with task.writing():
+        write(net, task.example(description), description, file)
     return {}
 
 
@@ -72,9 +73,9 @@ def open_model(file: Path, format_name: str, student: Student) -> ModelFile:
     return open_model_file(file, torch.get_num_threads())
 
 
-def _net(student: Student, request: Request) -> ExportedNet:
+def _net(task: TaskExport, student: Student, request: Request) -> ExportedModule:
     # OpenVINO rounds the weights itself when it saves them.
     half = request.precision == "fp16" and request.format != "openvino"
     # ExecuTorch refuses weights that are channels-last; other runtimes lay them out themselves.
     plain = copy.deepcopy(student).to(memory_format=torch.contiguous_format)
-    return exported_net(plain, torch.float16 if half else torch.float32)
+    return task.net(plain, torch.float16 if half else torch.float32)

@@ -10,17 +10,15 @@ import torch
 from torch import Tensor
 
 from kd.deploy.exporting.description import KEY, Description, encode
-from kd.deploy.exporting.exported_net import ExportedNet
-
-INPUT, OUTPUT = "images", "logits"
+from kd.deploy.exporting.exported_net import ExportedModule
 
 
-def write_onnx(net: ExportedNet, example: Tensor, description: Description, path: Path) -> None:
+def write_onnx(net: ExportedModule, example: Tensor, description: Description, path: Path) -> None:
     """Write a net as an ONNX file that takes batches of any size.
 
     Args:
         net: in eval mode, on the CPU.
-        example: uint8 images [2, C, H, W].
+        example: two samples, such as uint8 images [2, C, H, W].
         description: for the metadata of the file.
         path: of the file, which is replaced.
 
@@ -36,9 +34,9 @@ def write_onnx(net: ExportedNet, example: Tensor, description: Description, path
             net,
             (example,),
             dynamo=True,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[net.input_name],
+            output_names=list(net.output_names),
+            dynamic_shapes=(net.dynamic_sizes(torch.export.Dim("batch")),),
             verbose=False,
         )
     assert program is not None

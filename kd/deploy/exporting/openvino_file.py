@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from kd.deploy.exporting.description import KEY, Description, encode
-from kd.deploy.exporting.exported_net import ExportedNet
+from kd.deploy.exporting.exported_net import ExportedModule
 from kd.deploy.exporting.torch_export_file import exported_program
 
 
-def write_openvino(net: ExportedNet, example: Tensor, description: Description, path: Path) -> None:
+def write_openvino(
+    net: ExportedModule, example: Tensor, description: Description, path: Path
+) -> None:
     """Write a net as an OpenVINO model that takes batches of any size.
 
     With precision fp16 the weights are stored as float16; OpenVINO chooses the type of the
@@ -19,7 +21,7 @@ def write_openvino(net: ExportedNet, example: Tensor, description: Description, 
 
     Args:
         net: in eval mode, on the CPU, in float32.
-        example: uint8 images [2, C, H, W].
+        example: two samples, such as uint8 images [2, C, H, W].
         description: for the metadata of the file.
         path: of the .xml file; it and the .bin file are replaced.
 

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from kd.deploy.exporting.description import KEY, Description, encode
-from kd.deploy.exporting.exported_net import ExportedNet
+from kd.deploy.exporting.exported_net import ExportedModule
 
 
 def write_torch_export(
-    net: ExportedNet, example: Tensor, description: Description, path: Path
+    net: ExportedModule, example: Tensor, description: Description, path: Path
 ) -> None:
     """Write a net as a file of torch.export that takes batches of any size.
 
     Args:
         net: in eval mode, on the CPU.
-        example: uint8 images [2, C, H, W].
+        example: two samples, such as uint8 images [2, C, H, W].
         description: for the metadata of the file.
         path: of the file, which is replaced.
 
@@ -37,17 +37,17 @@ def write_torch_export(
 
 
 def exported_program(
-    net: ExportedNet, example: Tensor, batch: object
+    net: ExportedModule, example: Tensor, batch: object
 ) -> torch.export.ExportedProgram:
     """Trace a net.
 
     Args:
         net: in eval mode, on the CPU.
-        example: uint8 images [2, C, H, W].
+        example: two samples, such as uint8 images [2, C, H, W].
         batch: the range of batch sizes, a `torch.export.Dim`.
     """
     with torch.no_grad():
-        program = torch.export.export(net, (example,), dynamic_shapes=({0: batch},))
+        program = torch.export.export(net, (example,), dynamic_shapes=(net.dynamic_sizes(batch),))
         # SimKD turns autocast off around its classifier, which is a graph within the graph.
         nested = any(hasattr(program.graph_module, f"submod_{n}") for n in range(1, 3))
         return program.run_decompositions({}) if nested else program

@@ -1,13 +1,15 @@
 """Predictions: the most probable classes of each image, with the teacher's class beside."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd.deploy.prediction.predictor import Images, Logits, Predictor
+from kd.deploy.prediction.predictor import Logits, Predictor
+from kd.deploy.prediction.text_lines import TextLine
+from kd.deploy.prediction.text_predictor import TextPredictor
 from kd.errors import UserError
 
 
@@ -19,15 +21,15 @@ class Ranked(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The classes of an image.
+    """The classes of an image or a text.
 
     Attributes:
-        image: its path.
+        sample: path of the image, or the text and its place.
         classes: the most probable ones, in this order.
         teacher: the most probable class of the teacher; None: it was not asked.
     """
 
-    image: Path
+    sample: Path | TextLine
     classes: list[Ranked]
     teacher: Ranked | None = None
 
@@ -38,26 +40,29 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    predictor: Predictor, batches: Iterable[tuple[list[Path], Images]], top: int
+    predictor: Predictor | TextPredictor,
+    batches: Iterable[tuple[Sequence[Path | TextLine], NDArray[Any]]],
+    top: int,
 ) -> Iterator[Prediction]:
-    """Classify images, batch by batch.
+    """Classify images or texts, batch by batch.
 
     Args:
         predictor: the classifier.
-        batches: files and their images [b, C, H, W].
-        top: number of classes for each image; all, if there are fewer.
+        batches: files and their images [b, C, H, W], or texts and their token ids [b, L].
+        top: number of classes for each sample; all, if there are fewer.
 
     Raises:
-        UserError: the model gives an image a logit that is no number.
+        UserError: the model gives a sample a logit that is no number.
     """
-    for paths, images in batches:
-        classes = ranked(_finite(predictor.logits(images), paths, predictor.source), top)
+    for samples, inputs in batches:
+        classes = ranked(_finite(predictor.logits(inputs), samples, predictor.source), top)
         if predictor.teacher is None:
-            yield from map(Prediction, paths, classes)
+            yield from map(Prediction, samples, classes)
             continue
-        logits = _finite(predictor.teacher(images), paths, f"the teacher of {predictor.source}")
+        source = f"the teacher of {predictor.source}"
+        logits = _finite(predictor.teacher(inputs), samples, source)
         teachers = [first for (first,) in ranked(logits, 1)]
-        yield from map(Prediction, paths, classes, teachers)
+        yield from map(Prediction, samples, classes, teachers)
 
 
 def ranked(logits: Logits, top: int) -> list[list[Ranked]]:
@@ -83,8 +88,10 @@ def _softmax(logits: Logits) -> NDArray[np.float64]:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
-def _finite(logits: Logits, paths: list[Path], source: str) -> Logits:
+def _finite(logits: Logits, samples: Sequence[Path | TextLine], source: str) -> Logits:
     broken = ~np.isfinite(logits).all(axis=1)
     if broken.any():
-        raise UserError(f"{source} gives {paths[int(broken.argmax())]} logits that are no numbers")
+        sample = samples[int(broken.argmax())]
+        place = sample.place if isinstance(sample, TextLine) else sample
+        raise UserError(f"{source} gives {place} logits that are no numbers")
     return logits

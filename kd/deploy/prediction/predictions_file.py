@@ -4,15 +4,18 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from kd.deploy.prediction.predictions import Prediction
+from kd.deploy.prediction.text_lines import TextLine
 from kd.errors import UserError
 from kd.io.atomic import replacing
 from kd.io.csv_cell import csv_cell
 from kd.io.own_files import is_link
 from kd.io.regular_files import open_regular
 
-_FIRST = ("image", "class", "probability")
+_CLASS = ("class", "probability")
+_SAMPLES = {False: ("image",), True: ("place", "text")}
 _TEACHER = ("teacher_class", "teacher_probability", "differs")
 
 
@@ -28,15 +31,17 @@ def check_output(path: Path) -> None:
         raise UserError(f"output={path} is a symbolic link; name the file itself")
     if not path.exists():
         return
-    start = ",".join(_FIRST).encode()
+    known = [",".join([*first, *_CLASS]).encode() for first in _SAMPLES.values()]
+    known.append(b"image,class,score,x1")  # see boxes_file
     with open_regular(path) as file:
-        if file.read(len(start)) not in (start, b""):
+        start = file.read(max(map(len, known)))
+        if start and not start.startswith(tuple(known)):
             raise UserError(f"output={path} exists and holds no predictions; choose another name")
 
 
 @contextmanager
 def predictions_file(
-    path: Path, class_names: Sequence[str], top: int, teacher: bool
+    path: Path, class_names: Sequence[str], top: int, teacher: bool, texts: bool = False
 ) -> Iterator[Callable[[Prediction], None]]:
     """Yield a function that writes a prediction as a line.
 
@@ -47,6 +52,20 @@ def predictions_file(
         class_names: in the order of the labels.
         top: number of classes for each image.
         teacher: whether the predictions have the teacher's class.
+        texts: the samples are texts.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with writing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*_SAMPLES[texts], *_header(top, teacher)])
+        yield lambda prediction: writer.writerow(_record(prediction, class_names))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """Provide a file that replaces `path` at the end of the block, if it does not fail.
 
     Raises:
         UserError: the file cannot be written.
@@ -57,9 +76,7 @@ def predictions_file(
             # Names of files may be no valid UTF-8.
             temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
         ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_header(top, teacher))
-            yield lambda prediction: writer.writerow(_record(prediction, class_names))
+            yield file
     except OSError as error:
         raise UserError(
             f"output={path} cannot be written: {error.strerror or error}; choose another place"
@@ -67,8 +84,8 @@ def predictions_file(
 
 
 def _header(top: int, teacher: bool) -> list[str]:
-    further = [f"{name}_{place}" for place in range(2, top + 1) for name in _FIRST[1:]]
-    return [*_FIRST, *further, *(_TEACHER if teacher else ())]
+    further = [f"{name}_{place}" for place in range(2, top + 1) for name in _CLASS]
+    return [*_CLASS, *further, *(_TEACHER if teacher else ())]
 
 
 def _record(prediction: Prediction, class_names: Sequence[str]) -> list[object]:
@@ -78,4 +95,6 @@ def _record(prediction: Prediction, class_names: Sequence[str]) -> list[object]:
         cells += [class_names[label], probability]
     if teacher:
         cells.append("yes" if prediction.differs else "no")
-    return [csv_cell(str(prediction.image), exact=True), *map(csv_cell, cells)]
+    sample = prediction.sample
+    first = [*sample] if isinstance(sample, TextLine) else [str(sample)]
+    return [*(csv_cell(each, exact=True) for each in first), *map(csv_cell, cells)]

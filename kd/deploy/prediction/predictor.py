@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,16 +12,22 @@ from torch import Tensor
 
 from kd.config.trust import NO_TRUST, Trust
 from kd.data.decode import Target
+from kd.deploy.box_student import BoxStudent
 from kd.deploy.finished_run import FinishedRun
 from kd.deploy.live_teacher import LiveTeacher
 from kd.deploy.load import load
+from kd.deploy.prediction import box_predictor, text_predictor
+from kd.deploy.prediction.box_predictor import BoxPredictor
+from kd.deploy.prediction.text_predictor import TextPredictor
 from kd.deploy.runtimes.open import SUFFIXES, open_model_file
 from kd.deploy.student import Student
+from kd.deploy.text_student import TextStudent
 from kd.errors import UserError, nearest
 
 Images = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 _WEIGHTS = ".safetensors"
+P = TypeVar("P", "Predictor", BoxPredictor)
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,16 @@ class Predictor:
         return Target(height, self.channels == 1, max_megapixels, width)
 
 
+AnyPredictor = Predictor | TextPredictor | BoxPredictor
+
+
 def open_predictor(
     path: Path,
     with_teacher: bool = False,
     trust: Trust = NO_TRUST,
     teacher_checkpoint: str | None = None,
-) -> Predictor:
-    """Open a run or a file, and try it on a black image.
+) -> AnyPredictor:
+    """Open a run or a file, and try it on a black image or a short text.
 
     Args:
         path: the folder of a run or a chain, an exported model, or a student's weights.
@@ -65,7 +74,7 @@ def open_predictor(
         teacher_checkpoint: weights of the teacher in place of the run's own.
 
     Raises:
-        UserError: there is no such run or file, it is no classifier of images whose classes and
+        UserError: there is no such run or file, it is no classifier whose classes and
             preprocessing are known, or it has no teacher.
     """
     if path.suffix.lower() in (*SUFFIXES, _WEIGHTS) and not path.is_dir():
@@ -80,10 +89,12 @@ def open_predictor(
         found = _of_student(run.student, f"run={path}")
         if with_teacher:
             found = _with_teacher(found, run)
-    return _tried(found)
+    if isinstance(found, BoxPredictor):
+        return box_predictor.tried(found)
+    return text_predictor.tried(found) if isinstance(found, TextPredictor) else _tried(found)
 
 
-def _of_file(path: Path) -> Predictor:
+def _of_file(path: Path) -> AnyPredictor:
     if not path.is_file():
         raise UserError(f"run={path}: there is no such file")
     if path.suffix.lower() == _WEIGHTS:
@@ -95,20 +106,27 @@ def _of_file(path: Path) -> Predictor:
             f"run={path}: the file does not say which classes and images it is made for; "
             "python -m kd.export writes files that do"
         )
+    if about["task"] == TextStudent.task_name:
+        return text_predictor.of_text_file(model, f"run={path}")
+    if about["task"] == BoxStudent.task_name:
+        return _readable(box_predictor.of_box_file(model, f"run={path}"))
     height, width = about["input_size"]
-    channels = about["channels"]
-    assert channels is not None  # images have some
     names, channels = about["class_names"], about["channels"]
+    assert channels is not None  # images have some
     return _readable(Predictor(f"run={path}", names, channels, (height, width), model.logits))
 
 
-def _of_student(student: Student, source: str) -> Predictor:
+def _of_student(student: Student, source: str) -> AnyPredictor:
+    if isinstance(student, TextStudent):
+        return text_predictor.of_text_student(student, source)
     about = student.metadata
     if about is None or student.normalisation is None:
         raise UserError(
             f"{source}: its data set does not say how images become the student's input (mean, "
             "std), so that image files cannot be converted; kd.load gives the student itself"
         )
+    if isinstance(student, BoxStudent):
+        return _readable(box_predictor.of_box_student(student, source))
     height, width = about["input_size"]
     channels = about["channels"]
     assert channels is not None  # images have some
@@ -120,7 +138,7 @@ def _of_student(student: Student, source: str) -> Predictor:
     return _readable(Predictor(source, student.class_names, channels, (height, width), logits))
 
 
-def _readable(predictor: Predictor) -> Predictor:
+def _readable(predictor: P) -> P:
     if predictor.channels not in (1, 3):
         raise UserError(
             f"{predictor.source} takes images of {predictor.channels} channels, and image files "
@@ -129,7 +147,12 @@ def _readable(predictor: Predictor) -> Predictor:
     return predictor
 
 
-def _with_teacher(predictor: Predictor, run: FinishedRun) -> Predictor:
+def _with_teacher(predictor: AnyPredictor, run: FinishedRun) -> AnyPredictor:
+    if isinstance(predictor, BoxPredictor):
+        raise UserError(
+            "teacher=true: classes are set beside each other, and detectors give boxes; give "
+            "run=FOLDER of the teacher's own run to see its boxes"
+        )
     teacher, student = run.teacher, run.student
     if teacher is None:
         raise UserError(
@@ -138,6 +161,8 @@ def _with_teacher(predictor: Predictor, run: FinishedRun) -> Predictor:
         )
 
     live = LiveTeacher(teacher.teacher, student.normalisation)
+    if isinstance(predictor, TextPredictor):
+        return text_predictor.with_teacher(predictor, live)
 
     def logits(images: Images) -> Logits:
         return _array(live(torch.from_numpy(images)))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kd.deploy.exporting.description import KEY, decode
 from kd.deploy.runtimes.base import ModelFile
+from kd.deploy.runtimes.signature import signature
 from kd.errors import UserError
 from kd.io.regular_files import read_bytes
 
@@ -18,7 +19,9 @@ MAX_BYTES = 2**31 - 1  # of a file; protobuf reads no larger ones
 
 
 class OnnxFile(ModelFile):
-    """An ONNX classifier: one input of uint8 images [B, C, H, W], one output of logits [B, K].
+    """An ONNX model that kd.export wrote; of files that say nothing, a classifier of images.
+
+    See `kd.deploy.runtimes.signature` for its input and outputs.
 
     The file may come from a stranger: it is read as bytes, so that it cannot refer to other files,
     and no library of custom operators is loaded.
@@ -54,24 +57,29 @@ class OnnxFile(ModelFile):
         except Exception as error:  # onnxruntime's own kinds, one for each state
             raise UserError(f"{path} is damaged or no ONNX model: {error}") from None
         self.description = None
-        self._input = self._only_input(path)
         text = self.session.get_modelmeta().custom_metadata_map.get(KEY)
         if text is not None:
             self.description = decode(text, path)
+        self._input = self._only_input(path)
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         result: Any = self.session.run(None, {self._input: images})[0]
         return np.asarray(result, dtype=np.float32)
 
+    def boxes(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        found: Any = self.session.run(None, {self._input: images})
+        boxes, scores = found
+        return np.asarray(boxes, np.float32), np.asarray(scores, np.float32)
+
     def _only_input(self, path: Path) -> str:
-        """Return the input's name, if the model is a classifier of images."""
+        """Return the input's name, if inputs and outputs are as the description says."""
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        shapes = [value.shape for value in (*inputs, *outputs)]
-        images = len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and len(shapes[0]) == 4
-        if not images or len(outputs) != 1 or len(shapes[-1]) != 2:
+        types = [value.type.removeprefix("tensor(").removesuffix(")") for value in inputs]
+        wanted = signature(self.description)
+        taken = [(each, len(v.shape)) for each, v in zip(types, inputs, strict=True)]
+        if not wanted.fits(taken, [len(value.shape) for value in outputs]):
             found = ", ".join(f"{v.name}: {v.type} {v.shape}" for v in (*inputs, *outputs))
             raise UserError(
-                f"{path} is no classifier of images as kd.export writes it, uint8 [B, C, H, W] -> "
-                f"logits [B, K]; it has {found}"
+                f"{path} is no {wanted.kind} as kd.export writes it, {wanted.words}; it has {found}"
             )
         return str(inputs[0].name)

@@ -179,7 +179,7 @@ def _expression(text: str) -> str:
 def _operator(target: str) -> str:
     found = _TARGET.fullmatch(target)
     if not (found and found["name"] in OPERATORS) and not _NUMBERS.fullmatch(target):
-        raise ValueError(f"it calls {target!r:.100}, which is no operator of image classifiers")
+        raise ValueError(f"it calls {target!r:.100}, which is no operator of classifiers")
     return target
 
 

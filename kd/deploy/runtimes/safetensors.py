@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import nn
 
+from kd.deploy.box_student import BoxStudent
 from kd.deploy.exporting.description import KEY, decode
 from kd.deploy.load import load
 from kd.deploy.runtimes.base import ModelFile
@@ -28,6 +30,11 @@ class SafetensorsFile(ModelFile):
             text = (file.metadata() or {}).get(f"{KEY}.export")
         self.description = None if text is None else decode(text, path)
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def boxes(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        assert isinstance(self._student, BoxStudent)
+        boxes, scores = self._student.decoded(torch.tensor(images))
+        return boxes.numpy(), scores.numpy()
+
+    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return np.asarray(self._student(torch.tensor(images)).numpy(), dtype=np.float32)

@@ -3,6 +3,7 @@
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 from kd.deploy.exporting.description import decode
 from kd.deploy.runtimes.base import ModelFile
 from kd.deploy.runtimes.pt2_archive import read_archive
+from kd.deploy.runtimes.signature import Signature, signature
 from kd.errors import UserError
 
 
 class TorchExportFile(ModelFile):
-    """A classifier of torch.export: uint8 images [B, C, H, W] -> logits [B, K].
+    """A classifier of torch.export; see `kd.deploy.runtimes.signature` for its input and output.
 
     The file may come from a stranger: see `kd.deploy.runtimes.program_check`. It runs on the CPU
     with the threads of `torch.set_num_threads`.
@@ -37,7 +39,7 @@ class TorchExportFile(ModelFile):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of torch's loader, about its own functions
                 program = torch.export.load(io.BytesIO(archive.content))
-            _check_classifier(program)
+            _check_classifier(program, signature(self.description))
             self._module = program.module()
         except MemoryError:
             raise
@@ -47,20 +49,23 @@ class TorchExportFile(ModelFile):
                 f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error)}"
             ) from None
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return np.asarray(self._module(torch.tensor(images)).numpy(), dtype=np.float32)
 
 
-def _check_classifier(program: torch.export.ExportedProgram) -> None:
-    signature = program.graph_signature
+def _check_classifier(program: torch.export.ExportedProgram, wanted: Signature) -> None:
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    names = (*signature.user_inputs, *signature.user_outputs)
-    found = [values.get(str(name)) for name in names]
-    shapes = [(value.dtype, value.dim()) for value in found if isinstance(value, torch.Tensor)]
-    if shapes != [(torch.uint8, 4), (torch.float32, 2)]:
-        said = ", ".join(f"{dtype} of {count} dimensions" for dtype, count in shapes)
+    own = program.graph_signature
+    inputs, outputs = (
+        [value for name in names if isinstance(value := values.get(str(name)), torch.Tensor)]
+        for names in (own.user_inputs, own.user_outputs)
+    )
+    taken = [(str(value.dtype).removeprefix("torch."), value.dim()) for value in inputs]
+    floats = all(value.dtype == torch.float32 for value in outputs)
+    if not floats or not wanted.fits(taken, [value.dim() for value in outputs]):
+        said = ", ".join(f"{v.dtype} of {v.dim()} dimensions" for v in (*inputs, *outputs))
         raise ValueError(
-            "it is no classifier of images as kd.export writes it, uint8 [B, C, H, W] -> logits "
-            f"[B, K]; it has {said or 'no tensors'}"
+            f"it is no {wanted.kind} as kd.export writes it, {wanted.words}; it has "
+            f"{said or 'no tensors'}"
         )

@@ -11,6 +11,7 @@ from kd.deploy.evaluation.keys import KEYS, key, markdown_table
 from kd.deploy.evaluation.predictions import Predictions
 from kd.deploy.evaluation.quality import quality
 from kd.deploy.evaluation.robustness import robustness
+from kd.tasks.detection import DetectionFigures
 
 
 def test_the_table_has_exactly_the_figures():
@@ -18,11 +19,16 @@ def test_the_table_has_exactly_the_figures():
     own = Predictions(logits, targets)
     images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
     corrupted = robustness({"net": lambda x: x.float().flatten(1)[:, :3]}, images, targets)["net"]
+    detections = DetectionFigures()
+    box = torch.tensor([[2.0, 2.0, 9.0, 9.0]])
+    one = {"boxes": box, "scores": torch.tensor([0.9]), "labels": torch.tensor([0])}
+    detections.update([one], torch.tensor([[[0.0, 2.0, 2.0, 9.0, 9.0]]]))
     parts = [
         quality(logits, targets).figures(),
         calibration(logits, targets).figures(),
         fidelity(own, own).figures(),
         corrupted.figures(),
+        detections.compute(),
     ]
     figures = {name: value for part in parts for name, value in part.items()}
     assert len(figures) == sum(map(len, parts))

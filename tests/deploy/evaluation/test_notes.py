@@ -9,7 +9,7 @@ from small_data import Given, arrays, ready
 from support import UNUSED
 
 from kd.deploy.cost.cost import measure_cost
-from kd.deploy.evaluation.evaluate import check_fits
+from kd.deploy.evaluation.fits import check_fits
 from kd.deploy.evaluation.notes import machine_notes, run_notes, teacher_notes
 from kd.deploy.evaluation.sheet import EvaluatedNet
 from kd.deploy.finished_run import FinishedRun
