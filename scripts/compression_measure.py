@@ -135,7 +135,9 @@ def latency(file: OnnxFile, batch: int) -> float:
     """Return the median latency of a file on random images, in milliseconds."""
     described = file.description
     assert described is not None
-    shape = (batch, described["channels"], *described["input_size"])
+    channels = described["channels"]
+    assert channels is not None  # of an image
+    shape = (batch, channels, *described["input_size"])
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     return measure(file.logits, images, threads=1).p50_ms
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -110,7 +110,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_of_an_annotation_file(mistake, tmp_path):
-    changes, message = MISTAKES[mistake]
+    changes, message = cast(tuple[dict[str, Any], str], MISTAKES[mistake])
     path = tmp_path / "train.json"
     path.write_text(json.dumps(content() | changes))
     with pytest.raises(UserError, match=message) as error:

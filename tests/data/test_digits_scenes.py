@@ -1,6 +1,7 @@
 """Scenes of digits: exact boxes, digits of one split in that split alone, reproducible draws."""
 
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,11 +77,13 @@ def test_data_module_and_its_batches(caplog):
 
 
 def test_a_digit_is_in_the_scenes_of_one_split_alone(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(
-        "kd.data.digits_scenes.compose_scenes",
-        lambda digits, *rest: drawn.append(digits) or compose_scenes(digits, *rest),
-    )
+    drawn: list[Any] = []
+
+    def compose(digits: Any, *rest: Any) -> Any:
+        drawn.append(digits)
+        return compose_scenes(digits, *rest)
+
+    monkeypatch.setattr("kd.data.digits_scenes.compose_scenes", compose)
     scenes()
     splits = [{digit.tobytes() for digit in digits} for digits in drawn]
     source = Digits(name="digits", batch_size=1).load()

@@ -116,7 +116,7 @@ def test_every_pair_of_detectors_has_a_finite_term_and_gradient(kind):
     elif kind != "tiny":
         teacher = torchvision_detector(1, SIZE, 2, arch=kind, backbone="resnet18", channels=32)
     predictions = teacher.eval()(torch.randn(2, 1, SIZE, SIZE)).detach()
-    students = [TinyDetector(1, SIZE, 2, width=0.1)]
+    students: list[nn.Module] = [TinyDetector(1, SIZE, 2, width=0.1)]
     students.append(torchvision_detector(1, SIZE, 2, arch="fcos", backbone="resnet18", channels=32))
     for student in students:
         objective, outputs = built(DetectionKD(threshold=0.0), student, teacher, predictions)

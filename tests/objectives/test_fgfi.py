@@ -1,6 +1,6 @@
 """Wang et al. 2019: imitation near objects."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def plain_mask(boxes, side):
     """Loops over objects, cells and anchors, of a map of side × side cells."""
     mask, stride = np.zeros((side, side), bool), SIZE / side
     for _, *box in boxes:
-        found = {}
+        found: dict[Any, float] = {}
         for y, x in np.ndindex(side, side):
             for base in (2.0, 4.0):
                 for ratio in (0.5, 1.0, 2.0):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from kd.errors import UserError
+from kd.models.boxes import Detections
 from kd.tasks import detection, task_named
 from kd.tasks.detection import DetectionFigures
 
@@ -43,7 +44,7 @@ def test_figures_are_cocos():
                 scores.append(random.uniform())
                 labels.append(int(target[image, row, 0]))
         found.append((boxes, scores, labels))
-    as_tensors = [
+    as_tensors: list[Detections] = [
         {
             "boxes": torch.tensor(np.array(boxes).reshape(-1, 4)).float(),
             "scores": torch.tensor(scores).float(),
@@ -75,10 +76,12 @@ def test_figures_are_cocos():
 
 def test_nothing_found_is_zero():
     figures = DetectionFigures()
-    nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}
-    figures.update(
-        [nothing | {"labels": torch.zeros(0).long()}], torch.tensor([[[1.0, 1, 1, 5, 5]]])
-    )
+    nothing: Detections = {
+        "boxes": torch.zeros(0, 4),
+        "scores": torch.zeros(0),
+        "labels": torch.zeros(0).long(),
+    }
+    figures.update([nothing], torch.tensor([[[1.0, 1, 1, 5, 5]]]))
     assert figures.compute() == {"map": 0, "map50": 0}
 
 

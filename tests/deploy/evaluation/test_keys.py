@@ -11,6 +11,7 @@ from kd.deploy.evaluation.keys import KEYS, key, markdown_table
 from kd.deploy.evaluation.predictions import Predictions
 from kd.deploy.evaluation.quality import quality
 from kd.deploy.evaluation.robustness import robustness
+from kd.models.boxes import Detections
 from kd.tasks.detection import DetectionFigures
 
 
@@ -21,7 +22,7 @@ def test_the_table_has_exactly_the_figures():
     corrupted = robustness({"net": lambda x: x.float().flatten(1)[:, :3]}, images, targets)["net"]
     detections = DetectionFigures()
     box = torch.tensor([[2.0, 2.0, 9.0, 9.0]])
-    one = {"boxes": box, "scores": torch.tensor([0.9]), "labels": torch.tensor([0])}
+    one: Detections = {"boxes": box, "scores": torch.tensor([0.9]), "labels": torch.tensor([0])}
     detections.update([one], torch.tensor([[[0.0, 2.0, 2.0, 9.0, 9.0]]]))
     parts = [
         quality(logits, targets).figures(),
