@@ -39,8 +39,14 @@ def main(cfg: DictConfig) -> None:
 
 
 def _check(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
     from kd.errors import UserError
 
+    for name in ("student", "teacher", "method", "optimizer"):
+        given = [word for word in HydraConfig.get().overrides.task if word.startswith(f"{name}=")]
+        if given:
+            raise UserError(f"{given[0]}: the nets are those of run= and baseline=; remove it")
     if cfg.run is None:
         raise UserError("no run is given: add run=FOLDER, the folder of a finished run")
     for key in ("robustness", "figures"):

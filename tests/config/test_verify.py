@@ -37,6 +37,10 @@ COMMANDS = [
     *([f"experiment={name}"] for name in options("experiment")),
     *([f"teacher={name}", f"student={name}"] for name in options("model")),
     *([f"data={name}", f"data.root={CONF_DIR}"] for name in ("cifar100", "image_folder", "mnist")),
+    ["data=coco", f"data.root={CONF_DIR}"],
+    ["data=digits_scenes", "data.scenes={train: 9, val: 3, test: 3}"],
+    ["data=text", f"data.root={CONF_DIR / 'train.yaml'}", "data.text_column='the text'"],
+    ["data=text", f"data.tokenizer={CONF_DIR}", "student=hf", f"student.net.path={CONF_DIR}"],
     *([f"data/augment={name}"] for name in options("data/augment")),
     *([f"optimizer={name}"] for name in options("optimizer")),
     *([f"scheduler={name}"] for name in options("scheduler")),
@@ -65,6 +69,20 @@ def test_what_conf_offers_is_accepted(step, tmp_path):
             found = verify(OmegaConf.to_container(cfg), tmp_path, OWN, {})
             assert found.refusals == [], command
             assert found.content == OmegaConf.to_container(cfg)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data.cache_dir=/tmp/elsewhere",
+        "data.tokenizer=/no/such/file",
+        "student=hf student.net.path=org/net",
+    ],
+)
+def test_files_of_texts_that_only_an_own_command_may_name(word, tmp_path):
+    content = OmegaConf.to_container(composed("data=text", *word.split()))
+    (refusal,) = verify(content, tmp_path, OWN, {}).refusals
+    assert ".".join(refusal.place) == word.split()[-1].partition("=")[0]
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,23 @@ def test_the_evaluation_speaks_of_texts(run, output):
         evaluate(run, images, None, torch.device("cpu"))
 
 
+@pytest.mark.slow
+def test_an_encoder_is_loaded_without_its_folder(output, tmp_path):
+    """Two of three layers, cut out of a folder that is gone afterwards."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 16, "vocab_size": 200, "max_position_embeddings": 12}
+    transformers.BertModel(transformers.BertConfig(**sizes)).save_pretrained(tmp_path / "bert")
+    options = ["student=hf", f"student.net.path={tmp_path / 'bert'}", "student.net.layers=[0,2]"]
+    nets = ["teacher.net.dim=8", "teacher.net.depth=1"]
+    run = FinishedRun(finished_texts(output, *options, nets=(*nets,)), trust=OWN)
+    (tmp_path / "bert").rename(tmp_path / "away")
+    with torch.no_grad():
+        ours = kd.load(run.folder)(TEXTS).numpy()
+    file = open_model_file(exported(run))
+    np.testing.assert_allclose(file.logits(run.student.preprocess(TEXTS).numpy()), ours, atol=1e-5)
+
+
 @pytest.fixture
 def predict(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -70,7 +70,7 @@ class TextExport(TaskExport):
     def failure(self, reason: str) -> str:
         return (
             "not written: the file would not take texts of every length, as those of LSTMs do in "
-            f"format=onnx precision=fp32 only: {reason}"
+            f"format=onnx only: {reason}"
         )
 
     def write_int8(

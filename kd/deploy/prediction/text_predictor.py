@@ -100,21 +100,31 @@ def tried(predictor: TextPredictor) -> TextPredictor:
         UserError: it does not.
     """
     ids: Any = predictor.tokenizer.encode(["a"], 1).numpy()
-    try:
-        found = predictor.logits(ids).shape
-    except UserError:
-        raise
-    except Exception as error:  # of torch, onnxruntime or any other runtime
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{predictor.source}: it does not take the token ids of its tokenizer: {reason}"
-        ) from None
+    predictor = replace(predictor, logits=_with_message(predictor))
+    found = predictor.logits(ids).shape
     if found != (1, len(predictor.class_names)):
         raise UserError(
             f"{predictor.source}: a text gives outputs of shape {list(found)}, and its file names "
             f"{len(predictor.class_names)} classes"
         )
     return predictor
+
+
+def _with_message(predictor: TextPredictor) -> Callable[[Ids], Logits]:
+    """Return the model with a message for token ids that it does not take."""
+
+    def logits(ids: Ids) -> Logits:
+        try:
+            return predictor.logits(ids)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # of torch, onnxruntime or any other runtime
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"{predictor.source}: it does not take the token ids of its tokenizer: {reason}"
+            ) from None
+
+    return logits
 
 
 def _array(logits: Tensor) -> Logits:
