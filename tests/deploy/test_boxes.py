@@ -5,6 +5,7 @@ import json
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def photos(run, tmp_path):
 
 
 def test_a_loaded_student_finds_boxes(run):
-    student = kd.load(run.folder)
+    student: Any = kd.load(run.folder)
     assert student.task == "detection"
     images = run.data.arrays.test_inputs[:4]
     found = student.detections(images)

@@ -1,6 +1,7 @@
 """Files of students of texts from a stranger: what they name is bounded and never read."""
 
 import json
+from typing import Any
 
 import onnx
 import pytest
@@ -27,7 +28,8 @@ def written(path, target="kd.models.text_cnn.TextCNN", arguments=None, **changed
     """Write the weights of a small net, described as given."""
     arguments = FACTS | SIZES if arguments is None else arguments
     metadata = TEXTS | {"architecture": {"target": target, "arguments": arguments}} | changed
-    weights = TextCNN(**FACTS, **SIZES).state_dict()
+    settings: Any = {**FACTS, **SIZES}
+    weights = TextCNN(**settings).state_dict()
     path.write_bytes(safetensors_bytes(weights, {"kd": json.dumps(metadata)}))
     return path
 
@@ -73,7 +75,7 @@ def test_a_damaged_tokenizer_is_one_message(tokenizer, said, tmp_path):
 
 def test_a_tokenizer_that_does_not_fit_the_net_is_one_message(tmp_path):
     words = json.dumps({"words": [f"w{number}" for number in range(99)]})
-    predictor = open_predictor(written(tmp_path / "a.safetensors", tokenizer=words))
+    predictor: Any = open_predictor(written(tmp_path / "a.safetensors", tokenizer=words))
     ids = predictor.tokenizer.encode(["w98"], 2).numpy()
     with pytest.raises(UserError, match="does not take the token ids of its tokenizer: index out"):
         predictor.logits(ids)
@@ -113,6 +115,7 @@ def onnx_file(path, dtype=TensorProto.INT64, **changed):
     ],
 )
 def test_a_model_that_is_not_as_described_is_refused(changed, said, tmp_path):
-    assert open_predictor(onnx_file(tmp_path / "good.onnx")).max_length == 6
+    good: Any = open_predictor(onnx_file(tmp_path / "good.onnx"))
+    assert good.max_length == 6
     with pytest.raises(UserError, match=said):
         open_predictor(onnx_file(tmp_path / "bad.onnx", **changed))

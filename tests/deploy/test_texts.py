@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ def run(output):
 
 
 def exported(run, name="onnx", precision="fp32", **options):
-    request = Request(name, precision, **{"latency": False, "command": "kd.export"} | options)
+    settings: Any = {"latency": False, "command": "kd.export"} | options
+    request = Request(name, precision, **settings)
     suffix = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}[name]
     file = run.folder / "export" / f"student-{precision}{suffix}"
     return file if file.is_file() else export(run, request)

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,12 +67,12 @@ def test_classes_and_probabilities_are_those_of_kd_predict(channels, tmp_path):
     with (tmp_path / "a.csv").open(newline="") as table:
         found = {row["image"]: row for row in csv.DictReader(table)}
 
-    predictor = open_predictor(file)
+    predictor: Any = open_predictor(file)
     batches = ImageBatches(ImageFiles([tmp_path / "photos"]), predictor.target(64), 5)
     scale = batches.survey(True, lambda n: None).peaks.scale()
     assert scale.bits == 12
     images = batches.decoded(scale, lambda *_: None, lambda n: None)
-    expected = list(predict(predictor, images, 1))
+    expected: list[Any] = list(predict(predictor, images, 1))
     assert len(expected) == len(found) == 26
     for each in expected:
         row = found[f"photos/{each.image.name}"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_classes_have_the_accuracy_of_the_run(kind, output):
     run = FinishedRun(folder)
     images, targets = images_and_targets(run)
     has_teacher = run.result["teacher/test/acc"] is not None
-    predictor = open_predictor(folder, with_teacher=has_teacher)
+    predictor: Any = open_predictor(folder, with_teacher=has_teacher)
     right = predictor.logits(images).argmax(1) == targets
     assert np.float32(right.mean()) == np.float32(run.result["test/acc"])
     if predictor.teacher is not None:
@@ -46,7 +47,7 @@ def test_a_cached_teacher_runs_on_the_images(output):
     acquired = FinishedRun(folder).teacher
     assert acquired is not None
     images, _ = images_and_targets(FinishedRun(folder))
-    predictor = open_predictor(folder, with_teacher=True)
+    predictor: Any = open_predictor(folder, with_teacher=True)
     assert predictor.teacher is not None
     found = predictor.teacher(images[::-1].copy())[::-1]
     torch.testing.assert_close(torch.from_numpy(found.copy()), acquired.test_logits)
@@ -58,12 +59,13 @@ def test_the_last_stage_of_a_chain_predicts(output):
     content = {"status": "completed", "runs": [{"stage": "1_resnet14"}, {"stage": "2_resnet8"}]}
     (folder / "chain.json").write_text(json.dumps(with_checksum(content)))
     images, _ = images_and_targets(FinishedRun(folder))
-    expected = open_predictor(finished_run("kd", output)).logits(images)
-    np.testing.assert_array_equal(open_predictor(folder).logits(images), expected)
+    predictors: list[Any] = [open_predictor(f) for f in (folder, finished_run("kd", output))]
+    found, expected = (predictor.logits(images) for predictor in predictors)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_an_exported_file_predicts(tmp_path):
-    predictor = open_predictor(linear_onnx(tmp_path / "linear.onnx"))
+    predictor: Any = open_predictor(linear_onnx(tmp_path / "linear.onnx"))
     assert (predictor.channels, predictor.size) == (3, (8, 8))
     images = np.random.default_rng(1).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
     expected = softmax(images.reshape(5, -1).astype(np.float64) @ weights(8))
