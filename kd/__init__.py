@@ -1,4 +1,4 @@
-"""Knowledge distillation of image classifiers, as commands and as a library.
+"""Knowledge distillation of classifiers and detectors, as commands and as a library.
 
     >>> import torch
     >>> import kd
