@@ -75,7 +75,7 @@ def test_classes_and_probabilities_are_those_of_kd_predict(channels, tmp_path):
     expected: list[Any] = list(predict(predictor, images, 1))
     assert len(expected) == len(found) == 26
     for each in expected:
-        row = found[f"photos/{each.image.name}"]
+        row = found[f"photos/{each.sample.name}"]
         name = predictor.class_names[each.classes[0].label]
         assert row["class"].lstrip("'") == name
         assert float(row["probability"]) == pytest.approx(each.classes[0].probability, abs=1e-6)
