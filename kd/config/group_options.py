@@ -89,7 +89,9 @@ def _check_one(
     familiar = _FAMILIAR.get(group, {}).get(name.lower())
     meant = familiar if familiar in options else closest(name, options)
     hint = f"did you mean {meant!r}? " if meant else ""
-    if group == "data" and "/" in name.replace("\\", "/"):
+    if group == "data" and name.endswith((".csv", ".tsv", ".jsonl")):
+        hint = f"a table of texts is data=text data.root={name}; "
+    elif group == "data" and "/" in name.replace("\\", "/"):
         hint = f"a folder of images is data=image_folder data.root={name}; "
     if group == "model":
         hint += (
@@ -120,6 +122,8 @@ def refuse_addition(override: Override, chosen: Callable[[str], Any]) -> Iterato
             return
         advice = {
             "model": f"a model is chosen by its role, as student={value} or teacher={value}",
+            "data/augment": "the data of this run have no augmentation; leave it out",
+            "data/view": "the data of this run have no views; leave it out",
             "search": "only kd.search has a search space",
             "objective": f"a method has several, as objective@method.objectives.NAME={value}",
             "schedule": f"schedule@method.schedules.NAME={value} varies the knob or term NAME",

@@ -6,6 +6,7 @@ https://cocodataset.org/#format-data.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from kd.io.documents import read_json
 MAX_BYTES = 2 * 10**9  # COCO's largest, instances_train2017.json, has 0.45 GB
 _LISTS = ("images", "categories", "annotations")
 _NAMED = 10  # mistakes in a message
+_THIN = 1e-6  # of the image's side; the corners of a thinner box may coincide as float32
 _ROUNDING = 1.0  # pixels by which a box may leave its image; it is cut to the image
 
 
@@ -88,6 +90,7 @@ class _Reader:
         self.content = content
         self.problems: list[str] = []
         self.dropped: list[str] = []
+        self.seen: dict[str, set[int]] = {}
 
     def read(self, known: list[str] | None, drop: bool) -> CocoFile:
         names, labels = self._categories(known)
@@ -95,13 +98,14 @@ class _Reader:
         rows: dict[Any, list[list[float]]] = {key: [] for key in images}
         crowds = 0
         for key, entry in self._by_id("annotations", "annotation").items():
-            if entry.get("iscrowd"):
+            if (crowd := entry.get("iscrowd", 0)) not in (0, 1):
+                self._add("annotation", key, f"iscrowd must be 0 or 1, got {crowd!r}")
+            elif crowd:
                 crowds += 1
             elif (image := images.get(_whole(entry.get("image_id")))) is None:
-                self._add("annotation", key, f"image_id {entry.get('image_id')!r} is no image's id")
+                self._dangling(key, entry, "image")
             elif (label := labels.get(_whole(entry.get("category_id")))) is None:
-                category = entry.get("category_id")
-                self._add("annotation", key, f"category_id {category!r} is no category's id")
+                self._dangling(key, entry, "category")
             elif box := self._box(key, entry.get("bbox"), image, drop):
                 rows[_whole(entry["image_id"])].append([label, *box])
         found = [
@@ -112,6 +116,12 @@ class _Reader:
 
     def _add(self, kind: str, key: object, what: str) -> None:
         self.problems.append(f"{kind} {key}: {printable(what)}")
+
+    def _dangling(self, key: int, entry: Mapping[str, Any], kind: str) -> None:
+        found = entry.get(f"{kind}_id")
+        # An entry that is wrong itself has been named already.
+        if _whole(found) is None or _whole(found) not in self.seen[kind]:
+            self._add("annotation", key, f"{kind}_id {found!r} is no {kind}'s id")
 
     def _by_id(self, name: str, kind: str) -> dict[int, Mapping[str, Any]]:
         """The entries of a list by their ids."""
@@ -124,11 +134,13 @@ class _Reader:
                 self._add(kind, key, "the id is used twice")
             else:
                 found[key] = entry
+        self.seen[kind] = {*found}
         return found
 
     def _categories(self, known: list[str] | None) -> tuple[list[str], dict[Any, int]]:
         entries = sorted(self._by_id("categories", "category").items())
-        named = {key: str(entry.get("name")) for key, entry in entries if entry.get("name")}
+        given = {key: entry.get("name") for key, entry in entries}
+        named = {key: str(name) for key, name in given.items() if _is_name(name)}
         for key, _ in entries:
             if key not in named:
                 self._add("category", key, "it has no name")
@@ -145,11 +157,14 @@ class _Reader:
 
     def _images(self) -> dict[Any, CocoImage]:
         found: dict[Any, CocoImage] = {}
+        names: dict[str, int] = {}
         for key, entry in self._by_id("images", "image").items():
             name, sizes = entry.get("file_name"), [entry.get("width"), entry.get("height")]
             width, height = (_whole(size) for size in sizes)
-            if not isinstance(name, str) or not name:
+            if not isinstance(name, str) or not _is_name(name):
                 self._add("image", key, "it has no file_name")
+            elif (other := names.setdefault(name, key)) != key:
+                self._add("image", key, f"file_name {name!r} is that of image {other} as well")
             elif PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 self._add("image", key, f"file_name {name!r} leads out of the folder of images")
             elif not width or not height or min(width, height) < 1:
@@ -170,7 +185,7 @@ class _Reader:
         beyond = max(-x, -y, x + width - image.width, y + height - image.height)
         cut = [max(x, 0), max(y, 0), min(x + width, image.width), min(y + height, image.height)]
         what = ""
-        if width <= 0 or height <= 0:
+        if width <= _THIN * image.width or height <= _THIN * image.height:
             what = f"bbox {bbox} has no area"
         elif beyond > _ROUNDING or cut[0] >= cut[2] or cut[1] >= cut[3]:
             what = f"bbox {bbox} is not within the {size}"
@@ -188,6 +203,12 @@ def _whole(value: object) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _is_name(value: object) -> bool:
+    """Whether a value can be a file's or class's name: not blank, and UTF-8 can write it."""
+    text = str(value) if isinstance(value, str | int) else ""
+    return bool(text.strip()) and not re.search("[\0\ud800-\udfff]", text)
 
 
 def _is_number(value: object) -> bool:

@@ -1,5 +1,6 @@
 """Checks of labelled texts before they are tokenised."""
 
+import re
 from collections.abc import Iterable
 
 from kd.data.left_out import printable
@@ -71,6 +72,6 @@ def class_names(documents: Iterable[Document]) -> list[str]:
         ['9', '10']
     """
     names = sorted({document.label for document in documents})
-    if all(name.lstrip("-").isdecimal() for name in names):
+    if all(re.fullmatch(r"-?\d{1,18}", name) for name in names):
         return sorted(names, key=int)
     return names

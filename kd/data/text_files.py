@@ -1,7 +1,9 @@
 """Labelled texts from tables (CSV, TSV, JSON lines) and folders of .txt files."""
 
+import codecs
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,6 +111,8 @@ def read_texts(root: Path, columns: Columns) -> Splits:
 
 def _read(path: Path, root: Path, columns: Columns) -> Iterator[Document]:
     content = _decoded(path, columns.encoding)
+    if path.suffix.lower() in TABLES and not content.strip():
+        raise UserError(f"{path} is empty; a table has columns such as {columns.text!r}")
     if path.suffix.lower() in DELIMITERS:
         yield from _delimited(path, content, columns)
     elif path.suffix.lower() in JSON_LINES:
@@ -127,7 +131,7 @@ def _decoded(path: Path, encoding: str) -> str:
     try:
         content = path.read_bytes()
         # A byte-order mark, which spreadsheets write, would become part of the first column's name.
-        return content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        return content.decode("utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -141,14 +145,20 @@ def _decoded(path: Path, encoding: str) -> str:
 
 def _delimited(path: Path, content: str, columns: Columns) -> Iterator[Document]:
     csv.field_size_limit(MAX_FIELD)
-    lines = csv.DictReader(
-        content.splitlines(keepends=True), delimiter=DELIMITERS[path.suffix.lower()]
-    )
+    delimiter = DELIMITERS[path.suffix.lower()]
+    lines = csv.DictReader(content.splitlines(keepends=True), delimiter=delimiter)
     try:
         _check_columns(path, list(lines.fieldnames or []), columns)
         for row in lines:
             place = f"{path}, line {lines.line_num}"
+            if any(row.get(None) or ()):
+                raise UserError(
+                    f"{place} has more fields than the header; a text with {delimiter!r} needs "
+                    "quotation marks around it"
+                )
             yield _document(row, place, columns)
+        if lines.line_num < 2:
+            raise UserError(f"{path} has no text below its header")
     except csv.Error as error:
         raise UserError(f"{path}, line {lines.line_num}: {error}") from None
 
@@ -174,6 +184,8 @@ def _check_columns(place: Path, there: list[str], columns: Columns) -> None:
         if name not in there:
             shown = [printable(str(each))[:40] for each in there[:12]]
             raise UserError(f"{place} has no column data.{key}={name}; {nearest(name, shown)}")
+        if there.count(name) > 1:
+            raise UserError(f"{place} has {there.count(name)} columns data.{key}={name}; keep one")
 
 
 def _document(row: dict[str, Any], place: str, columns: Columns) -> Document:
@@ -182,4 +194,9 @@ def _document(row: dict[str, Any], place: str, columns: Columns) -> Document:
         raise UserError(f"{place}: {columns.text!r} is no text, but {printable(repr(text))[:60]}")
     if not isinstance(label, str | int | None):
         raise UserError(f"{place}: {columns.label!r} is no name, but {printable(repr(label))[:60]}")
-    return Document(text or "", "" if label is None else str(label).strip(), place)
+    return Document(_whole(text or ""), "" if label is None else _whole(str(label).strip()), place)
+
+
+def _whole(text: str) -> str:
+    """Replace halves of characters, which JSON can hold and UTF-8, in which kd writes, cannot."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)

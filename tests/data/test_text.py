@@ -146,6 +146,11 @@ MISTAKES = [
     ("text,label", [*ROWS, ("a", "")], {}, r"1 text without a label: .*a.csv, line 22"),
     ("text,label", [("a", "x")], {}, "all training texts have the label 'x'; two or more"),
     ("text,label", ROWS, {"encoding": "ascii"}, None),
+    ("text,text,label", ROWS, {}, "a.csv has 2 columns data.text_column=text; keep one"),
+    ("text,label", [*ROWS, ('a", "b', "food")], {}, "line 22 has more fields than the header; a t"),
+    ("text,label", [], {}, "a.csv has no text below its header"),
+    ("", [], {}, "a.csv is empty; a table has columns such as 'text'"),
+    ("\ufefftext,label", ROWS, {"encoding": "UTF_8"}, None),
     ("text,label", [*ROWS, ("naïve", "food")], {"encoding": "ascii"}, r"line 22: the byte 0xc3 is"),
     ("text,label", ROWS, {"root": "/nowhere"}, "data.root=/nowhere is neither a file nor a folder"),
     ("text,label", ROWS, {"tokenizer": "/nowhere.json"}, "data.tokenizer=/nowhere.json cannot be"),
@@ -174,6 +179,15 @@ def test_labels_unseen_in_training_are_named(tmp_path, text):
     table(tmp_path / "t" / "test.csv", [("soup", "foods")])
     with pytest.raises(UserError, match=r"test.csv, line 2: .*'foods' of 1 test .*mean 'food'\?"):
         ready(text("t"))
+
+
+def test_labels_are_names_and_texts_may_hold_halves_of_characters(tmp_path, text):
+    labels = {"sport": "--2", "food": "9" * 5000}
+    rows = [json.dumps({"text": f"{t} \ud83d", "label": labels[label]}) for t, label in ROWS]
+    (tmp_path / "c.jsonl").write_text("\n".join(rows))
+    data = ready(text("c.jsonl"))
+    assert data.class_names == ["--2", "9" * 5000]
+    data.tokenizer.source.encode()  # what a student's file holds
 
 
 @pytest.mark.parametrize(
