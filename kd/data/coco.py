@@ -39,8 +39,9 @@ class Coco(DetectionDataModule):
         root: folder with root/{train,val,test}/ (or train2017, valid …), each with its images and
             one .json file, or with root/annotations/*train*.json and so on.
         image_size: height and width in pixels.
-        annotations: other annotation files by split, absolute or below root.
-        images: other folders of images by split.
+        annotations: other annotation files by split, absolute or below root; None: that of the
+            split's folder.
+        images: other folders of images by split, as annotations.
         bad_boxes: `refuse` a file with boxes outside their image or without area, or `drop` these.
         grayscale: one channel instead of three.
         workers: number of decoding threads; None: one for each core.
@@ -58,8 +59,8 @@ class Coco(DetectionDataModule):
         *,
         root: str,
         image_size: int,
-        annotations: Mapping[str, str] | None = None,
-        images: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str | None] | None = None,
+        images: Mapping[str, str | None] | None = None,
         bad_boxes: str = "refuse",
         grayscale: bool = False,
         workers: int | None = None,
@@ -75,12 +76,14 @@ class Coco(DetectionDataModule):
             raise ValueError(f"bad_boxes must be refuse or drop, got {bad_boxes!r}")
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction must be in (0, 1), got {test_fraction!r}")
+        if not 0 <= test_seed < 2**63:
+            raise ValueError(f"test_seed must be ≥ 0 and below 2**63, got {test_seed!r}")
         for name, paths in {"annotations": annotations, "images": images}.items():
             if unknown := set(paths or ()) - {*SPLITS}:
                 raise ValueError(f"{name} must be by split, {SPLITS}, got {sorted(unknown)}")
         self.root = Path(root).expanduser().absolute()
         self.target = Target(image_size, grayscale, max_megapixels, letterbox=True)
-        self.annotations, self.images = dict(annotations or {}), dict(images or {})
+        self.annotations, self.images = _given(annotations), _given(images)
         self.drop, self.workers = bad_boxes == "drop", workers
         self.test_fraction, self.test_seed = test_fraction, test_seed
 
@@ -164,6 +167,11 @@ class Coco(DetectionDataModule):
                 return decoded.images
         more = f"\n- and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
         raise UserError(f"{files.annotations}:\n- " + "\n- ".join(problems[:_NAMED]) + more)
+
+
+def _given(paths: Mapping[str, str | None] | None) -> dict[str, str]:
+    """Paths by split, without those that are to be found."""
+    return {split: str(path) for split, path in (paths or {}).items() if path is not None}
 
 
 def _size_problem(path: Path, image: CocoImage) -> str:

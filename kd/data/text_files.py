@@ -3,7 +3,6 @@
 import codecs
 import csv
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from kd.data.layout import visible_folders
 from kd.data.left_out import printable
 from kd.data.split_folders import SPLITS, find_splits
+from kd.data.tokenise import whole_characters
 from kd.errors import UserError, nearest
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -130,8 +130,7 @@ def _class_of(path: Path, root: Path) -> str:
 def _decoded(path: Path, encoding: str) -> str:
     try:
         content = path.read_bytes()
-        # A byte-order mark, which spreadsheets write, would become part of the first column's name.
-        return content.decode("utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding)
+        return content.decode(markless(encoding))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -141,6 +140,16 @@ def _decoded(path: Path, encoding: str) -> str:
             f"{path}, line {line}: the byte 0x{byte:02x} is no {encoding}; give the file's own, as "
             "data.encoding=cp1252, or save it as UTF-8"
         ) from None
+
+
+def markless(encoding: str) -> str:
+    """Return the encoding that takes a byte-order mark, which spreadsheets write, for no text.
+
+    Example:
+        >>> markless("UTF8"), markless("cp1252")
+        ('utf-8-sig', 'cp1252')
+    """
+    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
 def _delimited(path: Path, content: str, columns: Columns) -> Iterator[Document]:
@@ -194,9 +203,5 @@ def _document(row: dict[str, Any], place: str, columns: Columns) -> Document:
         raise UserError(f"{place}: {columns.text!r} is no text, but {printable(repr(text))[:60]}")
     if not isinstance(label, str | int | None):
         raise UserError(f"{place}: {columns.label!r} is no name, but {printable(repr(label))[:60]}")
-    return Document(_whole(text or ""), "" if label is None else _whole(str(label).strip()), place)
-
-
-def _whole(text: str) -> str:
-    """Replace halves of characters, which JSON can hold and UTF-8, in which kd writes, cannot."""
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+    name = "" if label is None else str(label).strip()
+    return Document(whole_characters(text or ""), whole_characters(name), place)

@@ -19,6 +19,16 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 _PADS = (PAD, "<pad>", "<|padding|>")  # in files that do not say which token it is
 
 
+def whole_characters(text: str) -> str:
+    """Replace halves of characters, which JSON can hold and no file in UTF-8.
+
+    Example:
+        >>> whole_characters("so \\ud83d")
+        'so \ufffd'
+    """
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
 class Tokenizer(ABC):
     """Splits texts into tokens and numbers them.
 
@@ -39,7 +49,8 @@ class Tokenizer(ABC):
     def encode(self, texts: Sequence[str], max_length: int) -> Tensor:
         """Convert texts to token numbers int64 [N, max_length], padded and cut on the right."""
         rows = torch.full((len(texts), max_length), self.pad_index, dtype=torch.int64)
-        for row, numbers in zip(rows, self.numbers(texts, max_length), strict=True):
+        whole = [whole_characters(text) for text in texts]
+        for row, numbers in zip(rows, self.numbers(whole, max_length), strict=True):
             row[: len(numbers)] = torch.tensor(numbers, dtype=torch.int64)
         return rows
 

@@ -18,6 +18,7 @@ class Task(ABC):
         title: for messages.
         sample: singular noun for one sample, for messages and progress lines.
         student: a model of the task, for messages.
+        method: a method that suits the task, for messages.
         classifies: whether outputs are logits [B, K] of one label per sample. Only then do
             agreement, confusion, calibration and cached test logits exist.
         label_loss: config of the objective that stands for cross-entropy with the labels in every
@@ -28,6 +29,7 @@ class Task(ABC):
     title: ClassVar[str]
     sample: ClassVar[str]
     student: ClassVar[str]
+    method: ClassVar[str] = "kd"
     classifies: ClassVar[bool] = True
     label_loss: ClassVar[Mapping[str, Any] | None] = None
 

@@ -74,7 +74,7 @@ class Detection(Task):
     """Predictions [B, N, D] of images [B, C, S, S], selected by validation mAP."""
 
     name, title, sample = "detection", "object detection", "image"
-    student = "tiny_detector"
+    student, method = "tiny_detector", "det_kd"
     classifies = False
     label_loss: ClassVar = {"_target_": "kd.objectives.detection_loss.DetectionLoss"}
 

@@ -55,7 +55,8 @@ def objective_task_problems(
             titles = " and ".join(TASKS[each].title for each in objective.tasks if each in TASKS)
             yield (
                 f"method.objectives.{name}: {type(objective).__name__} is for {titles}, and "
-                f"data={cfg.data.name} is for {task.title}"
+                f"data={cfg.data.name} is for {task.title}; choose a method of that task, such as "
+                f"method={task.method}"
             )
         elif objective.needs_places and given.student is None and _two_stage(cfg.student.net):
             yield (

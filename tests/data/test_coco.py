@@ -75,7 +75,9 @@ def test_cocos_own_layout_splits_and_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(coco, "decode_all", lambda *_: pytest.fail("decoded again"))
     again = data_of(tmp_path, test_fraction=0.25, val_fraction=0.2)
     assert again.fingerprint == first.fingerprint
-    named = data_of(tmp_path, annotations={"train": "annotations/instances_train2017.json"})
+    named = data_of(
+        tmp_path, annotations={"train": "annotations/instances_train2017.json", "val": None}
+    )
     assert named.num_samples["test"] == 4
 
 

@@ -53,7 +53,7 @@ def test_other_teachers(teacher, train):
 
 REFUSED = {
     "method=kd": "SoftTargets is for image classification and text classification, and data=",
-    "method=crd": "is for image classification and text classification, and data=digits_scenes is",
+    "method=crd": "is for object detection; choose a method of that task, such as method=det_kd",
     "mode=online": "mode=online: not for object detection; choose mode=offline",
     "mode=pskd": "mode=pskd: not for object detection; choose mode=offline",
     "teacher=ensemble": "outputs of nets for object detection cannot be averaged; name one teacher",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kd.data.text_files import DELIMITERS, JSON_LINES, MAX_FIELD, TABLES
+from kd.data.text_files import DELIMITERS, JSON_LINES, MAX_FIELD, TABLES, markless
 from kd.errors import UserError, closest, nearest
 from kd.io.regular_files import read_bytes
 
@@ -73,7 +73,7 @@ class TextLines:
             raise UserError(f"texts={path} cannot be read: {reason}") from None
         suffix = path.suffix.lower()
         if suffix in DELIMITERS:
-            return self._table(path, content)
+            return self._table(path, content, skipped)
         lines = content.removesuffix("\n").split("\n")
         if suffix in JSON_LINES:
             return self._json_lines(path, lines, skipped)
@@ -82,14 +82,20 @@ class TextLines:
             for number, line in enumerate(lines, 1)
         )
 
-    def _table(self, path: Path, content: str) -> Iterator[TextLine]:
+    def _table(self, path: Path, content: str, skipped: Skipped) -> Iterator[TextLine]:
         csv.field_size_limit(MAX_FIELD)
         delimiter = DELIMITERS[path.suffix.lower()]
         rows = csv.DictReader(content.splitlines(keepends=True), delimiter=delimiter)
         try:
             self._check_column(path, list(rows.fieldnames or []))
             for row in rows:
-                yield TextLine(f"{path}, line {rows.line_num}", row[self.column] or "")
+                place = f"{path}, line {rows.line_num}"
+                if any(row.get(None) or ()):
+                    skipped(
+                        place, f"it has more fields than the header: quote texts with {delimiter!r}"
+                    )
+                else:
+                    yield TextLine(place, row[self.column] or "")
         except csv.Error as error:
             raise UserError(f"texts={path}, line {rows.line_num}: {error}") from None
 
@@ -127,8 +133,7 @@ def _known(encoding: str) -> str:
         raise UserError(
             f"encoding={encoding}: must be one of Python's, such as utf-8 or cp1252"
         ) from None
-    # A byte-order mark, which spreadsheets write, would become part of the first text.
-    return "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
+    return markless(encoding)
 
 
 def _is_file(given: str) -> bool:
