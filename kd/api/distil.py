@@ -19,6 +19,7 @@ from kd.deploy.student import Student
 from kd.distillers.stages import Plan, Stage
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
+from kd.io.task_figures import task_figure
 from kd.objectives.base import Objective
 from kd.training.run import run
 
@@ -26,6 +27,7 @@ from kd.training.run import run
 Splits = Sequence[Any] | Mapping[str, Any]
 Objectives = Mapping[str, tuple[Objective, float]]
 # Keywords about data that are given as loaders or data sets
+_DEFAULT = "default"  # what the config has for the data
 _DATA_FACTS = {"num_classes", "class_names", "mean", "std"}
 
 
@@ -66,14 +68,15 @@ class Distilled(Mapping[str, Any]):
         return len(self._result)
 
     def __repr__(self) -> str:
-        return f"Distilled(test/acc={self._result.get('test/acc')}, folder={str(self.folder)!r})"
+        key = task_figure(self._result).test
+        return f"Distilled({key}={self._result.get(key)}, folder={str(self.folder)!r})"
 
 
 def distil(
-    student: str | nn.Module = "resnet8",
-    teacher: str | nn.Module | None = "resnet20",
+    student: str | nn.Module = _DEFAULT,
+    teacher: str | nn.Module | None = _DEFAULT,
     data: str | LightningDataModule | Splits = "digits",
-    method: str | Objectives = "kd",
+    method: str | Objectives = _DEFAULT,
     *,
     mode: str = "offline",
     optimizer: str | None = None,
@@ -86,7 +89,8 @@ def distil(
     """Train a student under a teacher, as `python -m kd.train` does.
 
     Args:
-        student: a module, which is trained in place, or the name of a model.
+        student: a module, which is trained in place, or the name of a model; "default" is the one
+            of the data, as for `teacher` and `method`: resnet8, resnet20 and kd for images.
         teacher: a trained module, which is frozen; the name of a model, which is loaded from the
             registry or trained first; None for methods and modes that need none.
         data: the name of a data set, any `LightningDataModule`, or `(train, val, test)`, each a
@@ -154,6 +158,8 @@ def distil(
 
 def _option(group: str, value: object) -> list[str]:
     """The override that selects a named part; a given part keeps the group's default."""
+    if value == _DEFAULT:
+        return []
     if isinstance(value, str):
         return [f"{group}={value}"]
     return ["data=external", "data._target_=given"] if group == "data" else []

@@ -16,7 +16,7 @@ from kd.schedules import Between, Schedule
 from kd.tasks.base import Task
 from kd.types import Outputs
 
-_CROSS_ENTROPY = "kd.objectives.ce.CrossEntropy"
+CROSS_ENTROPY = "kd.objectives.ce.CrossEntropy"
 
 
 class StageConfig(NamedTuple):
@@ -106,7 +106,7 @@ def build_objective(cfg: DictConfig, name: str, task: Task | None = None) -> Obj
         task: of data that are given; None: that of the data in the config.
     """
     node, task = cfg.method.objectives[name], task or data_task(cfg)
-    if task.label_loss is not None and node.get("_target_") == _CROSS_ENTROPY:
+    if task.label_loss is not None and node.get("_target_") == CROSS_ENTROPY:
         node = OmegaConf.create(dict(task.label_loss))
     objective: Objective = make(node, "method.objectives.*", f"method.objectives.{name}")
     return objective

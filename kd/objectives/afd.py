@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting, check_choice, upcast
-from kd.objectives.maps import as_sequence, drop_single_positions, paired_maps, resample
+from kd.objectives.maps import IMAGES, as_sequence, drop_single_positions, paired_maps, resample
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "sigmoid")
@@ -99,6 +99,7 @@ class AttentiveFeatures(Objective):
         ValueError: `taps` is empty, or there is no such variant.
     """
 
+    tasks = IMAGES
     family = "feature"
 
     def __init__(self, taps: Sequence[str], variant: str = "paper") -> None:

@@ -28,7 +28,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import Objective, Setting, check_choice, upcast
-from kd.objectives.maps import as_sequence, check_maps, drop_single_positions, resample
+from kd.objectives.maps import (
+    IMAGES_AND_BOXES,
+    as_sequence,
+    check_maps,
+    drop_single_positions,
+    resample,
+)
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "mean_square")
@@ -103,7 +109,7 @@ class AttentionTransfer(Objective):
     """
 
     family = "feature"
-    tasks = (*Objective.tasks, "detection")
+    tasks = IMAGES_AND_BOXES
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting, upcast
 from kd.objectives.heads import frozen_head
-from kd.objectives.maps import paired_maps, resample
+from kd.objectives.maps import IMAGES, paired_maps, resample
 from kd.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ class ClassAttention(Objective):
         ValueError: `grid` is out of range.
     """
 
+    tasks = IMAGES
     family = "feature"
     copies_head = True
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting, check_temperature, upcast
-from kd.objectives.maps import has_single_position, paired_maps, resample
+from kd.objectives.maps import IMAGES_AND_BOXES, has_single_position, paired_maps, resample
 from kd.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class ChannelWise(Objective):
     """
 
     family = "feature"
-    tasks = (*Objective.tasks, "detection")
+    tasks = IMAGES_AND_BOXES
 
     def __init__(
         self, tap: str = "stage3", temperature: float = 4.0, earlier: Sequence[str] = ()

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting, check_choice, upcast
-from kd.objectives.maps import check_maps
+from kd.objectives.maps import IMAGES, check_maps
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "project")
@@ -91,6 +91,7 @@ class FSP(Objective):
         ValueError: fewer than two taps, or there is no such variant.
     """
 
+    tasks = IMAGES
     family = "feature"
 
     def __init__(self, taps: Sequence[str], variant: str = "paper") -> None:

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting, check_choice, upcast
-from kd.objectives.maps import check_maps, resample
+from kd.objectives.maps import IMAGES, check_maps, resample
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "attention")
@@ -93,6 +93,7 @@ class FactorTransfer(Objective):
         ValueError: `rate` is out of range, or there is no such variant.
     """
 
+    tasks = IMAGES
     family = "feature"
 
     def __init__(self, tap: str = "stage3", rate: float = 0.5, variant: str = "paper") -> None:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting, upcast
-from kd.objectives.maps import paired_maps
+from kd.objectives.maps import IMAGES, paired_maps
 from kd.types import Batch, Outputs
 
 
@@ -65,6 +65,7 @@ class InterChannelCorrelation(Objective):
         tap: canonical name of a tap with maps [B, C, H, W] in both nets.
     """
 
+    tasks = IMAGES
     family = "feature"
 
     def __init__(self, tap: str = "stage3") -> None:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from kd.errors import UserError
 from kd.objectives.base import Objective, Setting, upcast
-from kd.objectives.maps import resample
+from kd.objectives.maps import IMAGES, resample
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram, off_diagonal
 from kd.types import Batch, Outputs
 
@@ -138,6 +138,7 @@ class InstanceGraph(Objective):
         ValueError: fewer than two taps, a negative weight, or weights that are all 0.
     """
 
+    tasks = IMAGES
     family = "relation"
     one_device = ONE_BATCH
 

@@ -11,6 +11,8 @@ from kd.objectives.base import Objective
 from kd.types import Outputs
 
 log = logging.getLogger(__name__)
+IMAGES = ("image_classification",)  # tasks whose nets have maps
+IMAGES_AND_BOXES = ("image_classification", "detection")
 
 
 def as_sequence(maps: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting, check_choice
-from kd.objectives.maps import paired_maps, resample
+from kd.objectives.maps import IMAGES_AND_BOXES, paired_maps, resample
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "channels")
@@ -97,7 +97,7 @@ class MaskedGenerative(Objective):
     """
 
     family = "feature"
-    tasks = (*Objective.tasks, "detection")
+    tasks = IMAGES_AND_BOXES
 
     def __init__(self, tap: str = "stage3", masked: float = 0.5, variant: str = "paper") -> None:
         super().__init__()

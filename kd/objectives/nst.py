@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import Objective, Setting
-from kd.objectives.maps import check_maps, drop_single_positions, resample
+from kd.objectives.maps import IMAGES, check_maps, drop_single_positions, resample
 from kd.objectives.pairs import full_precision
 from kd.types import Batch, Outputs
 
@@ -102,6 +102,7 @@ class NeuronSelectivity(Objective):
         ValueError: `taps` is empty.
     """
 
+    tasks = IMAGES
     family = "feature"
 
     def __init__(self, taps: Sequence[str]) -> None:

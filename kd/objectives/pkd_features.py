@@ -17,12 +17,11 @@ Reduction: mean over batch, channels and positions, sum over levels.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting, upcast
-from kd.objectives.maps import as_sequence, check_maps, resample
+from kd.objectives.maps import IMAGES_AND_BOXES, as_sequence, check_maps, resample
 from kd.types import Batch, Outputs
 
 _SMALLEST = 1e-6  # added to a standard deviation, as in the authors' code
@@ -77,7 +76,7 @@ class PearsonFeatures(Objective):
     """
 
     family = "feature"
-    tasks: ClassVar[tuple[str, ...]] = ("image_classification", "detection")
+    tasks = IMAGES_AND_BOXES
 
     def __init__(self, taps: Sequence[str]) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
-from kd.objectives.maps import paired_maps, resample, smaller_size
+from kd.objectives.maps import IMAGES, paired_maps, resample, smaller_size
 from kd.objectives.pairs import ONE_BATCH, full_precision
 from kd.types import Batch, Outputs
 
@@ -112,6 +112,7 @@ class SemanticCalibration(Objective):
         ValueError: a list of taps is empty, or `batch_size` is out of range.
     """
 
+    tasks = IMAGES
     family = "feature"
     one_device = ONE_BATCH
 

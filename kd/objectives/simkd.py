@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting
 from kd.objectives.heads import frozen_head
-from kd.objectives.maps import paired_maps, resample, smaller_size
+from kd.objectives.maps import IMAGES, paired_maps, resample, smaller_size
 from kd.types import Batch, Outputs
 
 
@@ -79,6 +79,7 @@ class ReusedClassifier(Objective):
         ValueError: `reduction` is out of range.
     """
 
+    tasks = IMAGES
     family = "feature"
     copies_head = True
 

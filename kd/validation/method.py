@@ -6,6 +6,7 @@ from functools import partial
 from omegaconf import DictConfig, OmegaConf
 
 from kd.build.method import (
+    CROSS_ENTROPY,
     Method,
     StageConfig,
     build_objective,
@@ -16,6 +17,7 @@ from kd.build.method import (
 from kd.config.targets import resolve_target
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective
+from kd.tasks import TASKS
 from kd.tasks.base import Task
 from kd.validation.mode import tap_problems
 from kd.validation.numbers import is_number
@@ -72,10 +74,33 @@ def check_objectives(
     stages = stage_configs(cfg)
     found: dict[str, Objective] = {}
     for name in sorted(_weighted(stages) & cfg.method.objectives.keys()):
+        used = any(s.weights.get(name, 0) != 0 for s in stages)
+        if used and task is not None and (problem := misfit(cfg, name, task)):
+            problems.append(problem)  # its taps would be missing as well
+            continue
         objective = attempt(problems, partial(build_objective, cfg, name, task))
-        if objective is not None and any(s.weights.get(name, 0) != 0 for s in stages):
+        if objective is not None and used:
             found[name] = objective
     return found
+
+
+def misfit(cfg: DictConfig, name: str, task: Task) -> str:
+    """Why an objective cannot compare the nets of a task; "" if it can."""
+    target = OmegaConf.select(cfg, f"method.objectives.{name}._target_")
+    if target == CROSS_ENTROPY:  # each task has its own in its place
+        return ""
+    try:
+        kind = resolve_target(str(target))
+    except Exception:  # an import can fail in any way; building the objective reports it
+        return ""
+    tasks = getattr(kind, "tasks", (task.name,))
+    if task.name in tasks:
+        return ""
+    titles = " and ".join(TASKS[each].title for each in tasks if each in TASKS)
+    return (
+        f"method.objectives.{name}: {kind.__name__} is for {titles}, and data={cfg.data.name} is "
+        f"for {task.title}; choose a method of that task, such as method={task.method}"
+    )
 
 
 def objective_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Iterator[str]:

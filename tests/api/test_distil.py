@@ -133,6 +133,10 @@ def test_the_callers_hydra_is_left_as_it_was(tmp_path):
             "data: num_classes=3, but there are 2 class_names",
         ),
         ({"data": loaders(), "mean": [0.5]}, "data: mean and std must be of equal length"),
+        (
+            {"data": "digits_scenes", "method": "ofd"},
+            r"\Aa mistake in .*\n.* such as method=det_kd$",
+        ),
         ({"data": 3}, r"data must be a LightningDataModule or \(train, val, test\)"),
         ({"student": 3}, r"student must be a module or the name of a model, got int"),
     ],

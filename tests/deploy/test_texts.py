@@ -171,7 +171,7 @@ def test_runs_and_files_give_the_same_predictions(predict, run, tmp_path):
 
 
 def test_tables_have_a_column_of_texts(tmp_path):
-    (tmp_path / "a.tsv").write_text('id\tbody\n1\t"two\nlines"\n2\t\n')
+    (tmp_path / "a.tsv").write_text('id\tbody\n1\t"two\nlines"\n2\t\n3\tfor\tone\n')
     (tmp_path / "b.jsonl").write_text('{"body": "one"}\n{"body": 3}\nno\n')
     skipped: list[tuple[str, str]] = []
     given = [str(tmp_path / name) for name in ("a.tsv", "b.jsonl")]
@@ -179,6 +179,7 @@ def test_tables_have_a_column_of_texts(tmp_path):
     assert [line.text for line in lines] == ["two\nlines", "one"]
     assert [place.rpartition("/")[2] for place, _ in skipped] == [
         "a.tsv, line 4",
+        "a.tsv, line 5",
         "b.jsonl, line 2",
         "b.jsonl, line 3",
     ]
@@ -190,6 +191,7 @@ def test_tables_have_a_column_of_texts(tmp_path):
         (["texts=lins.txt"], "texts=lins.txt is no file; did you mean 'lines.txt'?"),
         (["texts=t.csv"], "has no column text_column=text; did you mean 'texts'?"),
         (["texts=lines.txt", "encoding=utf8x"], "encoding=utf8x: must be one of Python's"),
+        (["texts=lines.txt", "draw=x"], "draw=x: texts have no boxes; remove draw="),
         (["texts=lines.txt", "images=."], "images= and texts= are given"),
         (["images=."], "classifies texts, and images= is given; give texts=FILE"),
         (["texts=empty.txt"], "there is no text; lines skipped"),

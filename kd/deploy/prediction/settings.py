@@ -93,6 +93,8 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
         yield f"images={values['images']}: must be a folder, a file, or a list of them"
     elif any(not str(each).strip() for each in _listed(values["images"])):
         yield "images: a path is empty; images=. is the folder in which you are"
+    if given == ["texts"] and values["draw"] is not None:
+        yield f"draw={values['draw']}: texts have no boxes; remove draw="
     if not isinstance(values["with_teacher"], bool):
         yield f"teacher={values['with_teacher']}: must be true or false"
     for name, least in {"top": 1, "batch_size": 1, "rows": 0}.items():

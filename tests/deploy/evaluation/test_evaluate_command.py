@@ -10,6 +10,7 @@ import pytest
 import torch
 from commands import Command
 from finished_runs import finished_run
+from in_process import start
 from scipy.stats import entropy
 from sklearn import metrics
 from sklearn.metrics import log_loss
@@ -183,3 +184,9 @@ def test_the_command_writes_the_sheet_beside_the_run(output):
     assert f"run={folder}" in (output / "sheet" / "evaluation.md").read_text().replace("\\", "")
     content = json.loads((output / "sheet" / "evaluation.json").read_text())
     assert np.isfinite(content["nets"][0]["figures"]["nll"])
+
+
+@pytest.mark.parametrize("data", ["digits", "text", "digits_scenes"])
+def test_data_of_every_task_can_be_given(data, monkeypatch):
+    words = ("run=x", f"data={data}")
+    assert start(monkeypatch, "evaluate", *words) == " ".join(words)
