@@ -23,11 +23,13 @@ def test_a_teacher_is_trained_once_and_its_outputs_are_cached(
 ):
     """Two batches of 64, and the test set: logits once, and layers when they are first needed."""
     nets = ["student=transformer_mini_2", "student.net.dim=8"]
-    ended = train(*TEXT, *nets, f"method={method}", "data.cache_dir=${paths.output}/texts")
+    figures = f"figures={str(method == 'soft_ce').lower()}"
+    ended = train(*TEXT, *nets, f"method={method}", "data.cache_dir=${paths.output}/texts", figures)
     assert ended.returncode == 0, ended.stderr
     assert ("attention_4" in ended.stdout) == (method == "minilm")
     found = result(output, method=method)
     assert found["task"] == "text_classification"
+    assert [*output.glob(f"runs/*{method}_*/figures/confusion.png")] or method != "soft_ce"
     assert found["teacher/source"] == source
     assert found["teacher_forwards"] == pytest.approx(forwards, abs=20)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kd.deploy.student import Student
+from kd.errors import UserError
 from kd.models.boxes import Detections
 from kd.models.detector import Detector
 
@@ -41,9 +42,24 @@ class BoxStudent(Student):
             `labels` [n], places in `class_names`.
 
         Raises:
-            UserError: as `forward`.
+            UserError: images of another kind or size.
         """
         return self.detector.detections(self(images))
+
+    def forward(self, images: Any) -> Tensor:
+        """Return the raw predictions [B, N, D] of images, whose size is that of training.
+
+        Raises:
+            UserError: images of another kind or size.
+        """
+        assert self.metadata is not None  # it names the task
+        expected = [self.metadata["channels"], *self.metadata["input_size"]]
+        if not isinstance(images, Tensor) or list(images.shape[1:]) != expected:
+            got = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise UserError(
+                f"images must be a tensor [B, {', '.join(map(str, expected))}], got {got}"
+            )
+        return super().forward(images)
 
     @torch.no_grad()
     def decoded(self, images: Tensor) -> tuple[Tensor, Tensor]:

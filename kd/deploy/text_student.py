@@ -1,6 +1,6 @@
 """A loaded student of texts: the net with its tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
@@ -72,7 +72,13 @@ class TextStudent(Student):
         Raises:
             UserError: the tokenizer is unknown, or there is no text.
         """
-        found = [texts] if isinstance(texts, str) else list(texts)
+        found = (
+            [texts]
+            if isinstance(texts, str)
+            else list(texts)
+            if isinstance(texts, Iterable)
+            else []
+        )
         if not found or not all(isinstance(text, str) for text in found):
             raise UserError("preprocess takes a text or a list of texts, at least one")
         return encoded(self.tokenizer, found, self.max_length)
@@ -81,16 +87,24 @@ class TextStudent(Student):
         """Return the logits [B, K] of texts, or of their token ids int64 [B, L].
 
         Raises:
-            UserError: other numbers than int64, or texts where the tokenizer is unknown.
+            UserError: other numbers than int64, ids that are no token's, or texts where the
+                tokenizer is unknown.
         """
         if not isinstance(texts, Tensor):
             texts = self.preprocess(texts).to(next(self.parameters()).device)
-        if texts.dtype != torch.int64 or texts.dim() != 2:
+        if texts.dtype != torch.int64 or texts.dim() != 2 or not texts.shape[1]:
             raise UserError(
                 f"texts must be {' or '.join(self.accepts)} of type int64, got "
                 f"{list(texts.shape)} of {texts.dtype}"
             )
-        return cast(Tensor, self.net(texts))
+        try:
+            return cast(Tensor, self.net(texts))
+        except IndexError:  # of an embedding on the CPU
+            ids = f"{int(texts.min())} … {int(texts.max())}"
+            raise UserError(
+                f"token ids {ids} [{', '.join(map(str, texts.shape))}]: the net has no such token, "
+                "or none at such a place; texts are converted with preprocess"
+            ) from None
 
     def extra_repr(self) -> str:
         given = f"{' or '.join(self.accepts)}, L ≤ {self.max_length}"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kd.data.base import DataModule
 from kd.data.datamodule import ImageDataModule
+from kd.data.memory import MemoryDataModule
 from kd.errors import UserError
 from kd.metrics import confusion_matrix
 
@@ -34,8 +35,13 @@ def check_drawing(figures: bool | list[int], data: DataModule) -> None:
         return
     if find_spec("matplotlib") is None:
         raise UserError("figures needs matplotlib: pip install -e '.[plots]'")
-    if not isinstance(data, ImageDataModule):
+    if not isinstance(data, MemoryDataModule):
         raise UserError(f"figures: {data.limits.images}")
+    if not isinstance(data, ImageDataModule) and figures is not True:
+        raise UserError(
+            f"figures={figures}: data={data.name} have no images to show; figures=true draws which "
+            "classes are confused"
+        )
     count = len(data.test_targets)
     if figures is not True and (beyond := [n for n in figures if not 0 <= n < count]):
         raise UserError(f"figures: no test image {beyond[0]}; they are 0 to {count - 1}")
@@ -51,6 +57,8 @@ def draw_figures(
 ) -> None:
     """Write `dark-knowledge` and `confusion` as PNG and SVG, and log them to TensorBoard.
 
+    Of texts there is `confusion` alone.
+
     Args:
         folder: the folder of the files, which is created.
         trainer: its TensorBoard logger shows the figures in the IMAGES tab.
@@ -65,16 +73,15 @@ def draw_figures(
     from kd.plots.confusion import confusion_difference
     from kd.plots.dark_knowledge import dark_knowledge
 
-    assert isinstance(data, ImageDataModule)  # see check_drawing
+    assert isinstance(data, MemoryDataModule)  # see check_drawing
     images, targets = data.arrays.test_inputs.cpu(), data.test_targets
-    logits = teacher.double()
-    chosen = _most_uncertain(logits, targets) if figures is True else torch.tensor(figures)
-    shown = (images[chosen].numpy(), targets[chosen].tolist(), logits[chosen].numpy())
     theirs, ours = confusion_matrix(teacher, targets).double(), student.cpu().double()
-    plans = [
-        dark_knowledge(*shown, data.class_names),
-        confusion_difference(theirs.numpy(), ours.numpy(), data.class_names),
-    ]
+    plans = [confusion_difference(theirs.numpy(), ours.numpy(), data.class_names)]
+    if isinstance(data, ImageDataModule):
+        logits = teacher.double()
+        chosen = _most_uncertain(logits, targets) if figures is True else torch.tensor(figures)
+        shown = (images[chosen].numpy(), targets[chosen].tolist(), logits[chosen].numpy())
+        plans.insert(0, dark_knowledge(*shown, data.class_names))
     write_figures(plans, folder, trainer)
 
 

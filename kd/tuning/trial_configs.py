@@ -38,8 +38,16 @@ def check_space(space: Space, base: list[str]) -> DictConfig:
             message = user_message(error)
             if message is None:
                 raise
-            raise UserError(f"search.space, {' '.join(overrides)}: {message}") from error
+            raise UserError(
+                f"search.space, {' '.join(overrides)}: {message}{_other_space(default)}"
+            ) from error
     return default
+
+
+def _other_space(cfg: DictConfig) -> str:
+    from kd.build.data import data_task
+
+    return "" if data_task(cfg).classifies else "; a space for boxes is search=detection"
 
 
 def _corners(space: Space) -> Iterator[list[str]]:

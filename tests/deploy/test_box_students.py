@@ -76,6 +76,9 @@ def test_a_loaded_student_finds_boxes(run):
         alone = student.net.detections(student.net(student.preprocess(images)))
     assert [len(each["boxes"]) for each in found] == [len(each["boxes"]) for each in alone]
     assert all(each["boxes"].amax() <= 64 for each in found if len(each["boxes"]))
+    for wrong, said in [(images[..., :32], r"\[4, 1, 64, 32\]"), ("text", "str")]:
+        with pytest.raises(UserError, match=rf"must be a tensor \[B, 1, 64, 64\], got {said}"):
+            student.detections(wrong)
 
 
 def test_the_file_gives_the_boxes_and_scores_of_the_student(run, onnx):

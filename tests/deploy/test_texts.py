@@ -54,8 +54,14 @@ def test_a_loaded_student_takes_texts(run):
     batch = next(iter(run.data.test_dataloader()))
     right = (student(batch.input).argmax(1) == batch.target).float().mean()
     assert right == pytest.approx(run.result["test/acc"])
-    with pytest.raises(UserError, match=r"got \[4, 12\] of torch.float32"):
-        student(ids.float())
+    for wrong, message in [
+        (ids.float(), r"got \[4, 12\] of torch.float32"),
+        (ids[:, :0], r"got \[4, 0\] of torch.int64"),
+        (ids + 10**6, r"token ids 1\d+ … 1\d+ \[4, 12\]: the net has no such token"),
+        (3, "takes a text or a list of texts"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            student(wrong)
 
 
 @pytest.mark.parametrize(
