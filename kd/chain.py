@@ -34,7 +34,8 @@ def main(cfg: DictConfig) -> float:
     except SystemExit:
         log.warning("interrupted; resume with the same command and hydra.run.dir=%s", folder)
         raise
-    table = Table(title=f"accuracies of {chain['method']} on {chain['data']}, seed {chain['seed']}")
+    words = task_figure(chain).words
+    table = Table(title=f"{words} of {chain['method']} on {chain['data']}, seed {chain['seed']}")
     for number, column in enumerate(_COLUMNS):
         table.add_column(column, justify="left" if number < 3 else "right")
     for row in _rows(chain["runs"]):

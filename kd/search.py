@@ -1,4 +1,4 @@
-"""`python -m kd.search`: search for the settings with the best validation accuracy."""
+"""`python -m kd.search`: search for the settings with the best validation figure."""
 
 import importlib.util
 import logging
@@ -18,12 +18,14 @@ log = logging.getLogger(__name__)
 
 @command("search", check=config_problems)
 def main(cfg: DictConfig) -> float:
-    """Run the missing trials, print the best, and return its validation accuracy."""
+    """Run the missing trials, print the best, and return its validation figure."""
     if importlib.util.find_spec("optuna") is None:
         raise UserError("python -m kd.search needs Optuna: pip install -e '.[search]'")
     if (line := headline(cfg)) is not None:
         log.info("%s, best of %s trials", line, cfg.search.trials)
 
+    from kd.build.data import data_task
+    from kd.io.task_figures import FIGURES
     from kd.tuning.identity import search_identity
     from kd.tuning.report import report
     from kd.tuning.search_settings import check_settings
@@ -56,7 +58,7 @@ def main(cfg: DictConfig) -> float:
     except (KeyboardInterrupt, SystemExit):
         log.warning("interrupted; resume with the same command and hydra.run.dir=%s", folder)
         raise
-    return report(search, base, folder)
+    return report(search, base, folder, FIGURES[data_task(default).name])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd.models.sizing import scaled
+from kd.models.sizing import check_counts, scaled
 from kd.models.token_masks import masked_max, token_mask
 
 
@@ -80,8 +80,7 @@ class BiLSTM(nn.Module):
         width: float = 1.0,
     ) -> None:
         super().__init__()
-        if layers < 1:
-            raise ValueError(f"layers must be ≥ 1, got {layers!r}")
+        check_counts(dim=dim, hidden=hidden, layers=layers)
         dim, hidden = scaled(dim, width), scaled(hidden, width)
         self.pad_index = pad_index
         self.embeddings = nn.Embedding(vocab_size, dim, padding_idx=pad_index)

@@ -16,6 +16,7 @@ from kd.errors import UserError
 from kd.models.hf_attention import tap_attention, with_taps
 from kd.models.hf_config import check_fit, config_of, random_config, read_config, transformers
 from kd.models.masked_words import MaskedWords
+from kd.models.sizing import check_counts
 from kd.models.text_transformer import POOLINGS
 from kd.models.token_masks import masked_mean, token_mask
 
@@ -78,6 +79,7 @@ class HFText(nn.Module):
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        check_counts(dim=dim, depth=depth, heads=heads, inner=inner)
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {list(POOLINGS)}, got {pooling!r}")
         facts = (vocab_size, max_length, pad_index)
@@ -94,7 +96,9 @@ class HFText(nn.Module):
         self.encoder.pooler = None  # BERT's layer over the first token, of another task
         _keep_layers(self.encoder, layers, path or architecture)
         width = self.encoder.config.hidden_size
-        self.masked_words = None if mask_index is None else MaskedWords(width, mask_index)
+        self.masked_words = (
+            None if mask_index is None else MaskedWords(width, mask_index, vocab_size)
+        )
         self.pooled = nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_classes)
@@ -125,6 +129,9 @@ class HFText(nn.Module):
         Not as submodules, or the weights would stand in the state dict twice: an ordinary
         attribute, which `get_submodule` finds as well.
         """
+        if not hasattr(self.encoder, "embeddings"):
+            kind = self.encoder.config.model_type
+            raise UserError(f"{kind} is no encoder with embeddings, such as bert and distilbert")
         named = {"embeddings": self.encoder.embeddings}
         for number, layer in enumerate(_layers(self.encoder), 1):
             named[f"layer_{number}"] = layer

@@ -24,10 +24,16 @@ class MaskedWords(nn.Module):
     Args:
         dim: width D of the hidden states.
         mask_index: token that stands for a hidden word.
+        vocab_size: number of tokens V.
+
+    Raises:
+        ValueError: `mask_index` is no token.
     """
 
-    def __init__(self, dim: int, mask_index: int) -> None:
+    def __init__(self, dim: int, mask_index: int, vocab_size: int) -> None:
         super().__init__()
+        if not 0 <= mask_index < vocab_size:
+            raise ValueError(f"mask_index must be in 0..{vocab_size - 1}, got {mask_index!r}")
         self.mask_index = mask_index
         self.transform = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim))
 

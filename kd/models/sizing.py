@@ -24,6 +24,23 @@ def scaled(channels: int, width: float, multiple: int = 1) -> int:
     return max(1, int(channels * width / multiple + 0.5)) * multiple
 
 
+def check_counts(**counts: int | None) -> None:
+    """Refuse numbers below 1; None stands for a default.
+
+    Raises:
+        ValueError: names the first.
+
+    Example:
+        >>> check_counts(dim=64, inner=None)
+        >>> check_counts(dim=0)
+        Traceback (most recent call last):
+        ValueError: dim must be ≥ 1, got 0
+    """
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} must be ≥ 1, got {count!r}")
+
+
 def check_image_size(net: str, image_size: int, downsampling: int) -> None:
     """Refuse images of which a net's last map [H / downsampling, W / downsampling] is empty.
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.models.sizing import scaled
+from kd.models.sizing import check_counts, scaled
 from kd.models.token_masks import masked_max, token_mask
 
 
@@ -35,7 +35,7 @@ class TextCNN(nn.Module):
         width: factor of `dim` and `filters`.
 
     Raises:
-        ValueError: `widths` is empty or has a number below 1.
+        ValueError: `widths` is empty, or a number is below 1.
 
     Example:
         >>> net = TextCNN(vocab_size=100, max_length=16, pad_index=0, num_classes=4)
@@ -61,6 +61,7 @@ class TextCNN(nn.Module):
         super().__init__()
         if not widths or min(widths) < 1:
             raise ValueError(f"widths must be numbers ≥ 1, got {list(widths)!r}")
+        check_counts(dim=dim, filters=filters)
         dim, filters = scaled(dim, width), scaled(filters, width)
         self.pad_index = pad_index
         self.embeddings = nn.Embedding(vocab_size, dim, padding_idx=pad_index)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kd.errors import UserError
 from kd.models.masked_words import MaskedWords
+from kd.models.sizing import check_counts
 from kd.models.token_masks import masked_mean, token_mask
 
 POOLINGS = ("cls", "mean")
@@ -125,11 +126,9 @@ class TextTransformer(nn.Module):
         mask_index: int | None = None,
     ) -> None:
         super().__init__()
-        if depth < 1 or heads < 1 or dim % heads:
-            raise ValueError(
-                f"depth and heads must be ≥ 1, dim a multiple of heads, got dim={dim!r}, "
-                f"depth={depth!r}, heads={heads!r}"
-            )
+        check_counts(dim=dim, depth=depth, heads=heads, inner=inner)
+        if dim % heads:
+            raise ValueError(f"dim must be a multiple of heads, got dim={dim!r}, heads={heads!r}")
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {list(POOLINGS)}, got {pooling!r}")
         self.pad_index, self.pooling = pad_index, pooling
@@ -138,7 +137,7 @@ class TextTransformer(nn.Module):
         sizes = (dim, heads, inner or 4 * dim, dropout)
         self.layers = nn.ModuleList(Layer(*sizes) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
-        self.masked_words = None if mask_index is None else MaskedWords(dim, mask_index)
+        self.masked_words = None if mask_index is None else MaskedWords(dim, mask_index, vocab_size)
         self.pooled = nn.Identity()
         self.fc = nn.Linear(dim, num_classes)
 

@@ -62,6 +62,8 @@ def torchvision_detector(
     pyramid = None if arch == "ssdlite" else channels
     if pyramid is not None and (pyramid < 1 or (arch == "fcos" and pyramid % 32)):
         raise ValueError(f"channels must be positive, of FCOS a multiple of 32, got {channels!r}")
+    if convs < 0:
+        raise ValueError(f"convs must be ≥ 0, got {convs!r}")
     check_multiple(arch, image_size)
     maps = Backbone(backbone, in_channels, pyramid)
     maps.out_channels = pyramid or maps.channels  # type: ignore[assignment]  # read by torchvision

@@ -117,7 +117,7 @@ class Search:
         self._check(known)
         self.study.tell(known.number, accuracy, state, skip_if_finished=True)
         if accuracy is not None:
-            log.info("trial %d: validation accuracy %.4f", known.number, accuracy)
+            log.info("trial %d: %.4f on the validation set", known.number, accuracy)
 
     def _objective(self, trial: optuna.Trial, known: FrozenTrial) -> float:
         defaults = DEFAULTS in known.user_attrs

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from model_configs import config
 from torch import Tensor, nn
@@ -183,3 +184,19 @@ def test_hidden_words_are_named_by_what_stands_around_them():
     logits = built.masked_words.transform(states) @ built.embeddings.tokens.weight.T
     expected = -logits.log_softmax(2).gather(2, ids[..., None])[..., 0][hidden]
     torch.testing.assert_close(errors[errors >= 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("text_cnn", {"dim": 0}, "dim must be ≥ 1, got 0"),
+        ("text_cnn", {"filters": -2}, "filters must be ≥ 1, got -2"),
+        ("bilstm", {"hidden": 0}, "hidden must be ≥ 1, got 0"),
+        ("transformer_mini", {"inner": -1}, "inner must be ≥ 1, got -1"),
+        ("transformer_mini", {"heads": 3}, "dim must be a multiple of heads"),
+        ("transformer_mini", {"mask_index": WORDS}, r"mask_index must be in 0\.\.29, got 30"),
+    ],
+)
+def test_sizes_that_no_net_has_are_refused(name, options, message):
+    with pytest.raises((ValueError, InstantiationException), match=message):
+        net(name, **options)
