@@ -61,6 +61,10 @@ def user_message(error: Exception) -> str | None:
         return "hydra/launcher: this machine has no srun; start the sweep on a SLURM login node"
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        wanted = re.search(r"tried to allocate (\d+) bytes", str(error))
+        size = f": {int(wanted[1]) / 1e9:.1f} GB are asked for at once" if wanted else ""
+        return f"too little memory{size}; choose a smaller net, smaller samples or fewer of them"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return without_class_names(error)
     if isinstance(error, yaml.YAMLError):

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 _SAMPLE = 1024  # bytes of an image that are compared first: 60 000 x 3 kB take 0.2 s
 _NAMED = 2
 _EFFECTS = {
-    ("train", "test"): "the test accuracy is partly that of memorised images",
+    ("train", "test"): "the test figures are partly those of memorised images",
     ("val", "test"): "the epoch is chosen by images that are tested as well",
     ("train", "val"): "the epoch is chosen by images that are trained on as well",
 }

@@ -49,7 +49,7 @@ def warn_of_labels(
     elif teaches and acc <= float(confusion.sum(1).max()) / images:
         said = (
             f"test accuracy {acc:.4f}, no more than the most frequent class alone: its weights, "
-            "its mean and std, or the order of its classes do not fit these data"
+            "its preprocessing or the order of its classes do not fit these data"
         )
     elif acc < chance - _ERRORS * sqrt(chance * (1 - chance) / images):
         val = "" if val_acc is None else f"; validation accuracy {val_acc:.4f}"

@@ -7,6 +7,7 @@ import torch
 from support import configured
 from torch import nn
 
+from kd.config.messages import user_message
 from kd.errors import UserError
 from kd.training.error_hints import error_hint, error_hints
 from kd.training.run import run
@@ -57,3 +58,12 @@ def test_an_operation_without_a_deterministic_form_is_named():
 
 def test_an_error_without_a_remedy_stays():
     assert error_hint(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), 64) is None
+
+
+def test_a_net_that_no_memory_holds_is_no_bug():
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(10**14)
+    assert user_message(error.value) == (
+        "too little memory: 400000.0 GB are asked for at once; choose a smaller net, smaller "
+        "samples or fewer of them"
+    )
