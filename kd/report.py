@@ -20,6 +20,7 @@ def main(cfg: DictConfig) -> None:
     from kd.reports.leaderboard import build_leaderboard
     from kd.reports.write import write_report
 
+    detect = _fraction(cfg.detect)
     folders = [Path(str(f)) for f in (cfg.folder, *cfg.folders) if f is not None]
     if not folders:
         raise UserError("no runs are given: add sweep=FOLDER, or folders=[FOLDER,FOLDER]")
@@ -27,13 +28,25 @@ def main(cfg: DictConfig) -> None:
     if not isinstance(samples, int) or samples < 1:
         raise UserError(f"bootstrap.samples={samples}: must be a whole number ≥ 1")
     baseline = None if cfg.baseline is None else str(cfg.baseline)
-    board = build_leaderboard(find_runs(folders), baseline, samples, cfg.bootstrap.seed)
+    found = find_runs(folders)
+    board = build_leaderboard(found, baseline, samples, cfg.bootstrap.seed, detect)
     output = Path(cfg.output) if cfg.output else folders[0] / "report"
     about = About(
         typed_command("report"), list(map(str, folders)), samples, strftime("%Y-%m-%d %H:%M")
     )
     write_report(board, about, output, cfg.figures)
     _print(board, output)
+
+
+def _fraction(points: Any) -> float | None:
+    """Convert `detect` to a fraction."""
+    from kd.errors import UserError
+
+    if points is None:
+        return None
+    if not isinstance(points, int | float) or not 0 < points <= 100:
+        raise UserError(f"detect={points}: must be a difference in points, above 0 and up to 100")
+    return points / 100
 
 
 def _print(board: Any, output: Path) -> None:
@@ -43,9 +56,11 @@ def _print(board: Any, output: Path) -> None:
 
     from kd.io.printable import printable
     from kd.reports.columns import result_columns, verdict
+    from kd.reports.uncertainty_columns import uncertainty_columns
 
     console = Console()
-    shown = [column for column in result_columns(board) if column.in_terminal]
+    columns = [*result_columns(board), *uncertainty_columns(board)]
+    shown = [column for column in columns if column.in_terminal]
     for group in board.groups:
         table = Table(title=escape(printable(group.title)))
         # 80 columns have room for labels of 12 characters a line.

@@ -5,6 +5,7 @@ NumPy alone, so that a report starts without torch.
 """
 
 import logging
+import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 # probable classes alone are kept: 50 000 images of 1000 classes would take 100 MB.
 MAX_LOGITS = 4_000_000
 TOP = 5
+_MAX_IMAGES = 10_000_000  # in a file from elsewhere
 
 
 class Predictions(NamedTuple):
@@ -100,6 +102,8 @@ def read_predictions(path: Path) -> Predictions | None:
         with safe_open(path, "np") as file:
             sums = parse_json((file.metadata() or {})["checksums"])
             names = [n for n in ("labels", "student.class", "teacher.class") if n in file.keys()]  # noqa: SIM118
+            if any(math.prod(file.get_slice(name).get_shape()) > _MAX_IMAGES for name in names):
+                raise ValueError(f"more than {_MAX_IMAGES} images")
             found = {name: file.get_tensor(name) for name in names}
         if _intact(found, sums):
             return Predictions(found["labels"], found["student.class"], found.get("teacher.class"))

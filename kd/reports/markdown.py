@@ -6,12 +6,13 @@ from html import escape
 
 from kd.io.printable import printable
 from kd.reports.about import About, title, versions
-from kd.reports.columns import Column, cost_columns, result_columns, verdict
+from kd.reports.columns import Column, result_columns, verdict
 from kd.reports.drawing import Drawing
 from kd.reports.glossary import DEFINITIONS
 from kd.reports.groups import Group
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.summary import missing_seeds, summary
+from kd.reports.uncertainty_columns import further_columns
 
 
 def markdown(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> str:
@@ -19,7 +20,7 @@ def markdown(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> s
     parts = [f"# {escape_markdown(title(about))}", _pairs(summary(board))]
     results, costs = (
         [c for c in columns if not c.page_only]
-        for columns in (result_columns(board), cost_columns(board))
+        for columns in (result_columns(board), further_columns(board))
     )
     for group in board.groups:
         parts += [f"## {escape_markdown(group.title)}", _table(group, results, costs)]

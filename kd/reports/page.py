@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kd.reports.about import About, title, versions
-from kd.reports.columns import Column, cost_columns, result_columns, score_heading, verdict
+from kd.reports.columns import Column, result_columns, score_heading, verdict
 from kd.reports.drawing import Drawing
 from kd.reports.glossary import DEFINITIONS
 from kd.reports.groups import Group
@@ -12,6 +12,7 @@ from kd.reports.html import render
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.statistics import BETTER, SAME, WORSE
 from kd.reports.summary import missing_seeds, summary
+from kd.reports.uncertainty_columns import further_columns
 
 _CSS_CLASSES = {BETTER: "better", WORSE: "worse", SAME: "same", "baseline": "base"}
 
@@ -35,7 +36,7 @@ def page(
         summary=summary(board),
         sorted_by=score_heading(board),
         groups=[
-            _table(group, result_columns(board), cost_columns(board)) for group in board.groups
+            _table(group, result_columns(board), further_columns(board)) for group in board.groups
         ],
         excluded=board.excluded,
         missing=missing_seeds(board),

@@ -14,7 +14,7 @@ from scipy import stats
 LEVEL = 0.05  # probability of any wrong verdict in a report
 # Accuracies are means of zeros and ones in float32 (relative rounding error 6e-8); differences
 # below this are rounding.
-_ROUNDING = 2e-7
+ROUNDING = 2e-7
 
 BETTER, WORSE, SAME = "better", "worse", "cannot distinguish"
 Interval = tuple[float, float]
@@ -61,7 +61,7 @@ def t_interval(values: Sequence[float]) -> Interval | None:
 
 def _all_equal(values: Sequence[float]) -> bool:
     """Whether the sample has no spread from which the population's could be estimated."""
-    return max(values) - min(values) <= _ROUNDING
+    return max(values) - min(values) <= ROUNDING
 
 
 def paired_p(differences: Sequence[float]) -> float | None:
@@ -83,7 +83,7 @@ def paired_p(differences: Sequence[float]) -> float | None:
     if len(differences) < 2:
         return None
     if _all_equal(differences):
-        zero = abs(differences[0]) <= _ROUNDING
+        zero = abs(differences[0]) <= ROUNDING
         return 1.0 if zero else float(2.0 ** (1 - len(differences)))
     return float(stats.ttest_1samp(differences, 0).pvalue)
 
