@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> None:
     from kd.reports.about import About
     from kd.reports.find import find_runs
     from kd.reports.leaderboard import build_leaderboard
-    from kd.reports.write import write_report
+    from kd.reports.write import Forms, write_report
 
     detect = _fraction(cfg.detect)
     folders = [Path(str(f)) for f in (cfg.folder, *cfg.folders) if f is not None]
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     about = About(
         typed_command("report"), list(map(str, folders)), samples, strftime("%Y-%m-%d %H:%M")
     )
-    write_report(board, about, output, cfg.figures)
+    write_report(board, about, output, Forms(cfg.figures, cfg.matrix, cfg.latex))
     _print(board, output)
 
 
@@ -55,7 +55,8 @@ def _print(board: Any, output: Path) -> None:
     from rich.table import Table
 
     from kd.io.printable import printable
-    from kd.reports.columns import result_columns, verdict
+    from kd.reports.columns import result_columns
+    from kd.reports.lines import lines
     from kd.reports.uncertainty_columns import uncertainty_columns
 
     console = Console()
@@ -68,13 +69,13 @@ def _print(board: Any, output: Path) -> None:
         for column in shown:
             table.add_column(column.heading, justify="right", overflow="fold")
         table.add_column("verdict", overflow="fold")
-        for row in group.rows:
-            cells = [column.text(row) for column in shown]
-            table.add_row(escape(printable(row.label)), *cells, verdict(row, group))
+        for line in lines(board, group, shown, ()):
+            cells = [text for text, _ in line.results]
+            table.add_row(escape(printable(line.label)), *cells, line.verdict)
         console.print(table)
     for item in board.excluded:
-        line = printable(f"{item.state}: {item.folder}: {item.why}")
-        console.print(line, markup=False, highlight=False)
+        said = printable(f"{item.state}: {item.folder}: {item.why}")
+        console.print(said, markup=False, highlight=False)
     console.print(f"written: {output / 'report.html'}", markup=False, highlight=False)
 
 

@@ -69,6 +69,12 @@ class Row:
         return fmean(self.values(self.figure.test))
 
     @property
+    def control(self) -> str | None:
+        """The control arm that the row is, see `kd.training.controls`; None: it is none."""
+        found = self.settings.get("control")
+        return None if found is None else str(found)
+
+    @property
     def configuration(self) -> str:
         """Hash of the settings without the seed: 12 hexadecimal digits."""
         return content_hash(sorted(self.settings.items()))

@@ -11,7 +11,7 @@ from kd.reports.about import About
 from kd.reports.find import find_runs
 from kd.reports.leaderboard import Leaderboard, build_leaderboard
 from kd.reports.rows import Row
-from kd.reports.write import write_report
+from kd.reports.write import Forms, write_report
 
 CONFIG = """\
 data:
@@ -117,10 +117,11 @@ def row_of(board: Leaderboard, label: str, group: str | None = None) -> Row:
     return row
 
 
+TABLES = Forms(figures=False)
 ABOUT = About("python -m kd.report", ["sweep"], 200, "today")
 
 
-def report_texts(output: Path, board: Leaderboard) -> dict[str, str]:
+def report_texts(output: Path, board: Leaderboard, forms: Forms = TABLES) -> dict[str, str]:
     """Write a report without figures; return its files' texts by suffix: md, csv, html."""
-    write_report(board, ABOUT, output, figures=False)
+    write_report(board, ABOUT, output, forms)
     return {path.suffix[1:]: path.read_text() for path in output.iterdir()}

@@ -11,13 +11,14 @@ from kd.reports.figures import (
     differences,
     learning_curves,
     pareto,
+    temperature,
     temperature_alpha,
 )
 from kd.reports.leaderboard import Leaderboard
 
 log = logging.getLogger(__name__)
 MAX_PER_KIND = 6
-_KINDS = (differences, temperature_alpha, pareto, learning_curves, class_accuracies)
+_KINDS = (differences, temperature_alpha, temperature, pareto, learning_curves, class_accuracies)
 
 
 def draw_figures(board: Leaderboard, folder: Path) -> tuple[list[Drawing], int]:
