@@ -60,8 +60,8 @@ def _print(board: Any, output: Path) -> None:
     from kd.reports.uncertainty_columns import uncertainty_columns
 
     console = Console()
-    columns = [*result_columns(board), *uncertainty_columns(board)]
-    shown = [column for column in columns if column.in_terminal]
+    shown = [column for column in result_columns(board) if column.in_terminal]
+    below = [column for column in uncertainty_columns(board) if column.in_terminal]
     for group in board.groups:
         table = Table(title=escape(printable(group.title)))
         # 80 columns have room for labels of 12 characters a line.
@@ -73,6 +73,9 @@ def _print(board: Any, output: Path) -> None:
             cells = [text for text, _ in line.results]
             table.add_row(escape(printable(line.label)), *cells, line.verdict)
         console.print(table)
+        for row in group.rows if below else ():  # 80 columns have no room beside the verdict
+            said = "; ".join(f"{column.heading}: {column.text(row)}" for column in below)
+            console.print(f"{printable(row.label)}: {said}", markup=False, highlight=False)
     for item in board.excluded:
         said = printable(f"{item.state}: {item.folder}: {item.why}")
         console.print(said, markup=False, highlight=False)

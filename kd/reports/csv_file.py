@@ -39,6 +39,7 @@ def _record(row: Row, group: Group, figures: Sequence[TaskFigure]) -> dict[str, 
     return (
         {"group": group.title, "row": row.title, **names, **own}
         | _comparison(row, group)
+        | {"against_controls": row.against_controls}
         | _uncertainty(row)
         | {"configuration": row.configuration}
     )

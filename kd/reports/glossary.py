@@ -9,6 +9,11 @@ DEFINITIONS: tuple[tuple[str, str], ...] = (
         "settings in which the rows differ.",
     ),
     (
+        "teacher",
+        "A teacher of the group's runs: test accuracy, ± its standard deviation over several "
+        "trainings, number of parameters, and seconds of training where a run trained it.",
+    ),
+    (
         "test accuracy",
         "Percentage of correct predictions on the test set, with the weights of the epoch that is "
         "best on validation: mean ± sample standard deviation over seeds. The 95 % confidence "
@@ -34,6 +39,12 @@ DEFINITIONS: tuple[tuple[str, str], ...] = (
         f"verdict in this report being wrong is at most {100 * LEVEL:g} %. Cannot distinguish: "
         "these seeds show no significant difference, which does not prove that there is none. "
         "With fewer than two common seeds there is no verdict.",
+    ),
+    (
+        "against controls",
+        "Verdict beside the control arms (sweep=controls): better than labels alone, and also than "
+        "every control of its method, by paired t tests corrected together by Holm's method. What "
+        "does not beat a teacher that is untrained or shuffled has not learnt from its knowledge.",
     ),
     (
         "seeds to tell",

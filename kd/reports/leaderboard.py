@@ -7,6 +7,7 @@ from statistics import fmean
 from kd.io.task_figures import TaskFigure
 from kd.reports.assess import Question, assess
 from kd.reports.baseline import NO_DISTILLATION, check_baseline, choose_baseline
+from kd.reports.controls import compare_with_controls
 from kd.reports.find import Found
 from kd.reports.groups import Group, by_student
 from kd.reports.labels import labels
@@ -72,6 +73,7 @@ def build_leaderboard(
     check_baseline(rows, baseline)  # once the titles, which the message lists, are known
     _compare(groups, samples, seed)
     _assess(groups, samples, seed, detect)
+    compare_with_controls(groups)
     return Leaderboard(groups, [*found.excluded, *replaced], found.teachers, detect)
 
 

@@ -60,7 +60,7 @@ def matrices(board: Leaderboard) -> list[Matrix]:
     for place, group in enumerate(board.groups):
         plain = plain_row(group.rows)
         for row in group.rows:
-            if row.settings["teacher"] != "none":
+            if row.settings["teacher"] != "none" and row.control is None:
                 _add(grids[_key(row)], place, row, plain)
     found = list(grids.values())
     settings = [dict(next(iter(grid.cells.values())).row.settings) for grid in found]
@@ -74,7 +74,7 @@ def matrices(board: Leaderboard) -> list[Matrix]:
 
 
 def _of_method(key: str) -> bool:
-    return key in ("method", "control") or key.startswith("method.")
+    return key == "method" or key.startswith("method.")
 
 
 def _roles() -> dict[str, str]:

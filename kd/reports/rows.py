@@ -25,6 +25,7 @@ class Row:
         title: the settings in which it differs from all rows of the report.
         comparison: with the baseline; None without a common seed.
         gap: recovered fraction of the gap between cross-entropy alone and the teacher.
+        against_controls: verdict beside the control arms of its group; None: there are none.
         uncertainty: what its numbers can and cannot tell.
     """
 
@@ -34,6 +35,7 @@ class Row:
     title: str = ""
     comparison: Paired | None = None
     gap: float | None = None
+    against_controls: str | None = None
     uncertainty: Uncertainty = field(default_factory=Uncertainty)
 
     def values(self, key: str) -> list[float]:

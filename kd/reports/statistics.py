@@ -150,16 +150,15 @@ def compare(differences: Sequence[Sequence[float]], samples: int, seed: int) -> 
             interval=bootstrap_interval(found, samples, seed),
             p=p_values[i],
             p_holm=corrected.get(i),
-            verdict=_verdict(float(np.mean(found)), corrected.get(i)),
+            verdict=None if i not in corrected else verdict_of(float(np.mean(found)), corrected[i]),
             differences=tuple(found),
         )
         for i, found in enumerate(differences)
     ]
 
 
-def _verdict(mean: float, p_holm: float | None) -> str | None:
-    if p_holm is None:
-        return None
-    if p_holm > LEVEL:
+def verdict_of(mean: float, p: float) -> str:
+    """Return `better`, `worse` or `cannot distinguish` for a mean difference and its p-value."""
+    if p > LEVEL:
         return SAME
     return BETTER if mean > 0 else WORSE

@@ -21,10 +21,19 @@ def uncertainty_columns(board: Leaderboard) -> list[Column]:
         _column("McNemar p", lambda row: row.uncertainty.images and row.uncertainty.images.p, _p),
         _column("agreement if teacher right / wrong", _agreement, _agreements),
     ]
+    columns.insert(0, Column("against controls", _against_controls, _no_number))
     if board.detect is not None:
         heading = f"seeds to tell {100 * board.detect:g}"
         columns = [Column(heading, _seeds, _needed), *columns]
     return [c for c in columns if any(c.text(row) != EMPTY for row in board.rows)]
+
+
+def _against_controls(row: Row) -> str:
+    return row.against_controls or EMPTY
+
+
+def _no_number(row: Row) -> None:
+    """Words are not sorted."""
 
 
 def _column(
