@@ -74,7 +74,7 @@ def run(
         acquired = use_control(cfg, data, checked.method, acquired, device)
         distiller = build_student(checked, data, acquired, given.student)
         identity = identify(cfg, data, acquired, distiller.student, given, resumed)
-        status.begin(identity, recipe_of(cfg, identity, acquired), acquired)
+        status.begin(identity, recipe_of(cfg, data, identity, acquired), acquired)
         fit(trainer, distiller, data, identity, resumed)
         parts = RunParts(data, trainer, distiller, acquired, given)
         status.complete(evaluate(cfg, folder, parts, test), test)
