@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     about = About(
         typed_command("report"), list(map(str, folders)), samples, strftime("%Y-%m-%d %H:%M")
     )
-    write_report(board, about, output, Forms(cfg.figures, cfg.matrix, cfg.latex))
+    write_report(board, about, output, Forms(cfg.figures, cfg.matrix, cfg.latex, cfg.checklist))
     _print(board, output)
 
 

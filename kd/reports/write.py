@@ -14,6 +14,7 @@ from kd.io.atomic import write_atomic
 from kd.io.own_files import is_link
 from kd.io.regular_files import open_regular
 from kd.reports.about import About
+from kd.reports.checklist import checklist
 from kd.reports.csv_file import csv_text
 from kd.reports.drawing import Drawing
 from kd.reports.latex import latex
@@ -29,7 +30,9 @@ PAGE = "report.html"
 _MARK = re.compile(
     r'<meta name="generator" content="kd.report">\s*<meta name="files" content="(.*)">'
 )
-_NAME = re.compile(r"report\.(html|md|csv|tex)|figures/[a-z0-9_][a-z0-9_.-]*\.(png|svg)")
+_NAME = re.compile(
+    r"report\.(html|md|csv|tex)|checklist\.md|figures/[a-z0-9_][a-z0-9_.-]*\.(png|svg)"
+)
 _HEAD = 1_000_000  # bytes of a page in which the mark is
 
 
@@ -40,11 +43,13 @@ class Forms(NamedTuple):
         figures: drawings.
         matrix: matrices of teachers and students.
         latex: report.tex.
+        checklist: checklist.md.
     """
 
     figures: bool = True
     matrix: bool = False
     latex: bool = False
+    checklist: bool = False
 
 
 _DEFAULT = Forms()
@@ -73,6 +78,8 @@ def write_report(
         texts["report.md"] = markdown(board, about, drawings, tables)
         if forms.latex:
             texts["report.tex"] = latex(board, tables)
+        if forms.checklist:
+            texts["checklist.md"] = checklist(board, about)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
         names = [path.relative_to(folder).as_posix() for path in _files(folder)]
