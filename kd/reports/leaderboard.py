@@ -14,6 +14,7 @@ from kd.reports.labels import labels
 from kd.reports.rows import Row, make_rows
 from kd.reports.runs import Excluded, Run
 from kd.reports.statistics import compare
+from kd.reports.trials import Trial
 
 
 @dataclass
@@ -22,12 +23,14 @@ class Leaderboard:
 
     Attributes:
         detect: the difference that the report was asked to tell, a fraction; None: none.
+        trials: of searches, which are in no row.
     """
 
     groups: list[Group]
     excluded: list[Excluded] = field(default_factory=list)
     teachers: int = 0
     detect: float | None = None
+    trials: list[Trial] = field(default_factory=list)
 
     @property
     def rows(self) -> list[Row]:
@@ -74,7 +77,7 @@ def build_leaderboard(
     _compare(groups, samples, seed)
     _assess(groups, samples, seed, detect)
     compare_with_controls(groups)
-    return Leaderboard(groups, [*found.excluded, *replaced], found.teachers, detect)
+    return Leaderboard(groups, [*found.excluded, *replaced], found.teachers, detect, found.trials)
 
 
 def _group(title: str, rows: list[Row], baseline: str | None) -> Group:

@@ -7,6 +7,7 @@ from kd.io.printable import printable
 from kd.plots.figure import FigureSpec, save
 from kd.reports.drawing import Drawing
 from kd.reports.figures import (
+    budget,
     class_accuracies,
     differences,
     learning_curves,
@@ -18,7 +19,15 @@ from kd.reports.leaderboard import Leaderboard
 
 log = logging.getLogger(__name__)
 MAX_PER_KIND = 6
-_KINDS = (differences, temperature_alpha, temperature, pareto, learning_curves, class_accuracies)
+_KINDS = (
+    differences,
+    temperature_alpha,
+    temperature,
+    pareto,
+    learning_curves,
+    class_accuracies,
+    budget,
+)
 
 
 def draw_figures(board: Leaderboard, folder: Path) -> tuple[list[Drawing], int]:
