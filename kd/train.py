@@ -16,6 +16,7 @@ from kd.config.record import all_overrides, own_folders, resume_command, start_p
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.io.task_figures import score
+from kd.training.controls import apply_control
 from kd.training.finished import finished
 from kd.validation import config_problems
 
@@ -34,6 +35,7 @@ def main(cfg: DictConfig) -> float:
     _refuse_devices_in_a_sweep(cfg)
     folder = Path(cfg.paths.run)
     choose_precision(cfg)
+    apply_control(cfg)
     if (done := finished(cfg, folder)) is not None:
         log.info("%s holds this run, finished: nothing to do", folder)
         if cfg.figures and not RunFolder(folder).figures.exists():

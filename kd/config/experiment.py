@@ -61,6 +61,8 @@ def numeric_part(key: str, content: Any, recognised: bool = True) -> Any:
         content: plain.
         recognised: the run has fingerprints of its data and its weights, which stand for paths.
     """
+    if key == "control" and content is None:
+        return {}  # as in configs of earlier versions, which have no such key
     if not isinstance(content, Mapping):
         return content
     if key == "callbacks":

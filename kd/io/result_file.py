@@ -131,7 +131,8 @@ Result = TypedDict(
         "teacher/source": Annotated[
             str | None,
             "origin of the teacher's weights: `checkpoint`, `reused` (from `outputs/teachers`), "
-            "`trained now` or `given` (as a module); of an ensemble, one for each member",
+            "`trained now`, `given` (as a module) or `untrained` (`control=untrained`); of an "
+            "ensemble, one for each member",
         ],
         "teacher/weights_hash": Annotated[
             str | list[str] | None, "hash of the teacher's weights; of an ensemble, one a member"

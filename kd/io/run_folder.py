@@ -15,7 +15,7 @@ _FILES = re.compile(
     | figures/(confusion|dark-knowledge)(-dark)?\.(png|svg)
     | evaluation(/figures)? | evaluation/evaluation\.(json|md|html)
     | evaluation/figures/(reliability|confusion|confusion-difference|corruption)(-dark)?\.(png|svg)
-    | (student|ensemble|(peer|branch)\d{1,4})\.safetensors
+    | (student|ensemble|(peer|branch)\d{1,4}|test_predictions)\.safetensors
     | export/student-(fp32|fp16|int8)\.(onnx|pt2|pte|xml|bin|safetensors)(\.json|\.md)?
     | compression\.(json|md)
     | result\.json | hparams\.yaml | events\.out\.tfevents\.\d+\.[^/]+
@@ -69,6 +69,11 @@ class RunFolder:
     def weights_of(self, net: str) -> Path:
         """The state dict of `student`, or of a net trained beside it."""
         return self.root / f"{net}.safetensors"
+
+    @property
+    def test_predictions(self) -> Path:
+        """Labels and predictions of the test set, of a classifier; see `kd.io.predictions`."""
+        return self.root / "test_predictions.safetensors"
 
     @property
     def checkpoints(self) -> Path:

@@ -26,9 +26,17 @@ def choose_baseline(rows: Sequence[Row], requested: str | None = None) -> Row:
         raise UserError(f"baseline={requested} matches several rows, add settings: {several}")
     if matching:
         return matching[0]
-    # Several ce rows differ in other settings; the one with most seeds pairs with most runs.
+    return plain_row(rows) or rows[0]
+
+
+def plain_row(rows: Sequence[Row]) -> Row | None:
+    """Return the row without distillation; None if there is none.
+
+    Several such rows differ in other settings; the one with most seeds pairs with most runs.
+    """
     plain = [row for row in rows if row.settings["method"] == NO_DISTILLATION]
-    return max(plain, key=lambda row: len(row.runs)) if plain else rows[0]
+    plain = [row for row in plain if row.control in (None, NO_DISTILLATION)]
+    return max(plain, key=lambda row: len(row.runs)) if plain else None
 
 
 def check_baseline(rows: Sequence[Row], requested: str | None) -> None:

@@ -51,7 +51,7 @@ def result_columns(board: Leaderboard) -> list[Column]:
 
 
 def cost_columns(board: Leaderboard) -> list[Column]:
-    """Return the columns after the verdict."""
+    """Return the columns of accuracy and cost, which come last."""
     return [
         Column(
             "95 % interval", _interval, lambda row: (row.interval() or [None])[0], page_only=True
@@ -132,10 +132,14 @@ def _difference(row: Row) -> str:
 
 
 def _p(row: Row) -> str:
-    # A journal's convention: three decimals, and a bound below that.
     if row.comparison is None or row.comparison.p_holm is None:
         return EMPTY
-    return "< 0.001" if row.comparison.p_holm < 0.001 else f"{row.comparison.p_holm:.3f}"
+    return p_text(row.comparison.p_holm)
+
+
+def p_text(p: float) -> str:
+    """Format a p-value by a journal's convention: three decimals, and a bound below that."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _gap(row: Row) -> str:

@@ -39,6 +39,8 @@ def _record(row: Row, group: Group, figures: Sequence[TaskFigure]) -> dict[str, 
     return (
         {"group": group.title, "row": row.title, **names, **own}
         | _comparison(row, group)
+        | {"against_controls": row.against_controls}
+        | _uncertainty(row)
         | {"configuration": row.configuration}
     )
 
@@ -66,4 +68,23 @@ def _comparison(row: Row, group: Group) -> dict[str, object]:
         "p": paired.p if paired else None,
         "p_holm": paired.p_holm if paired else None,
         "verdict": verdict(row, group),
+    }
+
+
+def _uncertainty(row: Row) -> dict[str, object]:
+    found = row.uncertainty
+    low, high = (found.superiority and found.superiority.interval) or (None, None)
+    right, wrong = found.agreement or (None, None)
+    return {
+        "test_set_error": found.test_error,
+        "p_better": found.superiority and found.superiority.probability,
+        "p_better low": low,
+        "p_better high": high,
+        "seeds_to_tell": found.needed and found.needed.estimate,
+        "seeds_to_tell safe": found.needed and found.needed.safe,
+        "mcnemar_p": found.images and found.images.p,
+        "mcnemar wins": found.images and found.images.wins,
+        "mcnemar losses": found.images and found.images.losses,
+        "agreement teacher_right": right,
+        "agreement teacher_wrong": wrong,
     }

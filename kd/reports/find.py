@@ -9,6 +9,7 @@ from pathlib import Path
 from kd.errors import UserError, nearest
 from kd.io.run_folder import RunFolder
 from kd.reports.runs import RESULT, Excluded, Run, read_run, unfinished_run
+from kd.reports.trials import Trial, trial_of
 
 # Not searched: these hold no runs, except `teachers`, whose runs are counted but not compared.
 _SKIPPED = {"checkpoints", "csv", "cache", "teachers", "report"}
@@ -18,11 +19,14 @@ MAX_RUNS, MAX_FOLDERS = 20_000, 200_000  # in a report
 
 @dataclass
 class Found:
-    """The runs below some folders, the excluded ones, and the number of teacher runs."""
+    """The runs below some folders, the excluded ones, trials of searches, and the number of
+    teacher runs.
+    """
 
     runs: list[Run] = field(default_factory=list)
     excluded: list[Excluded] = field(default_factory=list)
     teachers: int = 0
+    trials: list[Trial] = field(default_factory=list)
 
 
 def find_runs(folders: list[Path]) -> Found:
@@ -44,6 +48,8 @@ def find_runs(folders: list[Path]) -> Found:
                 found.runs.append(read)
             else:
                 found.excluded.append(read)
+                if read.state == "left out" and (trial := trial_of(path)) is not None:
+                    found.trials.append(trial)
     if not found.runs and not found.excluded:
         listed = ", ".join(map(str, folders))
         raise UserError(f"no run below {listed}: a run folder contains {RESULT} or .hydra")

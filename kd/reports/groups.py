@@ -59,7 +59,13 @@ def by_student(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def _fingerprint(row: Row) -> str:
-    """The fingerprint of a row's data; empty if it is not recorded or unknown."""
+    """The fingerprint of a row's data; empty if it is not recorded or unknown.
+
+    Of rows whose seeds have splits of their own (`data.split_seed=${seed}`) it would be that of one
+    seed, and so it is empty as well.
+    """
+    if "${" in str(row.settings.get("data.split_seed")):
+        return ""
     return str(next(iter(row.runs.values())).result.get("data/fingerprint") or "")
 
 

@@ -5,22 +5,32 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from kd.io.task_figures import TaskFigure
+from kd.reports.assess import Question, assess
 from kd.reports.baseline import NO_DISTILLATION, check_baseline, choose_baseline
+from kd.reports.controls import compare_with_controls
 from kd.reports.find import Found
 from kd.reports.groups import Group, by_student
 from kd.reports.labels import labels
 from kd.reports.rows import Row, make_rows
 from kd.reports.runs import Excluded, Run
 from kd.reports.statistics import compare
+from kd.reports.trials import Trial
 
 
 @dataclass
 class Leaderboard:
-    """All groups, the folders that contribute no numbers, and the number of teacher runs."""
+    """All groups, the folders that contribute no numbers, and the number of teacher runs.
+
+    Attributes:
+        detect: the difference that the report was asked to tell, a fraction; None: none.
+        trials: of searches, which are in no row.
+    """
 
     groups: list[Group]
     excluded: list[Excluded] = field(default_factory=list)
     teachers: int = 0
+    detect: float | None = None
+    trials: list[Trial] = field(default_factory=list)
 
     @property
     def rows(self) -> list[Row]:
@@ -43,7 +53,9 @@ class Leaderboard:
         return [row.runs[seed] for row in self.rows for seed in sorted(row.runs)]
 
 
-def build_leaderboard(found: Found, baseline: str | None, samples: int, seed: int) -> Leaderboard:
+def build_leaderboard(
+    found: Found, baseline: str | None, samples: int, seed: int, detect: float | None = None
+) -> Leaderboard:
     """Group runs into rows and compare each row with its group's baseline.
 
     Args:
@@ -51,6 +63,7 @@ def build_leaderboard(found: Found, baseline: str | None, samples: int, seed: in
         baseline: a method, or comma-separated `key=value` settings; None selects `ce`.
         samples: number of bootstrap resamples.
         seed: of the bootstrap.
+        detect: a difference, as a fraction: how many seeds tell it? None: not asked.
 
     Raises:
         UserError: no row, or several of a group, match the baseline.
@@ -62,7 +75,9 @@ def build_leaderboard(found: Found, baseline: str | None, samples: int, seed: in
     groups = [_group(title, own, baseline) for title, own in by_student(rows)]
     check_baseline(rows, baseline)  # once the titles, which the message lists, are known
     _compare(groups, samples, seed)
-    return Leaderboard(groups, [*found.excluded, *replaced], found.teachers)
+    _assess(groups, samples, seed, detect)
+    compare_with_controls(groups)
+    return Leaderboard(groups, [*found.excluded, *replaced], found.teachers, detect, found.trials)
 
 
 def _group(title: str, rows: list[Row], baseline: str | None) -> Group:
@@ -88,6 +103,15 @@ def _compare(groups: Sequence[Group], samples: int, seed: int) -> None:
                 differences.append([ours[key] - base[key] for ours, base in pairs])
     for row, paired in zip(rows, compare(differences, samples, seed), strict=True):
         row.comparison = paired
+
+
+def _assess(groups: Sequence[Group], samples: int, seed: int, detect: float | None) -> None:
+    """Fill in what every row's numbers can and cannot tell."""
+    rows = [(row, group.baseline) for group in groups for row in group.rows]
+    tested = [row for row, _ in rows if row.comparison and row.comparison.p is not None]
+    question = Question(detect, samples, seed, len(tested))
+    for row, baseline in rows:
+        row.uncertainty = assess(row, baseline, question)
 
 
 def _gap(row: Row, group: Group) -> float | None:

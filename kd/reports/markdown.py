@@ -6,23 +6,33 @@ from html import escape
 
 from kd.io.printable import printable
 from kd.reports.about import About, title, versions
-from kd.reports.columns import Column, cost_columns, result_columns, verdict
+from kd.reports.columns import Column, result_columns
 from kd.reports.drawing import Drawing
 from kd.reports.glossary import DEFINITIONS
 from kd.reports.groups import Group
 from kd.reports.leaderboard import Leaderboard
+from kd.reports.lines import lines
+from kd.reports.matrix import Matrix
 from kd.reports.summary import missing_seeds, summary
+from kd.reports.uncertainty_columns import further_columns
 
 
-def markdown(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> str:
+def markdown(
+    board: Leaderboard,
+    about: About,
+    drawings: Sequence[Drawing],
+    matrices: Sequence[Matrix] = (),
+) -> str:
     """Return the whole report as Markdown; figures are linked, not embedded."""
     parts = [f"# {escape_markdown(title(about))}", _pairs(summary(board))]
     results, costs = (
         [c for c in columns if not c.page_only]
-        for columns in (result_columns(board), cost_columns(board))
+        for columns in (result_columns(board), further_columns(board))
     )
     for group in board.groups:
-        parts += [f"## {escape_markdown(group.title)}", _table(group, results, costs)]
+        parts += [f"## {escape_markdown(group.title)}", _table(board, group, results, costs)]
+    for matrix in matrices:
+        parts += [f"## {escape_markdown(matrix.title)}", _matrix(matrix), matrix.note]
     parts += [_picture(drawing) for drawing in drawings]
     excluded = [(f"{item.state}: {item.folder}", item.why) for item in board.excluded]
     if excluded or missing_seeds(board):
@@ -32,14 +42,26 @@ def markdown(board: Leaderboard, about: About, drawings: Sequence[Drawing]) -> s
     return "\n\n".join([*parts, "## Reproduction", _pairs(made)]) + "\n"
 
 
-def _table(group: Group, results: Sequence[Column], costs: Sequence[Column]) -> str:
+def _table(
+    board: Leaderboard, group: Group, results: Sequence[Column], costs: Sequence[Column]
+) -> str:
     headings = ["row", *(c.heading for c in results), "verdict", *(c.heading for c in costs)]
     rule = ["---", *["--:"] * len(results), "---", *["--:"] * len(costs)]
-    lines = [headings, rule]
-    for row in group.rows:
-        left, right = [c.text(row) for c in results], [c.text(row) for c in costs]
-        lines.append([escape_markdown(row.label), *left, verdict(row, group), *right])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    body = []
+    for line in lines(board, group, results, costs):
+        left, right = ([text for text, _ in cells] for cells in (line.results, line.further))
+        body.append([escape_markdown(line.label), *left, line.verdict, *right])
+    return _joined([headings, rule, *body])
+
+
+def _matrix(matrix: Matrix) -> str:
+    rule = ["---", *["--:"] * (len(matrix.headings) - 1)]
+    headings, *body = ([*map(escape_markdown, line)] for line in (matrix.headings, *matrix.rows))
+    return _joined([headings, rule, *body])
+
+
+def _joined(table: Iterable[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in table)
 
 
 def _picture(drawing: Drawing) -> str:

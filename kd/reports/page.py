@@ -4,20 +4,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from kd.reports.about import About, title, versions
-from kd.reports.columns import Column, cost_columns, result_columns, score_heading, verdict
+from kd.reports.columns import Column, result_columns, score_heading
 from kd.reports.drawing import Drawing
 from kd.reports.glossary import DEFINITIONS
 from kd.reports.groups import Group
 from kd.reports.html import render
 from kd.reports.leaderboard import Leaderboard
+from kd.reports.lines import lines
+from kd.reports.matrix import Matrix
 from kd.reports.statistics import BETTER, SAME, WORSE
 from kd.reports.summary import missing_seeds, summary
+from kd.reports.uncertainty_columns import further_columns
 
 _CSS_CLASSES = {BETTER: "better", WORSE: "worse", SAME: "same", "baseline": "base"}
 
 
 def page(
-    board: Leaderboard, about: About, drawings: Sequence[Drawing], files: Sequence[str] = ()
+    board: Leaderboard,
+    about: About,
+    drawings: Sequence[Drawing],
+    files: Sequence[str] = (),
+    matrices: Sequence[Matrix] = (),
 ) -> str:
     """Return the whole report as HTML that loads no other file and needs no network.
 
@@ -26,6 +33,7 @@ def page(
         about: how the report was made.
         drawings: the figures, which are embedded.
         files: names of the report's files, recorded in the page; a later report replaces these.
+        matrices: teacher × student, shown below the tables.
     """
     return render(
         "page.html",
@@ -35,8 +43,10 @@ def page(
         summary=summary(board),
         sorted_by=score_heading(board),
         groups=[
-            _table(group, result_columns(board), cost_columns(board)) for group in board.groups
+            _table(board, group, result_columns(board), further_columns(board))
+            for group in board.groups
         ],
+        matrices=matrices,
         excluded=board.excluded,
         missing=missing_seeds(board),
         definitions=DEFINITIONS,
@@ -45,16 +55,18 @@ def page(
     )
 
 
-def _table(group: Group, results: list[Column], costs: list[Column]) -> dict[str, Any]:
+def _table(
+    board: Leaderboard, group: Group, results: list[Column], costs: list[Column]
+) -> dict[str, Any]:
     rows = [
         {
-            "label": row.label,
-            "verdict": verdict(row, group),
-            "css": _CSS_CLASSES.get(verdict(row, group), "none"),
-            "results": [(c.text(row), _sort_key(c.number(row))) for c in results],
-            "costs": [(c.text(row), _sort_key(c.number(row))) for c in costs],
+            "label": line.label,
+            "verdict": line.verdict,
+            "css": _CSS_CLASSES.get(line.verdict, "none"),
+            "results": [(text, _sort_key(number)) for text, number in line.results],
+            "costs": [(text, _sort_key(number)) for text, number in line.further],
         }
-        for row in group.rows
+        for line in lines(board, group, results, costs)
     ]
     return {"title": group.title, "rows": rows, "results": results, "costs": costs}
 

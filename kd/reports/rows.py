@@ -1,7 +1,7 @@
 """Runs grouped into rows: one row is one configuration, with one run for each seed."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
 from kd.config.identity import content_hash
@@ -11,6 +11,7 @@ from kd.reports.origin import described, experiment
 from kd.reports.runs import Excluded, Run
 from kd.reports.settings import Settings
 from kd.reports.statistics import Interval, Paired, t_interval
+from kd.reports.uncertainty import Uncertainty
 
 
 @dataclass
@@ -24,6 +25,8 @@ class Row:
         title: the settings in which it differs from all rows of the report.
         comparison: with the baseline; None without a common seed.
         gap: recovered fraction of the gap between cross-entropy alone and the teacher.
+        against_controls: verdict beside the control arms of its group; None: there are none.
+        uncertainty: what its numbers can and cannot tell.
     """
 
     settings: Settings
@@ -32,6 +35,8 @@ class Row:
     title: str = ""
     comparison: Paired | None = None
     gap: float | None = None
+    against_controls: str | None = None
+    uncertainty: Uncertainty = field(default_factory=Uncertainty)
 
     def values(self, key: str) -> list[float]:
         """Return a number of result.json for all runs, in the order of seeds; [] if any lacks it.
@@ -64,6 +69,12 @@ class Row:
     def score(self) -> float:
         """Mean test figure over seeds, a fraction: accuracy, or mAP of detectors."""
         return fmean(self.values(self.figure.test))
+
+    @property
+    def control(self) -> str | None:
+        """The control arm that the row is, see `kd.training.controls`; None: it is none."""
+        found = self.settings.get("control")
+        return None if found is None else str(found)
 
     @property
     def configuration(self) -> str:

@@ -14,7 +14,7 @@ from scipy import stats
 LEVEL = 0.05  # probability of any wrong verdict in a report
 # Accuracies are means of zeros and ones in float32 (relative rounding error 6e-8); differences
 # below this are rounding.
-_ROUNDING = 2e-7
+ROUNDING = 2e-7
 
 BETTER, WORSE, SAME = "better", "worse", "cannot distinguish"
 Interval = tuple[float, float]
@@ -61,7 +61,7 @@ def t_interval(values: Sequence[float]) -> Interval | None:
 
 def _all_equal(values: Sequence[float]) -> bool:
     """Whether the sample has no spread from which the population's could be estimated."""
-    return max(values) - min(values) <= _ROUNDING
+    return max(values) - min(values) <= ROUNDING
 
 
 def paired_p(differences: Sequence[float]) -> float | None:
@@ -83,7 +83,7 @@ def paired_p(differences: Sequence[float]) -> float | None:
     if len(differences) < 2:
         return None
     if _all_equal(differences):
-        zero = abs(differences[0]) <= _ROUNDING
+        zero = abs(differences[0]) <= ROUNDING
         return 1.0 if zero else float(2.0 ** (1 - len(differences)))
     return float(stats.ttest_1samp(differences, 0).pvalue)
 
@@ -150,16 +150,15 @@ def compare(differences: Sequence[Sequence[float]], samples: int, seed: int) -> 
             interval=bootstrap_interval(found, samples, seed),
             p=p_values[i],
             p_holm=corrected.get(i),
-            verdict=_verdict(float(np.mean(found)), corrected.get(i)),
+            verdict=None if i not in corrected else verdict_of(float(np.mean(found)), corrected[i]),
             differences=tuple(found),
         )
         for i, found in enumerate(differences)
     ]
 
 
-def _verdict(mean: float, p_holm: float | None) -> str | None:
-    if p_holm is None:
-        return None
-    if p_holm > LEVEL:
+def verdict_of(mean: float, p: float) -> str:
+    """Return `better`, `worse` or `cannot distinguish` for a mean difference and its p-value."""
+    if p > LEVEL:
         return SAME
     return BETTER if mean > 0 else WORSE

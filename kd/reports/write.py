@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from kd.errors import UserError
 from kd.io.atomic import write_atomic
 from kd.io.own_files import is_link
 from kd.io.regular_files import open_regular
 from kd.reports.about import About
+from kd.reports.checklist import checklist
 from kd.reports.csv_file import csv_text
 from kd.reports.drawing import Drawing
+from kd.reports.latex import latex
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.markdown import markdown
+from kd.reports.matrix import matrices
 from kd.reports.page import page
 
 log = logging.getLogger(__name__)
@@ -26,11 +30,37 @@ PAGE = "report.html"
 _MARK = re.compile(
     r'<meta name="generator" content="kd.report">\s*<meta name="files" content="(.*)">'
 )
-_NAME = re.compile(r"report\.(html|md|csv)|figures/[a-z0-9_][a-z0-9_.-]*\.(png|svg)")
+_NAME = re.compile(
+    r"report\.(html|md|csv|tex)|checklist\.md|figures/[a-z0-9_][a-z0-9_.-]*\.(png|svg)"
+)
 _HEAD = 1_000_000  # bytes of a page in which the mark is
 
 
-def write_report(board: Leaderboard, about: About, output: Path, figures: bool = True) -> None:
+class Forms(NamedTuple):
+    """What a report has besides its tables.
+
+    Attributes:
+        figures: drawings.
+        matrix: matrices of teachers and students.
+        latex: report.tex.
+        checklist: checklist.md.
+    """
+
+    figures: bool = True
+    matrix: bool = False
+    latex: bool = False
+    checklist: bool = False
+
+
+_DEFAULT = Forms()
+
+
+def write_report(
+    board: Leaderboard,
+    about: About,
+    output: Path,
+    forms: Forms = _DEFAULT,
+) -> None:
     """Write report.md, report.csv, report.html and the figures; replace an earlier report.
 
     Everything is made before anything is replaced; the page is replaced first, since it alone says
@@ -42,14 +72,22 @@ def write_report(board: Leaderboard, about: About, output: Path, figures: bool =
     """
     earlier = _earlier_files(output)
     with _scratch(output) as folder:
-        drawings = _draw(board, folder / "figures") if figures else []
-        texts = {"report.md": markdown(board, about, drawings), "report.csv": csv_text(board)}
+        drawings = _draw(board, folder / "figures") if forms.figures else []
+        tables = matrices(board) if forms.matrix else []
+        texts = {"report.csv": csv_text(board)}
+        texts["report.md"] = markdown(board, about, drawings, tables)
+        if forms.latex:
+            texts["report.tex"] = latex(board, tables)
+        if forms.checklist:
+            texts["checklist.md"] = checklist(board, about)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
         names = [path.relative_to(folder).as_posix() for path in _files(folder)]
         _check_free(output, names, earlier)
         own = {PAGE, *names}
-        pages = [page(board, about, drawings, sorted(files)) for files in (own | earlier, own)]
+        pages = [
+            page(board, about, drawings, sorted(files), tables) for files in (own | earlier, own)
+        ]
         # Until the earlier files are deleted they are still listed: this may be interrupted.
         write_atomic(output / PAGE, pages[0].encode(errors="backslashreplace"))
         for name in names:

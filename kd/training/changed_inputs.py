@@ -11,6 +11,7 @@ from kd.build.parts import build_net, distiller_class
 from kd.config.members import is_ensemble, member_configs
 from kd.data.base import DataModule
 from kd.teachers.registry import Registry
+from kd.training.controls import control_of
 from kd.training.fingerprints import data_fingerprint, weights_hash
 from kd.training.identify import difference, start_checkpoint
 from kd.training.single_teacher import configured_teacher
@@ -70,7 +71,9 @@ def _teacher_hashes(cfg: DictConfig, data: DataModule) -> str | list[str] | None
 
 def _teacher_hash(cfg: DictConfig, data: DataModule) -> str | None:
     path = cfg.teacher.checkpoint
-    if path is None:
+    if control_of(cfg) == "untrained":
+        there = True
+    elif path is None:
         there = Registry(Path(cfg.paths.teachers)).find(teacher_key(cfg, data)) is not None
     else:
         there = Path(path).exists()

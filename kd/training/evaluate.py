@@ -29,6 +29,7 @@ from kd.training.box_figures import box_finders, draw_boxes
 from kd.training.figures import draw_figures
 from kd.training.label_fit import warn_of_labels
 from kd.training.limits import figures_of_limits
+from kd.training.predictions import KeptAnswers
 from kd.training.student_metadata import student_metadata
 from kd.training.teacher_result import teacher_result
 
@@ -62,7 +63,7 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
     if not saved.stepped:  # an earlier process has trained, and was killed during its evaluation
         saved.discard_later(trainer)
     selected, seconds = _selected(trainer, distiller, data), timer.time_elapsed()
-    tested = _test(trainer, distiller, data, selected, test)
+    tested = _test(trainer, distiller, data, selected, RunFolder(folder) if test else None)
     foreign = given.student is not None or cfg.student.get("checkpoint") is not None
     metadata = {"student": student_metadata(cfg, distiller, data, foreign)}
     rank_zero_only(_save_weights)(distiller, RunFolder(folder), metadata)
@@ -137,20 +138,27 @@ def _selected(trainer: Trainer, distiller: Distiller, data: DataModule) -> _Sele
 
 
 def _test(
-    trainer: Trainer, distiller: Distiller, data: DataModule, selected: _Selected, test: bool
+    trainer: Trainer,
+    distiller: Distiller,
+    data: DataModule,
+    selected: _Selected,
+    folder: RunFolder | None,
 ) -> dict[str, Any]:
-    """Load the selected weights and test them; of the last epoch's, report the selecting figure."""
+    """Load the selected weights and test them; of the last epoch's, report the selecting figure.
+
+    The predictions go to `folder`; without one there is no test.
+    """
     last: dict[str, Any] = {}
-    if test and selected.epoch != trainer.current_epoch:
+    if folder is not None and selected.epoch != trainer.current_epoch:
         distiller.test_suffix = "_last"
         last = _figures(trainer, distiller, data)
         distiller.test_suffix = ""
     if selected.weights is not None:
         # Not strict: a checkpoint has no teacher. It is of this run, so that all else is there.
         distiller.load_state_dict(selected.weights, strict=False)
-    if not test:
+    if folder is None:
         return {}
-    tested = _figures(trainer, distiller, data)
+    tested = _figures(trainer, distiller, data, folder)
     last = last or {f"{name}_last": value for name, value in tested.items()}
     confusion = distiller.test_figures.confusion
     by_class = None if confusion is None else class_accuracies(confusion)
@@ -161,9 +169,21 @@ def _test(
     return {**figures, "test/acc_per_class": by_class} if distiller.task.classifies else figures
 
 
-def _figures(trainer: Trainer, distiller: Distiller, data: DataModule) -> dict[str, Any]:
+def _figures(
+    trainer: Trainer, distiller: Distiller, data: DataModule, folder: RunFolder | None = None
+) -> dict[str, Any]:
+    """Return the test figures; with a folder, keep a classifier's predictions in it."""
+    plain_figures = distiller.test_figures
+    kept = KeptAnswers(plain_figures)
+    # With several devices each has a part of the test set, and the last one may repeat images.
+    if folder is not None and distiller.task.classifies and trainer.world_size == 1:
+        distiller.test_figures = kept
     # One dict a test loader; every process has all figures, since torchmetrics synchronises them.
     (figures,) = trainer.test(distiller, datamodule=data, verbose=False)
+    distiller.test_figures = plain_figures
     if trainer.received_sigterm:  # Lightning raises this in `fit`, but not in `test`
         raise SIGTERMException
+    content = kept.content()
+    if folder is not None and content is not None:
+        write_atomic(folder.test_predictions, content)
     return dict(figures)

@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,13 @@ def difference(what: str, then: Any, now: Any) -> str:
     return "" if then == now else f"{what} (fingerprint {then} then, {now} now)"
 
 
-def recipe_of(cfg: DictConfig, identity: Identity, acquired: AcquiredTeacher | None) -> str | None:
+def recipe_of(
+    cfg: DictConfig, data: DataModule, identity: Identity, acquired: AcquiredTeacher | None
+) -> str | None:
     """Hash what all seeds of an experiment have in common; None for unrecognised data.
 
     A teacher, and initial weights, that are a run of `kd` count by the recipe of that run: they may
-    differ by the seed as well.
+    differ by the seed as well. So may the validation split, with `data.split_seed=${seed}`.
     """
     if identity.data is None:
         return None
@@ -114,4 +117,15 @@ def recipe_of(cfg: DictConfig, identity: Identity, acquired: AcquiredTeacher | N
     start, path = identity.start, start_checkpoint(cfg)
     if path is not None:
         start = recipe_hash(Path(path)) or start
-    return content_hash([settings, identity.data, teacher, start, identity.changes])
+    content = _without_split(data) if _splits_by_seed(settings) else identity.data
+    return content_hash([settings, content, teacher, start, identity.changes])
+
+
+def _splits_by_seed(settings: Mapping[str, Any]) -> bool:
+    """Whether each seed has a validation split of its own, by unresolved settings."""
+    return "${" in str(settings.get("data.split_seed"))
+
+
+def _without_split(data: DataModule) -> list[str]:
+    """Identity of all images and labels, whatever their split."""
+    return [data.inputs_fingerprint(split) for split in ("train", "test")]

@@ -13,6 +13,8 @@ from kd.build.trainer import build_trainer
 from kd.config.identity import settings
 from kd.io.result_file import Result
 from kd.tasks import task_named
+from kd.training.control_teachers import use_control
+from kd.training.controls import apply_control
 from kd.training.devices import check_devices, locked_folder
 from kd.training.evaluate import RunParts, evaluate
 from kd.training.fit import fit
@@ -57,6 +59,7 @@ def run(
         SystemExit: interrupted, with code 130 (Ctrl-C) or 143 (SIGTERM).
     """
     choose_precision(cfg)  # before the config is hashed and recorded
+    apply_control(cfg)  # likewise
     with quiet_lightning(), locked_folder(folder), RunStatus(cfg, folder, overrides) as status:
         checked = check_config(cfg, given)
         resumed = find_checkpoint(cfg, folder)
@@ -68,9 +71,10 @@ def run(
         data = load_data(checked, trainer, given.data)
         device = trainer.strategy.root_device
         acquired = acquire(checked, data, device, run, given.teacher)
+        acquired = use_control(cfg, data, checked.method, acquired, device)
         distiller = build_student(checked, data, acquired, given.student)
         identity = identify(cfg, data, acquired, distiller.student, given, resumed)
-        status.begin(identity, recipe_of(cfg, identity, acquired), acquired)
+        status.begin(identity, recipe_of(cfg, data, identity, acquired), acquired)
         fit(trainer, distiller, data, identity, resumed)
         parts = RunParts(data, trainer, distiller, acquired, given)
         status.complete(evaluate(cfg, folder, parts, test), test)

@@ -29,6 +29,7 @@ from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
 from kd.training.acquired import AcquiredTeacher
+from kd.training.controls import control_of
 from kd.training.fingerprints import DIGITS, recipe_hash, weights_digest
 from kd.training.start_weights import load_start
 from kd.training.teacher_cache import TeacherCache
@@ -115,6 +116,8 @@ def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> _Net:
     with torch.random.fork_rng(devices=[]):
         seed_everything(cfg.teacher.training.seed, verbose=False)
         net = build_net(cfg, "teacher", data)
+    if control_of(cfg) == "untrained":
+        return _Net(net, "untrained")
     path, source = _weights(cfg, data, train)
     epoch = cfg.teacher.epoch
     key = cfg.teacher.get("checkpoint_key") if source == "checkpoint" else None

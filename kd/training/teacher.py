@@ -7,6 +7,7 @@ from kd.build.parts import distiller_class
 from kd.config.members import is_ensemble
 from kd.data.base import DataModule
 from kd.training.acquired import AcquiredTeacher
+from kd.training.controls import control_of
 from kd.training.ensemble import acquire_ensemble
 from kd.training.single_teacher import Train, acquire_teacher
 from kd.training.teacher_checks import check_teacher_files
@@ -56,4 +57,5 @@ def check_teacher(checked: CheckedConfig, given: nn.Module | None = None) -> Non
 
 def _needs_teacher(checked: CheckedConfig) -> bool:
     pretrained = distiller_class(checked.cfg).teacher_kind == "pretrained"
-    return checked.method.needs_teacher and pretrained
+    asked = control_of(checked.cfg) == "smoothing"  # for its confidence
+    return pretrained and (checked.method.needs_teacher or asked)

@@ -51,6 +51,8 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
             run[part] = training[part]
         run.resume, run.keep_epochs = None, cfg.teacher.epoch is not None
         run.figures = False
+        if "control" in run:
+            run.control = None
         for callback in run.callbacks.values():  # the bar and the lines name the net
             if callback and "label" in callback:
                 callback.label = f"teacher {cfg.teacher.name}"

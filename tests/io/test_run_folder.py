@@ -9,6 +9,7 @@ KD = Path(__file__).resolve().parents[2] / "kd"
 MODULES = [path for path in sorted(KD.rglob("*.py")) if path.name != "run_folder.py"]
 FILES = (
     *("config.yaml", "overrides.yaml", "result.json", "student.safetensors"),
+    "test_predictions.safetensors",
     *("last.ckpt", "best.ckpt", "metrics.csv"),
 )
 FOLDERS = ("checkpoints", "epochs", "csv", ".hydra", ".lock")
@@ -43,6 +44,7 @@ def test_files_lie_where_other_tools_look_for_them(tmp_path):
         "overrides": ".hydra/overrides.yaml",
         "result": "result.json",
         "weights": "student.safetensors",
+        "test_predictions": "test_predictions.safetensors",
         "last": "checkpoints/last.ckpt",
         "best": "checkpoints/best.ckpt",
         "metrics": "csv/metrics.csv",

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from kd.io.predictions import prediction_bytes
 from kd.reports.about import About
 from kd.reports.find import find_runs
 from kd.reports.leaderboard import Leaderboard, build_leaderboard
 from kd.reports.rows import Row
-from kd.reports.write import write_report
+from kd.reports.write import Forms, write_report
 
 CONFIG = """\
 data:
@@ -88,8 +91,24 @@ def write_sweep(folder: Path, **accuracies: list[float]) -> Path:
     return folder
 
 
-def leaderboard(folder: Path, baseline: str | None = None) -> Leaderboard:
-    return build_leaderboard(find_runs([folder]), baseline, samples=200, seed=0)
+def keep_predictions(folder: Path, right: str, teacher: str = "") -> Path:
+    """Add test predictions to a run folder: `1` for an image that is right, `0` for a wrong one.
+
+    All labels are 0, a student that is wrong predicts 1; a teacher `1` is right, `0` predicts 1 as
+    the student does, and `x` predicts 2.
+    """
+    classes = {"1": [3.0, 0.0, 0.0], "0": [0.0, 3.0, 0.0], "x": [0.0, 0.0, 3.0]}
+    student, theirs = (torch.tensor([classes[c] for c in word]) for word in (right, teacher))
+    labels = torch.zeros(len(right), dtype=torch.int64)
+    content = prediction_bytes(labels, student, theirs if teacher else None)
+    (folder / "test_predictions.safetensors").write_bytes(content)
+    return folder
+
+
+def leaderboard(
+    folder: Path, baseline: str | None = None, detect: float | None = None
+) -> Leaderboard:
+    return build_leaderboard(find_runs([folder]), baseline, samples=200, seed=0, detect=detect)
 
 
 def row_of(board: Leaderboard, label: str, group: str | None = None) -> Row:
@@ -98,10 +117,11 @@ def row_of(board: Leaderboard, label: str, group: str | None = None) -> Row:
     return row
 
 
+TABLES = Forms(figures=False)
 ABOUT = About("python -m kd.report", ["sweep"], 200, "today")
 
 
-def report_texts(output: Path, board: Leaderboard) -> dict[str, str]:
+def report_texts(output: Path, board: Leaderboard, forms: Forms = TABLES) -> dict[str, str]:
     """Write a report without figures; return its files' texts by suffix: md, csv, html."""
-    write_report(board, ABOUT, output, figures=False)
+    write_report(board, ABOUT, output, forms)
     return {path.suffix[1:]: path.read_text() for path in output.iterdir()}

@@ -18,11 +18,15 @@ def report(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_table_is_printed_and_the_page_names_the_command(tmp_path):
     write_sweep(tmp_path, kd=[0.95, 0.96, 0.97], ce=[0.90, 0.905, 0.92])
     for _ in range(2):  # the second replaces the first
-        completed = report(f"sweep={tmp_path}", "baseline=method=ce", "figures=false")
+        arguments = f"sweep={tmp_path}", "baseline=method=ce", "figures=false", "detect=0.5"
+        completed = report(*arguments)
         assert completed.returncode == 0, completed.stderr
         assert "better" in completed.stdout
+        assert "tell 0.5" in " ".join(completed.stdout.split())
     page = (tmp_path / "report" / "report.html").read_text()
-    assert f"python -m kd.report sweep={tmp_path} baseline=method=ce figures=false" in page
+    assert (
+        f"python -m kd.report sweep={tmp_path} baseline=method=ce figures=false detect=0.5" in page
+    )
 
 
 @pytest.mark.parametrize(
@@ -30,6 +34,7 @@ def test_the_table_is_printed_and_the_page_names_the_command(tmp_path):
     [
         ("figures=false", r"error: no runs are given: add sweep=FOLDER, or folders="),
         ("sweep={folder}/swep", "swep does not exist; .* did you mean 'sweep'?"),
+        ("detect=0", "error: detect=0: must be a difference in points, above 0"),
         ("folders=[{folder}/sweep]", "error: no run below .*/sweep"),
     ],
 )

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from run_folders import ABOUT, leaderboard, report_texts, write_run, write_sweep
+from run_folders import ABOUT, TABLES, leaderboard, report_texts, write_run, write_sweep
 
 from kd.errors import UserError
 from kd.report import _print as print_board
@@ -148,7 +148,7 @@ def test_notes_in_a_report_stay_and_its_old_figures_go(tmp_path):
     assert drawn
     (output / "notes.txt").write_text("mine")
     (output / "figures" / "mine.png").write_text("mine")
-    write_report(board, ABOUT, output, figures=False)
+    write_report(board, ABOUT, output, TABLES)
     assert {path.name for path in (output / "figures").iterdir()} == {"mine.png"}
     assert (output / "notes.txt").read_text() == "mine"
     write_report(board, ABOUT, output)
@@ -160,7 +160,7 @@ def test_a_file_that_the_earlier_report_did_not_write_is_not_replaced(tmp_path):
     board, output = leaderboard(tmp_path / "runs"), tmp_path / "report"
     write_report(board, ABOUT, output)
     name = next((output / "figures").iterdir()).name
-    write_report(board, ABOUT, output, figures=False)
+    write_report(board, ABOUT, output, TABLES)
     (output / "figures" / name).write_text("mine")
     with pytest.raises(UserError, match=name):
         write_report(board, ABOUT, output)

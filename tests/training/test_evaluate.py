@@ -8,9 +8,10 @@ import pytest
 import torch
 from lightning import Callback
 from safetensors.torch import load_file
-from support import accuracy, configured
+from support import accuracy, configured, present
 
 from kd.errors import UserError
+from kd.io.predictions import read_predictions
 from kd.io.run_folder import RunFolder
 from kd.training.run import run
 
@@ -40,6 +41,24 @@ def test_the_weights_that_validation_selected_are_tested(output, tmp_path):
     weights = load_file(tmp_path / "student.safetensors")
     assert all(value.equal(saved[f"student.{key}"]) for key, value in weights.items())
     assert result["test/acc"] > 0.11  # a student of zeros predicts a single class: a tenth
+
+
+def test_the_predictions_are_those_of_the_tested_weights(output, tmp_path):
+    result = run(configured(tmp_path, output, "trainer.max_epochs=2"), tmp_path)
+    found = present(read_predictions(RunFolder(tmp_path).test_predictions))
+    right, theirs = found.student == found.labels, present(found.teacher) == found.labels
+    assert len(found.labels) == result["test/images"]
+    assert [right.mean(), theirs.mean()] == pytest.approx(
+        [result["test/acc"], result["teacher/test/acc"]]
+    )
+    assert (found.student == found.teacher).mean() == pytest.approx(result["test/agreement"])
+    assert accuracy(load_file(tmp_path / "student.safetensors")) == pytest.approx(right.mean())
+    assert RunFolder(tmp_path).test_predictions.stat().st_size < 100_000
+
+
+def test_a_run_without_a_test_keeps_no_predictions(output, tmp_path):
+    run(configured(tmp_path, output, "trainer.max_epochs=1"), tmp_path, test=False)
+    assert not RunFolder(tmp_path).test_predictions.exists()
 
 
 @pytest.mark.slow

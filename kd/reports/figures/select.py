@@ -7,17 +7,27 @@ from kd.io.printable import printable
 from kd.plots.figure import FigureSpec, save
 from kd.reports.drawing import Drawing
 from kd.reports.figures import (
+    budget,
     class_accuracies,
     differences,
     learning_curves,
     pareto,
+    temperature,
     temperature_alpha,
 )
 from kd.reports.leaderboard import Leaderboard
 
 log = logging.getLogger(__name__)
 MAX_PER_KIND = 6
-_KINDS = (differences, temperature_alpha, pareto, learning_curves, class_accuracies)
+_KINDS = (
+    differences,
+    temperature_alpha,
+    temperature,
+    pareto,
+    learning_curves,
+    class_accuracies,
+    budget,
+)
 
 
 def draw_figures(board: Leaderboard, folder: Path) -> tuple[list[Drawing], int]:
