@@ -56,10 +56,12 @@ def test_the_probability_of_being_better_counts_ties_half():
 
 def test_the_columns_of_a_report(tmp_path):
     for seed, (ours, theirs) in enumerate([("1110011111", "1010111111"), ("1111100111",) * 2]):
-        kd = write_run(tmp_path / f"kd{seed}", 0.8, seed=seed, **{"test/images": 10})
-        ce = write_run(tmp_path / f"ce{seed}", 0.8, method="ce", seed=seed, **{"test/images": 10})
-        keep_predictions(kd, ours, "11x0x11111" if seed == 0 else "1111100111")
-        keep_predictions(ce, theirs)
+        taught = write_run(tmp_path / f"kd{seed}", 0.8, seed=seed, **{"test/images": 10})
+        alone = write_run(
+            tmp_path / f"ce{seed}", 0.8, method="ce", seed=seed, **{"test/images": 10}
+        )
+        keep_predictions(taught, ours, "11x0x11111" if seed == 0 else "1111100111")
+        keep_predictions(alone, theirs)
     board = leaderboard(tmp_path)
     kd, ce = (row_of(board, label).uncertainty for label in ("kd", "ce"))
     assert present(kd.images) == (0.5, 0.5, 1.0)  # one image each way at seed 0, none at seed 1

@@ -64,9 +64,10 @@ def test_labels_are_smoothed_to_the_confidence_of_the_teacher(output, tmp_path, 
 def test_the_confidence_is_the_mean_of_the_largest_probability():
     cfg = composed()
     data = build_data(cfg)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
-    torch.nn.init.zeros_(net[1].weight)
-    net[1].bias.data = torch.tensor([math.log(11.0)] + [0.0] * 9)  # 11 / 20
+    linear = torch.nn.Linear(64, 10)
+    net = torch.nn.Sequential(torch.nn.Flatten(), linear)
+    torch.nn.init.zeros_(linear.weight)
+    linear.bias.data = torch.tensor([math.log(11.0)] + [0.0] * 9)  # 11 / 20
     found = mean_confidence(FrozenTeacher(net, {}, []), data, torch.device("cpu"))
     assert found == pytest.approx(11 / 20)
 

@@ -1,6 +1,8 @@
 """`sweep=variance`: each seed has a split, a teacher and an order of its own, in one row."""
 
-from omegaconf import OmegaConf
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
 from support import configured, read_yaml
 
 from kd.config.compose import CONF_DIR
@@ -20,8 +22,7 @@ def test_all_sources_vary_and_the_seeds_are_one_row(output, tmp_path):
             folder = tmp_path / "runs" / f"{method}{seed}"
             cfg = configured(folder, output, *TINY, f"method={method}", f"seed={seed}")
             cfg = OmegaConf.merge(cfg, {key: sweep[key] for key in ("data", "teacher")})
-            result = run(cfg, folder)
-            results.append(result)
+            results.append(dict(run(cast(DictConfig, cfg), folder)))
     kd = [each for each in results if each["method"] == "kd"]
     for key in ("data/fingerprint", "teacher/weights_hash", "config_hash"):
         assert kd[0][key] != kd[1][key], key
