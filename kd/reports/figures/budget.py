@@ -42,7 +42,7 @@ def _draw(curves: Curves, words: str, theme: Theme) -> Figure:
     handles, names = [], []
     for (name, values), colour, dashes in zip(curves.items(), SERIES, DASHES, strict=False):
         numbers = range(1, len(values) + 1)
-        handles += ax.step(numbers, values, where="post", color=colour, linestyle=dashes)
+        handles += ax.step(numbers, values, where="post", marker=".", color=colour, ls=dashes)
         names.append(name)
     legend_below(figure, handles, names)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
