@@ -65,7 +65,8 @@ def test_the_columns_of_a_report(tmp_path):
     board = leaderboard(tmp_path)
     kd, ce = (row_of(board, label).uncertainty for label in ("kd", "ce"))
     assert present(kd.images) == (0.5, 0.5, 1.0)  # one image each way at seed 0, none at seed 1
-    # Seed 0: the teacher has 7 right, the student 6 of these ("1110011111" at 1, 2, 6 … 10: all 7).
+    # Seed 0: of the 7 images that the teacher has right the student has all; of the 3 others they
+    # agree on the one where the teacher predicts class 1 as well.
     assert kd.agreement == pytest.approx(((7 / 7 + 8 / 8) / 2, (1 / 3 + 2 / 2) / 2))
     assert (ce.images, ce.agreement) == (None, None)
     assert kd.test_error == pytest.approx((0.8 * 0.2 / 10) ** 0.5)
