@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -48,10 +49,11 @@ def test_labels_alone_are_a_run_of_ce(output, tmp_path):
 
 
 def test_labels_are_smoothed_to_the_confidence_of_the_teacher(output, tmp_path, caplog):
-    with caplog.at_level(logging.INFO, "kd.training.control_teachers"):
+    name = "kd.training.control_teachers"
+    with caplog.at_level(logging.INFO, name):
         result = ran(tmp_path / "a", output, "control=smoothing")
-    said = caplog.records[-1].args
-    epsilon, confidence = said
+    (said,) = (record.args for record in caplog.records if record.name == name)
+    epsilon, confidence = cast(tuple[float, float], said)
     assert 1 - epsilon + epsilon / 10 == pytest.approx(confidence)
     same = ran(
         tmp_path / "b", output, "method=ce", f"method.objectives.hard.label_smoothing={epsilon}"

@@ -116,9 +116,9 @@ def _with_message(predictor: TextPredictor) -> Callable[[Ids], Logits]:
     def logits(ids: Ids) -> Logits:
         try:
             return predictor.logits(ids)
-        except (UserError, MemoryError):
+        except MemoryError:
             raise
-        except Exception as error:  # of torch, onnxruntime or any other runtime
+        except Exception as error:  # of a student, onnxruntime or any other runtime
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"{predictor.source}: it does not take the token ids of its tokenizer: {reason}"
