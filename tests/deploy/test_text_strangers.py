@@ -77,9 +77,7 @@ def test_a_tokenizer_that_does_not_fit_the_net_is_one_message(tmp_path):
     words = json.dumps({"words": [f"w{number}" for number in range(99)]})
     predictor: Any = open_predictor(written(tmp_path / "a.safetensors", tokenizer=words))
     ids = predictor.tokenizer.encode(["w98"], 2).numpy()
-    with pytest.raises(
-        UserError, match="does not take the token ids of its tokenizer: .* no such token"
-    ):
+    with pytest.raises(UserError, match=r"the token ids of its tokenizer: .* no such token"):
         predictor.logits(ids)
 
 
