@@ -40,6 +40,10 @@ SHIPPED = set(
 
 # Methods that compare the tokens of texts, and nets with layers for them
 TEXT_METHODS = ("distilbert", "minilm", "pkd", "tinybert")
+# Methods that compare detectors alone
+BOX_METHODS = ("det_kd", "fgfi")
+# Methods that do not train classifiers of images
+OTHER_METHODS = (*TEXT_METHODS, *BOX_METHODS)
 TEXT_NETS = ("data=text", "teacher=transformer_mini", "student=transformer_mini_2")
 
 

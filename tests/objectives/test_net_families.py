@@ -4,11 +4,11 @@ import json
 
 import pytest
 from commands import Command
-from support import TEXT_METHODS
+from support import OTHER_METHODS
 
 from kd.config.compose import CONF_DIR
 
-METHODS = sorted({path.stem for path in (CONF_DIR / "method").glob("*.yaml")} - {*TEXT_METHODS})
+METHODS = sorted({path.stem for path in (CONF_DIR / "method").glob("*.yaml")} - {*OTHER_METHODS})
 TEACHERLESS = ("ce", "tfkd")
 # FSP pairs nets with different channels only if it projects them.
 NEEDS = {"fsp": ["method.variant=project"]}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from finished_runs import finished_run
 from safetensors.torch import load_file
-from support import TEXT_METHODS, InterruptAt
+from support import OTHER_METHODS, InterruptAt
 
 from kd.config.compose import CONF_DIR
 from kd.deploy.compression.compress import compress, pruned
@@ -21,7 +21,7 @@ from kd.training.run import run as train
 
 # FSP compares products of stages, whose channels must be as many as the teacher's.
 ALL = {path.stem for path in (CONF_DIR / "method").glob("*.yaml")}
-METHODS = sorted(ALL - {"fsp", *TEXT_METHODS})
+METHODS = sorted(ALL - {"fsp", *OTHER_METHODS})
 
 
 @cache
