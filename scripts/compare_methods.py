@@ -16,8 +16,6 @@ from pathlib import Path
 import comparison as compare
 from comparison import Result
 
-from kd.config.compose import CONF_DIR
-
 PER_CLASS = 1000  # training images of the CIFAR-10 subset
 # An FSP matrix has one entry per pair of channels, so nets of different widths need projections.
 # On digits ResNet-18 ends with maps of one position, which CWD refuses.
@@ -28,8 +26,7 @@ COLUMNS = ("method", "seeds", "test accuracy", "against `ce`, same seeds", "para
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_data_options(parser)
-    methods = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
-    parser.add_argument("--methods", nargs="+", default=methods)
+    parser.add_argument("--methods", nargs="+", default=compare.image_methods())
     compare.add_options(parser)
     options = parser.parse_args()
     if options.table:

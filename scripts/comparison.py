@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works uninstalle
 from kd.chains.summary import CHAIN
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.overrides import expand_shorthand
+from kd.config.targets import resolve_target
 from kd.io.checksums import write_json
 from kd.io.run_folder import RunFolder
 from kd.io.task_figures import task_figure
@@ -27,6 +29,20 @@ KEPT: tuple[str, ...] = (
     *("student/params", "teacher/params", "teacher/source", "epochs", "fit_seconds"),
     *("best_epoch", "config_hash", "git_commit", "threads", "versions", "teacher_forwards"),
 )
+
+
+def image_methods() -> list[str]:
+    """Return the names of the methods whose objectives compare classifiers of images."""
+    task = "image_classification"
+    targets = {
+        path.stem: re.findall(r"_target_: (kd\.objectives\.[\w.]+)", path.read_text())
+        for path in sorted((CONF_DIR / "method").glob("*.yaml"))
+    }
+    return [
+        name
+        for name, found in targets.items()
+        if all(task in resolve_target(t).tasks for t in found)
+    ]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -16,14 +16,16 @@ from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # comparison
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalled
 
+from comparison import image_methods
 from machine import describe, peak_mb, reset_peak
 from project import Project
 
 from kd.build.method import build_method
 from kd.build.trainer import build_optimizer
-from kd.config.compose import CONF_DIR, plain
+from kd.config.compose import plain
 from kd.objectives.base import Setting
 from kd.taps import Taps
 
@@ -41,7 +43,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each method")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
+    names = image_methods()
     seconds: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}
     peaks: dict[str, float] = {}
