@@ -18,6 +18,11 @@ pair=(teacher=resnet8 student=resnet8 student.net.width=0.5)
 "$python" -m kd.cache paths.output="$work"
 "$python" -m kd.methods > /dev/null
 
+# Other tasks
+"$python" -m kd.train "${common[@]}" data=text student=transformer_mini_2 method=minilm
+"$python" -m kd.train "${common[@]}" data=text student=bert_mini method=kd
+"$python" -m kd.train "${common[@]}" data=digits_scenes "data.scenes={train: 64, val: 16, test: 16}"
+
 # After training; the bounds on accuracy are for nets that are trained for longer than two steps.
 run="$work/runs/smoke"
 "$python" -m kd.train "${common[@]}" "${pair[@]}" method=kd hydra.run.dir="$run"
