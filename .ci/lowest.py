@@ -4,7 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
-EXTRAS = ("search", "sweep", "plots", "timm", "text", "detection", "postgres", "mysql", "onnx", "compress")
+EXTRAS = ("search", "sweep", "plots", "timm", "text", "detection")
+EXTRAS += ("postgres", "mysql", "onnx", "compress")
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 optional = project["optional-dependencies"]
