@@ -9,7 +9,7 @@ import torch
 import kd
 from kd.deploy.cost.latency import Latency, measure
 from kd.deploy.exporting.description import FORMAT, Description
-from kd.deploy.exporting.formats import FORMATS, find_format
+from kd.deploy.exporting.formats import FORMATS, check_installed, find_format
 from kd.deploy.exporting.model_file import open_model, write_model
 from kd.deploy.exporting.placement import check_free, files_of, place, scratch
 from kd.deploy.exporting.request import Request
@@ -40,7 +40,8 @@ def export(run: FinishedRun, request: Request) -> Path:
     """
     find_format(request.format, request.precision)
     task = export_of(run)
-    task.check_request(request)
+    task.check_request(request)  # before it asks for packages that would be of no use
+    check_installed(request.format)
     output = _output(run, request)
     check_free(output)
     task.test_inputs(run)  # refused before anything is made

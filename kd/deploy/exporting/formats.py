@@ -44,8 +44,7 @@ def find_format(name: object, precision: object) -> Format:
     """Return a format that is written in a precision.
 
     Raises:
-        UserError: there is no such format or precision, the format is not written in it, or a
-            package that it needs is not installed.
+        UserError: there is no such format or precision, or the format is not written in it.
 
     Example:
         >>> find_format("torch_export", "fp16").suffix
@@ -67,7 +66,6 @@ def find_format(name: object, precision: object) -> Format:
             f"format={name} precision={precision}: {name} is written in "
             f"{', '.join(found.precisions)}; {precision} is written by {' or '.join(others)}"
         )
-    check_installed(str(name))
     return found
 
 
