@@ -62,10 +62,11 @@ def test_values_that_no_run_can_have_are_reported_before_the_search(space, messa
 @pytest.mark.usefixtures("config_path")
 @pytest.mark.parametrize("name", [path.stem for path in (CONF_DIR / "search").glob("*.yaml")])
 def test_the_spaces_of_the_config_group_are_valid(name):
-    cfg = compose("search", [f"search={name}", "paths.run=run"])
+    base = ["paths.run=run", *(["data=digits_scenes"] if name == "detection" else [])]
+    cfg = compose("search", [f"search={name}", *base])
     space = read_space(plain(cfg.search.space))
-    check_space(space, ["paths.run=run"])
-    defaults = default_values(space, ["paths.run=run"])
+    check_space(space, base)
+    defaults = default_values(space, base)
     assert all(contains(space[key], value) for key, value in defaults.items())
 
 
