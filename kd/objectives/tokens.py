@@ -1,4 +1,4 @@
-"""What objectives on tokens share: masks of the padding, means over tokens, checks of taps.
+"""Base class and functions of objectives on tokens: padding masks, means, checks of taps.
 
 A batch is padded on the right to its longest text; the cached taps of a teacher are padded to the
 longest text of all. So a teacher's tap may have more positions than the student's, and the rest is

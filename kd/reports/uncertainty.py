@@ -1,4 +1,4 @@
-"""What a row's numbers can and cannot tell, as a record."""
+"""Record of the uncertainty of a row's numbers: seeds, test set, paired predictions."""
 
 from typing import NamedTuple
 

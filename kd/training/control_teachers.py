@@ -1,4 +1,4 @@
-"""What control arms do with a trained teacher, see `kd.training.controls`."""
+"""Control arms that change a trained teacher, or the labels; see `kd.training.controls`."""
 
 import logging
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Whether a student can be evaluated on data: same task, inputs and classes."""
+"""Check that data suit a student: the same task, inputs and classes."""
 
 from kd.data.base import DataModule
 from kd.data.text import Text

@@ -1,4 +1,4 @@
-"""How students become files, by task."""
+"""The exporter of each task, by its name."""
 
 from kd.deploy.exporting.box_export import BoxExport
 from kd.deploy.exporting.image_export import ImageExport
