@@ -1,9 +1,7 @@
 """Control arms: what each trains with, and that a run without one is what it was."""
 
 import json
-import logging
 import math
-from typing import cast
 
 import pytest
 import torch
@@ -48,13 +46,17 @@ def test_labels_alone_are_a_run_of_ce(output, tmp_path):
     assert "control: ce" in RunFolder(tmp_path / "a").config.read_text()
 
 
-def test_labels_are_smoothed_to_the_confidence_of_the_teacher(output, tmp_path, caplog):
-    name = "kd.training.control_teachers"
-    with caplog.at_level(logging.INFO, name):
-        result = ran(tmp_path / "a", output, "control=smoothing")
-    (said,) = (record.args for record in caplog.records if record.name == name)
-    epsilon, confidence = cast(tuple[float, float], said)
-    assert 1 - epsilon + epsilon / 10 == pytest.approx(confidence)
+def test_labels_are_smoothed_to_the_confidence_of_the_teacher(output, tmp_path, monkeypatch):
+    confidences = []
+
+    def recorded(*args):
+        confidences.append(mean_confidence(*args))
+        return confidences[-1]
+
+    monkeypatch.setattr("kd.training.control_teachers.mean_confidence", recorded)
+    result = ran(tmp_path / "a", output, "control=smoothing")
+    (confidence,) = confidences
+    epsilon = (1 - confidence) * 10 / 9  # 1 - epsilon + epsilon / 10 = confidence
     same = ran(
         tmp_path / "b", output, "method=ce", f"method.objectives.hard.label_smoothing={epsilon}"
     )
