@@ -25,6 +25,8 @@ NO_PART_OF_NUMBERS = (
 _DISPLAY = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps")
 # Keys of `data` that say where the data lie and how they are read.
 _PLACE_OF_DATA = ("root", "download", "workers", "num_workers")
+# Keys that configs of earlier versions lack: null has the same effect as their absence.
+_NEWER = {"data": ("train_samples", "leave_out")}
 # Lightning's callbacks that observe a run. `kd.callbacks` has no others.
 _PASSIVE_CALLBACKS = {
     *("DeviceStatsMonitor", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary"),
@@ -65,6 +67,8 @@ def numeric_part(key: str, content: Any, recognised: bool = True) -> Any:
         return {}  # as in configs of earlier versions, which have no such key
     if not isinstance(content, Mapping):
         return content
+    newer = _NEWER.get(key, ())
+    content = {k: v for k, v in content.items() if k not in newer or v is not None}
     if key == "callbacks":
         return {name: leaf for name, leaf in content.items() if leaf and not _is_passive(leaf)}
     if key == "data" and recognised:

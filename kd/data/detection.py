@@ -29,7 +29,7 @@ class DetectionDataModule(ImageDataModule):
         **common: as `ImageDataModule`; `view` can only be `Identity`, `augment` only None.
 
     Raises:
-        ValueError: there is another view, or an augmentation.
+        ValueError: there is another view, an augmentation, or a class is left out.
     """
 
     task: ClassVar[str] = "detection"
@@ -42,6 +42,8 @@ class DetectionDataModule(ImageDataModule):
                 f"{changed} changes images and not their boxes; detection takes data/view=none and "
                 "data/augment=null"
             )
+        if self.leave_out is not None:
+            raise ValueError("leave_out is for classifiers: an image has boxes of many classes")
 
     def array_problems(self, arrays: Arrays) -> list[str]:
         found = []

@@ -2,6 +2,7 @@
 
 import copy
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -14,6 +15,7 @@ from kd.data.base import DataModule, Limits
 from kd.data.evaluation_sets import warn_of_missing_classes
 from kd.data.last_batch import drops_last
 from kd.data.loader import EpochSampler, TensorLoader, check_batch_size
+from kd.data.selection import check_selection, keep_samples, leave_out_classes
 from kd.data.splits import Normalisation, Split, make_split
 from kd.data.views import Identity, Limited, ViewSpace
 from kd.errors import UserError
@@ -39,6 +41,10 @@ class MemoryDataModule(DataModule):
         view: space of the training views; None: `Identity()`. Evaluation samples are unchanged.
         views: number of views of each sample that are used, drawn by `seed`; None: all.
         augment: random change of whole training batches; None: there is none.
+        train_samples: number of training samples in use, the same share of each class, drawn by
+            `split_seed`; None: all. A teacher is trained on the same ones.
+        leave_out: classes, as names or labels, that the transfer set is without. Validation, test
+            and the teacher's training have them.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class MemoryDataModule(DataModule):
         view: ViewSpace | None = None,
         views: int | None = None,
         augment: Augmentation | None = None,
+        train_samples: int | None = None,
+        leave_out: Sequence[str | int] | None = None,
     ) -> None:
         super().__init__()
         for key, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
@@ -72,6 +80,8 @@ class MemoryDataModule(DataModule):
             raise ValueError(f"augment must be an Augmentation, got {augment!r}")
         self.view = view or Identity()
         self.views, self.augment = views, augment
+        check_selection(train_samples, leave_out)
+        self.train_samples, self.leave_out = train_samples, leave_out
         _ = self.view_space  # refuses a bad number of views
         self._pool = Pool()
         self._split: Split | None = None
@@ -92,7 +102,7 @@ class MemoryDataModule(DataModule):
         """
 
     def variant(self, **settings: Any) -> Self:
-        """The same data and split with another `batch_size`, `seed`, `views` or `augment`.
+        """The same data and split with other settings, such as `batch_size` or `leave_out`.
 
         The tensors are shared.
         """
@@ -120,7 +130,11 @@ class MemoryDataModule(DataModule):
 
     def make_split(self, arrays: Arrays, fraction: float) -> Split:
         """Split the training pool, with `fraction` of each class for validation."""
-        return make_split(arrays.train_targets, fraction, self.split_seed)
+        split = make_split(arrays.train_targets, fraction, self.split_seed)
+        if self.train_samples is None:
+            return split
+        chosen = (arrays.train_targets, self.train_samples, self.split_seed)
+        return split._replace(train=keep_samples(split.train, *chosen))
 
     def warn_of_evaluation(self, arrays: Arrays, val_targets: Tensor) -> None:
         """Warn of evaluation sets without a sample of some class."""
@@ -161,11 +175,11 @@ class MemoryDataModule(DataModule):
         world_size = trainer.world_size if trainer else 1
         check_batch_size(self.batch_size, world_size)
         sampler = EpochSampler(
-            self.split.train,
+            self.transfer_rows,
             self.batch_size,
             seed=self.seed,
             shuffle=not getattr(trainer, "overfit_batches", 0),
-            drop_last=drops_last(len(self.split.train), self.batch_size, world_size, self.name),
+            drop_last=drops_last(len(self.transfer_rows), self.batch_size, world_size, self.name),
             rank=trainer.global_rank if trainer else 0,
             world_size=world_size,
         )
@@ -207,6 +221,14 @@ class MemoryDataModule(DataModule):
         return self._split
 
     @property
+    def transfer_rows(self) -> Tensor:
+        """Positions of the transfer set in the training pool, int64 [N]."""
+        rows = self.split.train
+        if self.leave_out is None:
+            return rows
+        return leave_out_classes(rows, self.train_targets, self.class_names, self.leave_out)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         return tuple(self.arrays.train_inputs.shape[1:])
 
@@ -236,7 +258,7 @@ class MemoryDataModule(DataModule):
     @property
     def num_samples(self) -> dict[str, int]:
         own, test = self.arrays.val_targets, self.arrays.test_targets
-        sizes = {"train": self.split.train, "val": self.split.val if own is None else own}
+        sizes = {"train": self.transfer_rows, "val": self.split.val if own is None else own}
         sizes |= {"test": test, "pool": self.arrays.train_targets}
         return {name: len(samples) for name, samples in sizes.items()}
 

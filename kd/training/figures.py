@@ -100,6 +100,8 @@ def write_figures(plans: list["FigureSpec"], folder: Path, trainer: Trainer) -> 
             if isinstance(logger, TensorBoardLogger):
                 tag, pixels = f"figures/{plan.name}", render(plan.draw)
                 logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")
+                # A thread writes them: the last one may be missing when the run has ended.
+                logger.experiment.flush()
 
 
 def _most_uncertain(logits: Tensor, targets: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
         run.teacher.name, run.teacher.net, run.teacher.taps = "none", None, {}
         # A reference, as in any run: teachers that differ in the seed alone have one recipe.
         run.data.batch_size, run.data.seed = training["batch_size"], "${seed}"
-        for key in {"views", "augment"} & set(run.data):  # data from elsewhere have neither
+        for key in {"views", "augment", "leave_out"} & set(run.data):  # not data from elsewhere
             run.data[key] = None
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
             run[part] = training[part]
@@ -61,10 +61,10 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
 
 
 def teacher_data(cfg: DictConfig, data: DataModule) -> DataModule:
-    """Return the same data as the teacher is trained on: every view, and no further augmentation.
+    """Return the same data as the teacher is trained on: every class and view, not augmented.
 
-    `data.views` and `data.augment` are settings of the student's training.
+    `data.views`, `data.augment` and `data.leave_out` are settings of the student's training.
     """
     training = cfg.teacher.training
     settings = {"batch_size": training.batch_size, "seed": training.seed}
-    return data.variant(**settings, views=None, augment=None)
+    return data.variant(**settings, views=None, augment=None, leave_out=None)
