@@ -4,10 +4,13 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from kd.objectives.base import Objective
 from kd.types import Outputs
+
+NO_OUTPUTS = Outputs(torch.empty(0), {})  # teacher argument of objectives that read no teacher
 
 
 class Pairing(NamedTuple):
