@@ -148,7 +148,8 @@ def interval(runs: dict[str, list[Result]], row: str, baseline: str) -> str:
         return "–"
     ends = t_interval(paired)
     between = "" if ends is None else f" [{ends[0]:+.2f}, {ends[1]:+.2f}]"
-    return f"{statistics.mean(paired):+.2f}{between}"
+    mean = round(statistics.mean(paired), 2) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{mean:+.2f}{between}"
 
 
 def keep(folder: Path, target: Path) -> None:

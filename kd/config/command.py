@@ -68,18 +68,7 @@ def command(
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def job(cfg: DictConfig) -> Any:
-            threading.excepthook = _report_thread
-            for handler in logging.getLogger().handlers:
-                handler.addFilter(_printable_record)
-            try:
-                return task(cfg)
-            except Exception as error:
-                # Ends here, before Hydra adds "Error executing job with overrides".
-                if HydraConfig.get().mode == RunMode.RUN:
-                    _exit_with_message(error)
-                else:  # Hydra reports it after the last job
-                    announce_failure(user_message(error))
-                raise
+            return _run(task, cfg)
 
         def start() -> None:
             os.environ.setdefault(_FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0"))
@@ -104,6 +93,22 @@ def command(
         return start
 
     return decorate
+
+
+def _run(task: Task, cfg: DictConfig) -> Any:
+    """Run the task as a job of Hydra: errors end it with their message."""
+    threading.excepthook = _report_thread
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_printable_record)
+    try:
+        return task(cfg)
+    except Exception as error:
+        # Ends here, before Hydra adds "Error executing job with overrides".
+        if HydraConfig.get().mode == RunMode.RUN:
+            _exit_with_message(error)
+        else:  # Hydra reports it after the last job
+            announce_failure(user_message(error))
+        raise
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

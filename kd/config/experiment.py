@@ -25,8 +25,8 @@ NO_PART_OF_NUMBERS = (
 _DISPLAY = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps")
 # Keys of `data` that say where the data lie and how they are read.
 _PLACE_OF_DATA = ("root", "download", "workers", "num_workers")
-# Keys that configs of earlier versions lack: null has the same effect as their absence.
-_NEWER = {"data": ("train_samples", "leave_out")}
+# Settings that configs of earlier versions lack: null has the same effect as their absence.
+_NULL_IS_ABSENT = {"control", "data.train_samples", "data.leave_out"}
 # Lightning's callbacks that observe a run. `kd.callbacks` has no others.
 _PASSIVE_CALLBACKS = {
     *("DeviceStatsMonitor", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary"),
@@ -63,12 +63,13 @@ def numeric_part(key: str, content: Any, recognised: bool = True) -> Any:
         content: plain.
         recognised: the run has fingerprints of its data and its weights, which stand for paths.
     """
-    if key == "control" and content is None:
-        return {}  # as in configs of earlier versions, which have no such key
+    if content is None and key in _NULL_IS_ABSENT:
+        return {}
     if not isinstance(content, Mapping):
         return content
-    newer = _NEWER.get(key, ())
-    content = {k: v for k, v in content.items() if k not in newer or v is not None}
+    content = {
+        k: v for k, v in content.items() if v is not None or f"{key}.{k}" not in _NULL_IS_ABSENT
+    }
     if key == "callbacks":
         return {name: leaf for name, leaf in content.items() if leaf and not _is_passive(leaf)}
     if key == "data" and recognised:

@@ -1,7 +1,6 @@
-"""Base class of the data modules that hold their samples in memory."""
+"""Base class of the data modules that hold their samples in memory: views and loaders."""
 
 import copy
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -9,20 +8,16 @@ import torch
 from torch import Tensor
 
 from kd.compat import finished_batches
-from kd.data.arrays import Arrays, Pool, digest
 from kd.data.augment import Augmentation
-from kd.data.base import DataModule, Limits
-from kd.data.evaluation_sets import warn_of_missing_classes
+from kd.data.base import Limits
 from kd.data.last_batch import drops_last
 from kd.data.loader import EpochSampler, TensorLoader, check_batch_size
-from kd.data.selection import check_selection, keep_samples, leave_out_classes
-from kd.data.splits import Normalisation, Split, make_split
+from kd.data.split_arrays import SplitArrays, check_seed
 from kd.data.views import Identity, Limited, ViewSpace
-from kd.errors import UserError
 from kd.types import Batch
 
 
-class MemoryDataModule(DataModule):
+class MemoryDataModule(SplitArrays):
     """Samples in memory as tensors; a subclass implements `load`, and `fetch` for downloads.
 
     `prepare_data()` downloads or decodes; `setup()` loads and splits, and with a trainer attached
@@ -62,44 +57,26 @@ class MemoryDataModule(DataModule):
         train_samples: int | None = None,
         leave_out: Sequence[str | int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            name=name,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            train_samples=train_samples,
+            leave_out=leave_out,
+        )
         for key, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
             if size < 1:
                 raise ValueError(f"{key} must be ≥ 1, got {size!r}")
-        if not 0 <= val_fraction < 1:
-            raise ValueError(f"val_fraction must be in (0, 1), got {val_fraction!r}")
-        for key, value in {"seed": seed, "split_seed": split_seed}.items():
-            if not 0 <= value < 2**63:
-                raise ValueError(f"{key} must be ≥ 0 and below 2**63, got {value!r}")
+        check_seed("seed", seed)
         if not isinstance(view, ViewSpace | None):
             raise ValueError(f"view must be a ViewSpace, got {view!r}")
-        self.name = name
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.val_fraction, self.seed, self.split_seed = val_fraction, seed, split_seed
+        self.seed = seed
         if not isinstance(augment, Augmentation | None):
             raise ValueError(f"augment must be an Augmentation, got {augment!r}")
         self.view = view or Identity()
         self.views, self.augment = views, augment
-        check_selection(train_samples, leave_out)
-        self.train_samples, self.leave_out = train_samples, leave_out
         _ = self.view_space  # refuses a bad number of views
-        self._pool = Pool()
-        self._split: Split | None = None
-
-    @abstractmethod
-    def load(self) -> Arrays:
-        """Read the data set after `fetch`.
-
-        Raises:
-            UserError: it is missing or damaged.
-        """
-
-    def fetch(self) -> None:
-        """Download or decode the data set, once on each machine.
-
-        Raises:
-            UserError: that fails.
-        """
 
     def variant(self, **settings: Any) -> Self:
         """The same data and split with other settings, such as `batch_size` or `leave_out`.
@@ -117,54 +94,6 @@ class MemoryDataModule(DataModule):
         """The views that training draws from."""
         return self.view if self.views is None else Limited(self.view, self.views)
 
-    def prepare_data(self) -> None:
-        if self._pool.arrays is None:
-            self.fetch()
-
-    def array_problems(self, arrays: Arrays) -> list[str]:
-        """Reasons why training on these arrays is impossible, one sentence each."""
-        return arrays.problems()
-
-    def examine(self, arrays: Arrays) -> None:
-        """Hook: warn of what is unusual in arrays without problems."""
-
-    def make_split(self, arrays: Arrays, fraction: float) -> Split:
-        """Split the training pool, with `fraction` of each class for validation."""
-        split = make_split(arrays.train_targets, fraction, self.split_seed)
-        if self.train_samples is None:
-            return split
-        chosen = (arrays.train_targets, self.train_samples, self.split_seed)
-        return split._replace(train=keep_samples(split.train, *chosen))
-
-    def warn_of_evaluation(self, arrays: Arrays, val_targets: Tensor) -> None:
-        """Warn of evaluation sets without a sample of some class."""
-        by_split = {"val": val_targets, "test": arrays.test_targets}
-        warn_of_missing_classes(self.name, arrays.class_names, by_split)
-
-    def _load_pool(self) -> Arrays:
-        def load() -> Arrays:
-            arrays = self.load()
-            if not self.array_problems(arrays):
-                self.examine(arrays)
-            return arrays
-
-        return self._pool.load(load, self.name, self.array_problems)
-
-    def setup(self, stage: str | None = None) -> None:
-        arrays = self._load_pool()
-        if self._split is None:
-            own = arrays.val_targets is not None
-            if not own and not self.val_fraction:
-                raise UserError(f"data {self.name!r}: data.val_fraction must be in (0, 1), got 0")
-            fraction = 0.0 if own else self.val_fraction
-            self._split = self.make_split(arrays, fraction)
-            held_out = arrays.train_targets[self._split.val]
-            self.warn_of_evaluation(
-                arrays, held_out if arrays.val_targets is None else arrays.val_targets
-            )
-        if self.trainer is not None:
-            self._pool.move(self.trainer.strategy.root_device)
-
     def train_dataloader(self) -> TensorLoader:
         """A fresh loader: this rank's share of each shuffled batch; see `kd.data.last_batch`.
 
@@ -174,12 +103,13 @@ class MemoryDataModule(DataModule):
         trainer = self.trainer
         world_size = trainer.world_size if trainer else 1
         check_batch_size(self.batch_size, world_size)
+        rows = self.transfer_rows
         sampler = EpochSampler(
-            self.transfer_rows,
+            rows,
             self.batch_size,
             seed=self.seed,
             shuffle=not getattr(trainer, "overfit_batches", 0),
-            drop_last=drops_last(len(self.transfer_rows), self.batch_size, world_size, self.name),
+            drop_last=drops_last(len(rows), self.batch_size, world_size, self.name),
             rank=trainer.global_rank if trainer else 0,
             world_size=world_size,
         )
@@ -208,72 +138,10 @@ class MemoryDataModule(DataModule):
         return batch.to(device, non_blocking=True)
 
     @property
-    def arrays(self) -> Arrays:
-        if self._pool.arrays is None:
-            raise RuntimeError(f"data {self.name!r}: call prepare_data() and setup() first")
-        return self._pool.arrays
-
-    @property
-    def split(self) -> Split:
-        """Which samples train and validate, and the normalisation of images in use."""
-        if self._split is None:
-            raise RuntimeError(f"data {self.name!r}: call prepare_data() and setup() first")
-        return self._split
-
-    @property
-    def transfer_rows(self) -> Tensor:
-        """Positions of the transfer set in the training pool, int64 [N]."""
-        rows = self.split.train
-        if self.leave_out is None:
-            return rows
-        return leave_out_classes(rows, self.train_targets, self.class_names, self.leave_out)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        return tuple(self.arrays.train_inputs.shape[1:])
-
-    @property
-    def normalisation(self) -> Normalisation | None:
-        mean, std = self.split.mean, self.split.std
-        return None if mean is None or std is None else (mean.tolist(), std.tolist())
-
-    @property
-    def class_names(self) -> list[str]:
-        return self.arrays.class_names
-
-    @property
-    def train_targets(self) -> Tensor:
-        return self.arrays.train_targets
-
-    @property
-    def test_targets(self) -> Tensor:
-        return self.arrays.test_targets.cpu()
-
-    @property
     def limits(self) -> Limits:
         if self.augment is None:
             return Limits()
         return Limits(cache=f"{type(self.augment).__name__} has no finite set of views")
-
-    @property
-    def num_samples(self) -> dict[str, int]:
-        own, test = self.arrays.val_targets, self.arrays.test_targets
-        sizes = {"train": self.transfer_rows, "val": self.split.val if own is None else own}
-        sizes |= {"test": test, "pool": self.arrays.train_targets}
-        return {name: len(samples) for name, samples in sizes.items()}
-
-    def inputs_fingerprint(self, split: str) -> str:
-        """Content hash of the inputs of `train` (the whole pool) or `test`, and the normalisation.
-
-        Where mean and std are given it is the same for every validation split, batch size and seed.
-        """
-        inputs = self._pool.digest((f"{split}_inputs",))
-        return digest([inputs, self.split.mean, self.split.std])
-
-    @property
-    def fingerprint(self) -> str:
-        """Content hash of inputs, targets, class names, split and normalisation."""
-        return digest([self._pool.digest(Arrays._fields), *self.split])
 
     def _evaluation(self, inputs: Tensor, targets: Tensor, rows: Tensor | None) -> TensorLoader:
         rows = torch.arange(len(targets)) if rows is None else rows

@@ -1,4 +1,4 @@
-"""Which training samples a run uses: a part of each class, or all classes but some."""
+"""Selection of training samples: a part of each class, or all classes but some."""
 
 from collections.abc import Sequence
 
@@ -13,21 +13,22 @@ def check_selection(train_samples: int | None, leave_out: Sequence[str | int] | 
     """Refuse settings that cannot select training samples.
 
     Raises:
-        ValueError: there would be no sample, or a string stands for a list.
+        ValueError: `train_samples` is no whole number ≥ 1, or `leave_out` no list with a class.
     """
-    if train_samples is not None and train_samples < 1:
+    if train_samples is not None and (not isinstance(train_samples, int) or train_samples < 1):
         raise ValueError(f"train_samples must be ≥ 1 or null, got {train_samples!r}")
-    if isinstance(leave_out, str | int) or (leave_out is not None and not leave_out):
-        raise ValueError(f"leave_out must be a list of classes or null, got {leave_out!r}")
+    if leave_out is not None and (isinstance(leave_out, str | int) or not leave_out):
+        raise ValueError(f"leave_out must be a list of classes, as [3], or null, got {leave_out!r}")
 
 
 def keep_samples(rows: Tensor, targets: Tensor, count: int, seed: int) -> Tensor:
-    """Return the given number of training samples, the same share of each class.
+    """Return about the given number of training samples, the same share of each class.
 
     Args:
         rows: positions in the training pool int64 [N].
         targets: labels of the pool int64.
-        count: number of samples to keep; by rounding of each class, the result may differ by K/2.
+        count: number of samples to keep. Each of K classes is rounded, and keeps one sample at
+            least, so that the result can differ by K.
         seed: of the draw.
 
     Raises:
@@ -52,7 +53,7 @@ def leave_out_classes(
         rows: positions in the training pool int64 [N].
         targets: labels of the pool int64.
         names: of the K classes.
-        classes: names, or labels from 0 to K − 1.
+        classes: names, or labels from 0 to K − 1; what is both is a name.
 
     Raises:
         UserError: there is no such class, or no sample is left.
@@ -70,8 +71,8 @@ def leave_out_classes(
 
 
 def _label(given: str | int, names: Sequence[str]) -> int:
-    if isinstance(given, int) and 0 <= given < len(names):
-        return given
     if str(given) in names:
         return list(names).index(str(given))
+    if isinstance(given, int) and 0 <= given < len(names):
+        return given
     raise UserError(f"data.leave_out: no class {given!r}; {nearest(given, names)}")

@@ -88,12 +88,8 @@ def acquire_teacher(
         live.taps.keep(method.select_taps(live.example_outputs(example)[""]))
     weights = weights_digest(found.net)
     cache = TeacherCache(cfg, data, live, weights)
-    task, logits = task_named(data.task), None
-    if task.classifies:
-        logits = _predict(cache.for_test(), data, device)
-        figures = {"acc": (logits.argmax(1) == data.test_targets).float().mean().item()}
-    else:
-        figures = _evaluated(live, task, data, device)
+    task = task_named(data.task)
+    logits, figures = _tested(cache, live, task, data, device)
     _log_figure(cfg, found, task, figures)
     if logits is not None:
         check_outputs(cfg.teacher.name, logits, data, foreign)
@@ -103,6 +99,16 @@ def acquire_teacher(
     live.cpu()  # where the student's adapters are built; Lightning moves both to the device
     hashes = weights[:DIGITS], recipe_hash(found.path)
     return AcquiredTeacher(teacher, logits, figures, found.source, *hashes, seconds)
+
+
+def _tested(
+    cache: TeacherCache, live: FrozenTeacher, task: Task, data: DataModule, device: torch.device
+) -> tuple[Tensor | None, dict[str, float]]:
+    """Return a classifier's logits on the test set [N, K], else None, and the test figures."""
+    if not task.classifies:
+        return None, dict(_evaluated(live, task, data, device))
+    logits = _predict(cache.for_test(), data, device)
+    return logits, {"acc": (logits.argmax(1) == data.test_targets).float().mean().item()}
 
 
 def _given(net: nn.Module) -> _Net:

@@ -10,10 +10,12 @@ from support import composed, configured
 
 from kd.build.data import build_data
 from kd.config.identity import settings_hash
+from kd.data.selection import leave_out_classes
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.training.run import run
 from kd.training.teacher_run import teacher_data
+from kd.validation.check import check_config
 
 
 def digits(**settings):
@@ -78,7 +80,21 @@ def test_an_impossible_selection_is_named(settings, message):
         digits(**settings).train_dataloader()
 
 
-@pytest.mark.parametrize("settings", [{"train_samples": 0}, {"leave_out": "3"}])
-def test_a_wrong_setting_is_refused_at_once(settings):
-    with pytest.raises(Exception, match=next(iter(settings))):
-        digits(**settings)
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.train_samples=0", "train_samples must be ≥ 1 or null, got 0"),
+        ("data.train_samples=0.5", "train_samples must be ≥ 1 or null, got 0.5"),
+        ("data.leave_out=3", r"leave_out must be a list of classes, as \[3\], or null, got 3"),
+        ("data.leave_out=[]", r"leave_out must be a list of classes, .* got \[\]"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_the_run(setting, message, output, tmp_path):
+    with pytest.raises(UserError, match=message):
+        check_config(configured(tmp_path, output, setting))
+
+
+def test_a_name_is_meant_where_a_label_is_written_the_same():
+    targets = torch.tensor([0, 1, 2, 1])
+    kept = leave_out_classes(torch.arange(4), targets, ["1", "2", "3"], [1, 0])
+    assert kept.tolist() == [1, 2, 3]  # both are the class of label 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from kd.data.base import DataModule
 from kd.deploy.cost.cost import Cost, measure_cost
@@ -84,10 +85,8 @@ def evaluate(
     if not TASKS[chosen.task].classifies:
         notes.append(LEFT_OUT)
     elif with_robustness:
-        try:
-            corrupted = _robustness(columns, chosen, device)
-        except _NoRawImagesError as reason:
-            notes.append(f"Robustness is left out: {reason}.")
+        corrupted, reasons = _robustness(columns, chosen, device)
+        notes += reasons
     nets = [_evaluated(column, columns[0], corrupted, chosen, device) for column in columns]
     notes += machine_notes(nets)
     return Sheet(
@@ -160,21 +159,30 @@ def _evaluated(
 
 def _robustness(
     columns: list[_Column], data: DataModule, device: torch.device
-) -> dict[str, dict[str, Any]]:
-    if data.pad_index is not None:
-        raise _NoRawImagesError("noise, blur and JPEG are of pixels, and these data are token ids")
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return the figures on corrupted images by role, and a note if there are none."""
     try:
-        images = raw_test_images(data)
-    except UserError as error:
-        raise _NoRawImagesError(error) from None
-    unknown = [column.role for column in columns if column.net.normalisation is None]
-    if unknown:
-        raise _NoRawImagesError(f"the normalisation of the {unknown[0]} is not known")
+        images = _raw_images(columns, data)
+    except _NoRawImagesError as reason:
+        return {}, [f"Robustness is left out: {reason}."]
     nets = {
         column.role: (lambda batch, net=column.net: net(batch.to(device))) for column in columns
     }
     found = robustness(nets, images, data.test_targets)
-    return {role: each.figures() for role, each in found.items()}
+    return {role: each.figures() for role, each in found.items()}, []
+
+
+def _raw_images(columns: list[_Column], data: DataModule) -> Tensor:
+    if data.pad_index is not None:
+        raise _NoRawImagesError("noise, blur and JPEG are of pixels, and these data are token ids")
+    unknown = [column.role for column in columns if column.net.normalisation is None]
+    try:
+        images = raw_test_images(data)
+    except UserError as error:
+        raise _NoRawImagesError(error) from None
+    if unknown:
+        raise _NoRawImagesError(f"the normalisation of the {unknown[0]} is not known")
+    return images
 
 
 def _cost(column: _Column, data: DataModule, device: torch.device) -> Cost:

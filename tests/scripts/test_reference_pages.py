@@ -1,0 +1,25 @@
+"""Committed pages of results: their tables are those of the committed result.json files."""
+
+import subprocess
+import sys
+
+import pytest
+from commands import ROOT
+
+REFERENCE = ROOT / "outputs" / "reference"
+
+
+@pytest.mark.parametrize("name", ["text", "detection"])
+def test_the_tables_are_those_of_the_results(name, tmp_path):
+    # The folder of the runs is empty, so that the committed results alone count.
+    command = [sys.executable, f"scripts/{name}_comparison.py", str(tmp_path), "--table"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    page = (REFERENCE / f"{name}.md").read_text()
+    tables = [line for line in printed.splitlines() if line.startswith("|")]
+    assert len(tables) > 8
+    assert [line for line in page.splitlines() if line.startswith("|")] == tables
+
+
+@pytest.mark.parametrize(("name", "runs"), [("text", 105), ("detection", 15)])
+def test_every_run_of_a_page_is_committed(name, runs):
+    assert len(list((REFERENCE / name).glob("*_s*/result.json"))) == runs
