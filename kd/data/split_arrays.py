@@ -96,6 +96,7 @@ class SplitArrays(DataModule):
                 raise UserError(f"data {self.name!r}: data.val_fraction must be in (0, 1), got 0")
             fraction = 0.0 if own else self.val_fraction
             self._split = self.make_split(arrays, fraction)
+            _ = self.transfer_rows  # refuses an unknown class before a teacher is trained
             held_out = arrays.train_targets[self._split.val]
             self.warn_of_evaluation(
                 arrays, held_out if arrays.val_targets is None else arrays.val_targets

@@ -77,21 +77,25 @@ def test_null_is_as_in_configs_without_the_keys():
 )
 def test_an_impossible_selection_is_named(settings, message):
     with pytest.raises(UserError, match=message):
-        digits(**settings).train_dataloader()
+        digits(**settings)  # in setup, before a teacher is trained
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("data.train_samples=0", "train_samples must be ≥ 1 or null, got 0"),
-        ("data.train_samples=0.5", "train_samples must be ≥ 1 or null, got 0.5"),
         ("data.leave_out=3", r"leave_out must be a list of classes, as \[3\], or null, got 3"),
         ("data.leave_out=[]", r"leave_out must be a list of classes, .* got \[\]"),
     ],
 )
-def test_a_wrong_setting_is_refused_before_the_run(setting, message, output, tmp_path):
+def test_a_wrong_setting_is_refused_when_the_data_are_built(setting, message):
     with pytest.raises(UserError, match=message):
-        check_config(configured(tmp_path, output, setting))
+        build_data(composed(setting))
+
+
+def test_a_share_is_no_number_of_samples(output, tmp_path):
+    with pytest.raises(UserError, match=r"data.train_samples=0.5: must be int or null"):
+        check_config(configured(tmp_path, output, "data.train_samples=0.5"))
 
 
 def test_a_name_is_meant_where_a_label_is_written_the_same():
