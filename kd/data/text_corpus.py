@@ -22,6 +22,9 @@ from kd.data.text_files import Document
 from kd.errors import UserError
 
 MIN_WORDS = 8
+# Texts whose first words are the same count as one: cut to `max_length` tokens they could be equal,
+# one in training and one in the test set.
+COMPARED_WORDS = 20
 TOPICS = {
     "text": """re sre_compile sre_parse string textwrap difflib html xml csv configparser json shlex
         tomllib plistlib codecs encodings gettext locale stringprep tokenize""",
@@ -73,14 +76,14 @@ def _sources(folder: Path, module: str) -> list[Path]:
 
 
 def read_corpus(files: dict[str, list[Path]]) -> list[Document]:
-    """Read all different documentation strings of at least eight words."""
+    """Read all documentation strings of at least eight words that begin differently."""
     seen: set[str] = set()
     found = []
     for topic, paths in files.items():
         for path in paths:
             for text in _docstrings(path):
                 words = re.findall(r"[a-z]+", text.lower())
-                key = " ".join(words)
+                key = " ".join(words[:COMPARED_WORDS])
                 if len(words) >= MIN_WORDS and key not in seen:
                     seen.add(key)
                     found.append(Document(text, topic, str(path)))

@@ -28,6 +28,7 @@ from kd.io.tensors import tensor_shapes
 from kd.models.shrink import shrink_to
 from kd.teachers.registry import Registry
 from kd.training.acquired import AcquiredTeacher
+from kd.training.controls import control_of
 from kd.training.student import build_student
 from kd.training.teacher import acquire
 from kd.training.teacher_checks import check_teacher_files
@@ -192,6 +193,8 @@ class FinishedRun:
 
     def _check_registered(self, cfg: DictConfig) -> None:
         """Refuse a teacher that would have to be trained."""
+        if control_of(cfg) == "untrained":
+            return  # its weights are drawn from its seed
         root = Path(cfg.paths.teachers)
         if (
             cfg.teacher.checkpoint is None

@@ -20,8 +20,9 @@ RUNS = {
     "pskd": ["experiment=pskd"],
 }
 SMALL = ("student=resnet8", "student.net.width=0.5", "trainer=cpu", "logger=csv")
-# A checkpoint after nearly every step, so that many kills interrupt a write
-OFTEN = ("checkpoint.every_minutes=0.0003", "data.batch_size=32", "trainer.max_epochs=6")
+# A checkpoint after nearly every step, so that many kills interrupt a write; epochs for several
+# times the seconds that pass before the last kill
+OFTEN = ("checkpoint.every_minutes=0.0003", "data.batch_size=32", "trainer.max_epochs=30")
 
 
 def command(folder: Path, output: Path, options: list[str]) -> list[str]:

@@ -56,6 +56,14 @@ def test_a_run_without_a_teacher_has_one_column(output):
     assert "Fidelity" not in markdown(found, [])
 
 
+def test_an_untrained_teacher_is_drawn_again(output):
+    run = FinishedRun(finished_run("kd", output, "control=untrained"))
+    found = evaluate(run, None, None, CPU, with_robustness=False)
+    teacher, student = found.nets
+    assert teacher.figures["acc"] == pytest.approx(run.result["teacher/test/acc"])
+    assert student.figures["agreement"] == pytest.approx(run.result["test/agreement"])
+
+
 @pytest.fixture(scope="module")
 def taught(output):
     """A student that was taught at temperature 20: its figures, logits, the teacher's, labels."""
