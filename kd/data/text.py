@@ -23,7 +23,7 @@ from kd.io import tensors as tensor_file
 from kd.io.tensors import Stored
 
 log = logging.getLogger(__name__)
-FORMAT = 2  # to be raised when reading or tokenising changes
+FORMAT = 3  # to be raised when reading or tokenising changes
 MAX_TOKENS = 65_536
 
 
