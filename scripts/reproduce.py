@@ -1,0 +1,92 @@
+"""Published experiments with several seeds: python scripts/reproduce.py NAME FOLDER [key=value …].
+
+python scripts/reproduce.py mnist outputs/documents/mnist
+python scripts/reproduce.py mnist outputs/documents/mnist --seeds 5 6 7
+python scripts/reproduce.py mnist outputs/documents/mnist --table
+
+After an interruption the same command resumes: finished runs are skipped. `--share 0/2` and
+`--share 1/2` in two shells divide the runs. The checkpoints of a finished run are deleted; its
+student's weights remain.
+"""
+
+import argparse
+import shutil
+from functools import partial
+from pathlib import Path
+
+import comparison as compare
+from reproductions import mnist, tutorial
+from reproductions.experiment import Experiment
+
+from kd.io.run_folder import RunFolder
+
+RESULTS = Path(__file__).resolve().parents[1] / "outputs" / "reference" / "documents"
+EXPERIMENTS = {
+    "mnist": mnist.EXPERIMENT,
+    "tutorial": tutorial.EXPERIMENT,
+}
+
+
+def main() -> None:
+    options = arguments()
+    experiment = EXPERIMENTS[options.name]
+    if options.table:
+        target = RESULTS / options.name
+        compare.keep(options.folder, target)
+        runs, failed = compare.collect(target)
+        print("\n\n".join([experiment.tables(runs, target), hours(runs), *failed]))
+        return
+    options.seeds = experiment.seeds if options.seeds is None else options.seeds
+    for row, seed, folder in compare.jobs(options, options.rows or [*experiment.rows]):
+        overrides = [override.format(seed=seed) for override in experiment.rows[row]]
+        overrides += [f"seed={seed}", f"paths.output={options.folder}", *options.overrides]
+        compare.attempt(row, seed, folder, partial(run, folder, overrides))
+        if compare.read(folder).get("status") == "completed":
+            finish(experiment, row, folder)
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("name", choices=EXPERIMENTS)
+    parser.add_argument("folder", type=Path, help="parent of the run folders")
+    parser.add_argument("overrides", nargs="*", help="of all runs, key=value")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="these rows alone")
+    compare.add_options(parser)
+    parser.set_defaults(seeds=None)
+    options = parser.parse_args()
+    known = EXPERIMENTS[options.name].rows
+    unknown = [row for row in options.rows or [] if row not in known]
+    if unknown:
+        parser.error(f"no such row: {', '.join(unknown)}; the rows are {', '.join(known)}")
+    return options
+
+
+def run(folder: Path, overrides: list[str]) -> compare.Result:
+    """Train a student, or do what `python -m kd.chain` does if there are stages."""
+    from kd.chains.run import run_chain
+
+    shared = ["trainer.enable_progress_bar=false", "logger=csv"]
+    if any(override.startswith("stages=") for override in overrides):
+        return run_chain([*shared, *overrides], folder)
+    return compare.train(folder, [*shared, *overrides])
+
+
+def finish(experiment: Experiment, row: str, folder: Path) -> None:
+    """Add the experiment's own figures to a finished run, and delete its checkpoints."""
+    if experiment.after is not None:
+        experiment.after(row, folder)
+    for checkpoints in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        shutil.rmtree(RunFolder(checkpoints).checkpoints, ignore_errors=True)
+
+
+def hours(runs: dict[str, list[compare.Result]]) -> str:
+    """State the machine time of all runs, with that of the teachers which they trained."""
+    found = [result for results in runs.values() for result in results]
+    students = sum(result.get("fit_seconds", 0.0) for result in found)
+    teachers = sum(result.get("teacher/seconds", 0.0) for result in found)
+    return f"Machine time: students {students / 60:.0f} min, teachers {teachers / 60:.0f} min."
+
+
+if __name__ == "__main__":
+    main()

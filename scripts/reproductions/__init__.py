@@ -1,0 +1,1 @@
+"""Published experiments: the runs of each, and the tables of its page."""

@@ -1,0 +1,26 @@
+"""What a reproduced experiment consists of."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from comparison import Result
+
+Runs = dict[str, list[Result]]
+
+
+class Experiment(NamedTuple):
+    """Runs of a published experiment.
+
+    Attributes:
+        rows: overrides by row; those with `stages` are for kd.chain, the others for kd.train.
+            `{seed}` stands for the seed of the run.
+        seeds: of every row, unless others are asked for.
+        tables: formats the results, which it also finds in the given folder, as Markdown.
+        after: adds to the folder of a finished run, given its row; None: nothing is added.
+    """
+
+    rows: Mapping[str, Sequence[str]]
+    seeds: Sequence[int]
+    tables: Callable[[Runs, Path], str]
+    after: Callable[[str, Path], None] | None = None
