@@ -28,6 +28,7 @@ KEPT: tuple[str, ...] = (
     *("val/map", "test/map", "test/map50", "teacher/test/map", "teacher/test/map50"),
     *("student/params", "teacher/params", "teacher/source", "epochs", "fit_seconds"),
     *("best_epoch", "config_hash", "git_commit", "threads", "versions", "teacher_forwards"),
+    *("test/acc_per_class", "teacher/seconds", "teacher/cache_seconds", "runs"),
 )
 
 

@@ -1,7 +1,7 @@
 """Published experiments with several seeds: python scripts/reproduce.py NAME FOLDER [key=value …].
 
 python scripts/reproduce.py mnist outputs/documents/mnist
-python scripts/reproduce.py mnist outputs/documents/mnist --seeds 5 6 7
+python scripts/reproduce.py tutorial outputs/documents/tutorial --images FOLDER --seeds 5 6 7
 python scripts/reproduce.py mnist outputs/documents/mnist --table
 
 After an interruption the same command resumes: finished runs are skipped. `--share 0/2` and
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import comparison as compare
-from reproductions import mnist, tutorial
+from reproductions import families, guide, mnist, tutorial, views
 from reproductions.experiment import Experiment
 
 from kd.io.run_folder import RunFolder
@@ -24,6 +24,9 @@ RESULTS = Path(__file__).resolve().parents[1] / "outputs" / "reference" / "docum
 EXPERIMENTS = {
     "mnist": mnist.EXPERIMENT,
     "tutorial": tutorial.EXPERIMENT,
+    "guide": guide.EXPERIMENT,
+    "families": families.EXPERIMENT,
+    "views": views.EXPERIMENT,
 }
 
 
@@ -38,8 +41,9 @@ def main() -> None:
         return
     options.seeds = experiment.seeds if options.seeds is None else options.seeds
     for row, seed, folder in compare.jobs(options, options.rows or [*experiment.rows]):
-        overrides = [override.format(seed=seed) for override in experiment.rows[row]]
-        overrides += [f"seed={seed}", f"paths.output={options.folder}", *options.overrides]
+        overrides = [override.format(seed=seed, folder=folder) for override in experiment.rows[row]]
+        overrides += [f"seed={seed}", f"paths.output={options.folder}", *images(options)]
+        overrides += options.overrides
         compare.attempt(row, seed, folder, partial(run, folder, overrides))
         if compare.read(folder).get("status") == "completed":
             finish(experiment, row, folder)
@@ -51,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("name", choices=EXPERIMENTS)
     parser.add_argument("folder", type=Path, help="parent of the run folders")
     parser.add_argument("overrides", nargs="*", help="of all runs, key=value")
+    parser.add_argument("--images", type=Path, help="CIFAR-10 as train/, test/ folders of images")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="these rows alone")
     compare.add_options(parser)
     parser.set_defaults(seeds=None)
@@ -60,6 +65,15 @@ def arguments() -> argparse.Namespace:
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}; the rows are {', '.join(known)}")
     return options
+
+
+def images(options: argparse.Namespace) -> list[str]:
+    """Return overrides that read CIFAR-10 from a folder of images, as a copy in JPEG files."""
+    if options.images is None:
+        return []
+    names = ["data=image_folder", "recipe=cifar10", "data.name=cifar10_jpeg"]
+    normalisation = ["data.mean=[0.4914,0.4822,0.4465]", "data.std=[0.2470,0.2435,0.2616]"]
+    return [*names, *normalisation, f"data.root={options.images}"]
 
 
 def run(folder: Path, overrides: list[str]) -> compare.Result:

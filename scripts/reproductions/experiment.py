@@ -14,7 +14,7 @@ class Experiment(NamedTuple):
 
     Attributes:
         rows: overrides by row; those with `stages` are for kd.chain, the others for kd.train.
-            `{seed}` stands for the seed of the run.
+            `{seed}` and `{folder}` stand for the run's.
         seeds: of every row, unless others are asked for.
         tables: formats the results, which it also finds in the given folder, as Markdown.
         after: adds to the folder of a finished run, given its row; None: nothing is added.

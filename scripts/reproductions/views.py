@@ -1,0 +1,55 @@
+"""How many views of an image a student needs: 1, 4, 16, 64 or all 162 of crop and flip.
+
+Each run has its own cache of teacher outputs, so that the seconds and teacher forwards of the rows
+are comparable.
+"""
+
+import shutil
+import statistics
+from pathlib import Path
+
+import comparison as compare
+
+from reproductions.experiment import Experiment, Runs
+
+VIEWS = (1, 4, 16, 64, "null")
+SHARED = [
+    *("data=cifar10", "teacher=resnet20", "student=resnet8", "data.train_samples=5000"),
+    *("trainer.max_epochs=30", "teacher.training.trainer.max_epochs=30"),
+    "paths.cache={folder}/cache",
+]
+ROWS = {
+    f"{method}_{'all' if count == 'null' else count}": [
+        *SHARED,
+        f"method={method}",
+        f"data.views={count}",
+    ]
+    for method in ("kd", "ce")
+    for count in VIEWS
+}
+COLUMNS = (
+    *("method", "views", "seeds", "test accuracy", "against all views, same seeds"),
+    *("teacher forwards", "seconds"),
+)
+
+
+def clear(row: str, folder: Path) -> None:
+    """Delete a run's own cache of teacher outputs."""
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+
+
+def tables(runs: Runs, folder: Path) -> str:
+    """Format accuracy, teacher forwards and seconds by number of views."""
+    lines = []
+    for row, found in ((row, runs[row]) for row in ROWS if row in runs):
+        method, count = row.split("_")
+        seconds = [r["fit_seconds"] + r.get("teacher/cache_seconds", 0.0) for r in found]
+        scores = compare.spread([*compare.scores(found).values()])
+        difference = compare.interval(runs, row, f"{method}_all")
+        forwards = statistics.median(result.get("teacher_forwards", 0) for result in found)
+        cells = [f"`{method}`", count, str(len(found)), scores, difference]
+        lines.append([*cells, compare.grouped(forwards), f"{statistics.median(seconds):.0f}"])
+    return compare.markdown(COLUMNS, lines, [])
+
+
+EXPERIMENT = Experiment(ROWS, seeds=range(5), tables=tables, after=clear)
