@@ -8,8 +8,7 @@ from kd.reports.leaderboard import Leaderboard
 from kd.reports.lines import lines
 from kd.reports.matrix import Matrix
 
-# Of the costs, those that papers print
-_COSTS = ("parameters", "compression", "training seconds")
+_COSTS = ("parameters",)  # verdicts and other costs do not fit the width of a page
 _COMMANDS = {
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -32,13 +31,13 @@ _COMMANDS = {
 
 def latex(board: Leaderboard, matrices: Sequence[Matrix] = ()) -> str:
     """Return the tables of all groups and the matrices as LaTeX."""
-    results = result_columns(board)
+    results = [column for column in result_columns(board) if column.in_terminal]
     costs = [column for column in cost_columns(board) if column.heading in _COSTS]
     parts = [r"% Written by kd.report; needs \usepackage{booktabs}"]
     for group in board.groups:
-        headings = ["row", *_headings(results), "verdict", *_headings(costs)]
+        headings = ["row", *_headings(results), *_headings(costs)]
         body = [
-            [line.label, *(c[0] for c in line.results), line.verdict, *(c[0] for c in line.further)]
+            [line.label, *(cell[0] for cell in (*line.results, *line.further))]
             for line in lines(board, group, results, costs)
         ]
         parts.append(table(group.title, headings, body))
@@ -59,6 +58,7 @@ def table(
     return "\n".join(
         [
             r"\begin{table}",
+            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
             rf"\caption{{{caption}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
             r"\toprule",
