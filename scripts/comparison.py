@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import shutil
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -153,14 +154,22 @@ def interval(runs: dict[str, list[Result]], row: str, baseline: str) -> str:
     return f"{mean:+.2f}{between}"
 
 
-def keep(folder: Path, target: Path) -> None:
-    """Copy the figures of the finished runs below a folder, for the tables of a committed page."""
+def keep(folder: Path, target: Path, files: Sequence[str] = ()) -> None:
+    """Copy the figures of the finished runs below a folder, for the tables of a committed page.
+
+    Args:
+        folder: parent of the run folders.
+        target: parent of the copies.
+        files: further files of a run that are copied where they exist.
+    """
     for path in sorted(path for path in folder.glob("*_s*") if path.is_dir()):
         result = read(path)
         if result.get("status") == "completed":
             kept = {key: result[key] for key in KEPT if key in result}
             (target / path.name).mkdir(parents=True, exist_ok=True)
             write_json(RunFolder(target / path.name).result, kept)
+            for file in filter(Path.exists, (path / name for name in files)):
+                shutil.copyfile(file, target / path.name / file.name)
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:

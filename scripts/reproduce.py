@@ -2,7 +2,7 @@
 
 python scripts/reproduce.py mnist outputs/documents/mnist
 python scripts/reproduce.py tutorial outputs/documents/tutorial --images FOLDER --seeds 5 6 7
-python scripts/reproduce.py mnist outputs/documents/mnist --table
+python scripts/reproduce.py mnist outputs/documents/mnist --table --figure
 
 After an interruption the same command resumes: finished runs are skipped. `--share 0/2` and
 `--share 1/2` in two shells divide the runs. The checkpoints of a finished run are deleted; its
@@ -17,6 +17,7 @@ from pathlib import Path
 import comparison as compare
 from reproductions import families, guide, mnist, tutorial, views
 from reproductions.experiment import Experiment
+from reproductions.figures import write_png
 
 from kd.io.run_folder import RunFolder
 
@@ -34,10 +35,7 @@ def main() -> None:
     options = arguments()
     experiment = EXPERIMENTS[options.name]
     if options.table:
-        target = RESULTS / options.name
-        compare.keep(options.folder, target)
-        runs, failed = compare.collect(target)
-        print("\n\n".join([experiment.tables(runs, target), hours(runs), *failed]))
+        show(experiment, options)
         return
     options.seeds = experiment.seeds if options.seeds is None else options.seeds
     for row, seed, folder in compare.jobs(options, options.rows or [*experiment.rows]):
@@ -49,6 +47,16 @@ def main() -> None:
             finish(experiment, row, folder)
 
 
+def show(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Keep the results for the page, print its tables, and draw its figure if that is asked for."""
+    target = RESULTS / options.name
+    compare.keep(options.folder, target, experiment.files)
+    runs, failed = compare.collect(target)
+    print("\n\n".join([experiment.tables(runs, target), hours(runs), *failed]))
+    if options.figure and experiment.figure is not None:
+        write_png(partial(experiment.figure, runs), target.with_suffix(".png"))
+
+
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -56,6 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="parent of the run folders")
     parser.add_argument("overrides", nargs="*", help="of all runs, key=value")
     parser.add_argument("--images", type=Path, help="CIFAR-10 as train/, test/ folders of images")
+    parser.add_argument("--figure", action="store_true", help="with --table: draw the figure")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="these rows alone")
     compare.add_options(parser)
     parser.set_defaults(seeds=None)

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import comparison as compare
+from matplotlib.figure import Figure
 
+from kd.plots.style import Theme
 from reproductions.experiment import Experiment, Runs
+from reproductions.figures import Gain, gains
 
 # 5 000 images, 10 epochs and bf16 in place of 50 000, 100 and fp32: hours on two cores, not weeks
 SCALE = [
@@ -58,17 +61,20 @@ def tables(runs: Runs, folder: Path) -> str:
 def _nets(runs: Runs) -> str:
     lines = []
     for family in TEACHERS:
-        found = runs.get(f"{family}_alone", [])
-        if not found:
-            continue
-        first, published = found[0], PUBLISHED_TEACHERS[family]
-        teacher = [compare.grouped(first["teacher/params"]), "1"]
-        taught = f"{100 * first['teacher/test/acc']:.2f}"
-        lines.append([f"{family}, teacher", *teacher, taught, "–", *_two(published)])
-        scores = compare.spread([*compare.scores(found).values()])
-        seconds = f"{statistics.median(result['fit_seconds'] for result in found):.0f}"
-        alone = [compare.grouped(first["student/params"]), str(len(found)), scores, seconds]
-        lines.append([f"{family}, student alone", *alone, *_two(PUBLISHED_ALONE[family])])
+        taught = [r for student in STUDENTS for r in runs.get(f"{student}_under_{family}", [])]
+        if taught:
+            accuracy = f"{100 * taught[0]['teacher/test/acc']:.2f}"
+            seconds = max(
+                result["teacher/seconds"] for result in taught
+            )  # of the run that trained it
+            cells = [compare.grouped(taught[0]["teacher/params"]), "1", accuracy, f"{seconds:.0f}"]
+            lines.append([f"{family}, teacher", *cells, *_two(PUBLISHED_TEACHERS[family])])
+        if found := runs.get(f"{family}_alone", []):
+            scores = compare.spread([*compare.scores(found).values()])
+            seconds = statistics.median(result["fit_seconds"] for result in found)
+            cells = [compare.grouped(found[0]["student/params"]), str(len(found)), scores]
+            cells += [f"{seconds:.0f}", *_two(PUBLISHED_ALONE[family])]
+            lines.append([f"{family}, student alone", *cells])
     columns = ("net", "parameters", "seeds", "test accuracy", "seconds", "study, VCL", "Colab")
     return compare.markdown(columns, lines, [])
 
@@ -82,8 +88,8 @@ def _pairs(runs: Runs) -> str:
 
 
 def _lines(runs: Runs) -> Iterator[list[str]]:
-    for student, gains in PUBLISHED_GAINS.items():
-        for teacher, published in gains.items():
+    for student, theirs in PUBLISHED_GAINS.items():
+        for teacher, published in theirs.items():
             row = f"{student}_under_{teacher}"
             if row in runs:
                 found = runs[row]
@@ -99,4 +105,17 @@ def _two(values: tuple[float, float], sign: str = "") -> list[str]:
     return [f"{value:{sign}.2f}" for value in values]
 
 
-EXPERIMENT = Experiment(ALONE | TAUGHT, seeds=range(3), tables=tables)
+def figure(runs: Runs, theme: Theme) -> Figure:
+    """Draw the gain of every pair beside the study's."""
+    found = []
+    for student, published in PUBLISHED_GAINS.items():
+        alone = compare.scores(runs.get(f"{student}_alone", []))
+        for teacher, theirs in published.items():
+            taught = compare.scores(runs.get(f"{student}_under_{teacher}", []))
+            points = [taught[seed] - alone[seed] for seed in taught.keys() & alone.keys()]
+            if points:
+                found.append(Gain(f"{student} under {teacher}", points, theirs))
+    return gains(found, theme)
+
+
+EXPERIMENT = Experiment(ALONE | TAUGHT, seeds=range(3), tables=tables, figure=figure)

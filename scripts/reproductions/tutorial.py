@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import comparison as compare
+from matplotlib.figure import Figure
 
+from kd.plots.style import Theme
 from reproductions.experiment import Experiment, Runs
+from reproductions.figures import curves
 
 CONFIG = "experiment=cifar_tutorial"
 TEMPERATURES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
@@ -29,7 +32,7 @@ def tables(runs: Runs, folder: Path) -> str:
 
 
 def _methods(runs: Runs) -> str:
-    taught = {r["teacher/test/acc"] for r in runs.get("ce", []) + runs.get("soft_ce", [])}
+    taught = {r["teacher/test/acc"] for r in runs.get("soft_ce", [])}
     teacher = ", ".join(f"{100 * value:.2f}" for value in sorted(taught))
     lines = [["teacher, `deepnn`", str(len(taught)), teacher, "–", "75.55"]]
     for row in ("ce", "soft_ce", "cosine", "regressor"):
@@ -59,4 +62,12 @@ def _temperatures(runs: Runs) -> str:
     return compare.markdown(("T", "seeds", "validation", "test"), lines, [])
 
 
-EXPERIMENT = Experiment(ROWS, seeds=range(5), tables=tables)
+def figure(runs: Runs, theme: Theme) -> Figure:
+    """Draw the accuracies on validation and test by temperature."""
+    points = [*by_temperature(runs)]
+    val = {str(temperature): values for temperature, values, _ in points}
+    test = {str(temperature): values for temperature, _, values in points}
+    return curves({"validation": val, "test": test}, "temperature", "accuracy, %", theme)
+
+
+EXPERIMENT = Experiment(ROWS, seeds=range(5), tables=tables, figure=figure)

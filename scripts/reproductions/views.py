@@ -9,8 +9,11 @@ import statistics
 from pathlib import Path
 
 import comparison as compare
+from matplotlib.figure import Figure
 
+from kd.plots.style import Theme
 from reproductions.experiment import Experiment, Runs
+from reproductions.figures import curves
 
 VIEWS = (1, 4, 16, 64, "null")
 SHARED = [
@@ -52,4 +55,14 @@ def tables(runs: Runs, folder: Path) -> str:
     return compare.markdown(COLUMNS, lines, [])
 
 
-EXPERIMENT = Experiment(ROWS, seeds=range(5), tables=tables, after=clear)
+def figure(runs: Runs, theme: Theme) -> Figure:
+    """Draw the test accuracy by number of views, of the student taught and alone."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in ROWS:
+        method, count = row.split("_")
+        if row in runs:
+            found.setdefault(method, {})[count] = [*compare.scores(runs[row]).values()]
+    return curves(found, "views of an image", "test accuracy, %", theme)
+
+
+EXPERIMENT = Experiment(ROWS, seeds=range(5), tables=tables, figure=figure, after=clear)
