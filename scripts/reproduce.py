@@ -106,8 +106,8 @@ def finish(experiment: Experiment, row: str, folder: Path) -> None:
 def hours(runs: dict[str, list[compare.Result]]) -> str:
     """State the machine time of all runs, with that of the teachers which they trained."""
     found = [result for results in runs.values() for result in results]
-    students = sum(result.get("fit_seconds", 0.0) for result in found)
-    teachers = sum(result.get("teacher/seconds", 0.0) for result in found)
+    students = sum(result["fit_seconds"] for result in found)
+    teachers = sum(result.get("teacher/seconds") or 0.0 for result in found)
     return f"Machine time: students {students / 60:.0f} min, teachers {teachers / 60:.0f} min."
 
 

@@ -46,10 +46,10 @@ def tables(runs: Runs, folder: Path) -> str:
     lines = []
     for row, found in ((row, runs[row]) for row in ROWS if row in runs):
         method, count = row.split("_")
-        seconds = [r["fit_seconds"] + r.get("teacher/cache_seconds", 0.0) for r in found]
+        seconds = [r["fit_seconds"] + (r.get("teacher/cache_seconds") or 0.0) for r in found]
         scores = compare.spread([*compare.scores(found).values()])
         difference = compare.interval(runs, row, f"{method}_all")
-        forwards = statistics.median(result.get("teacher_forwards", 0) for result in found)
+        forwards = statistics.median(result.get("teacher_forwards") or 0 for result in found)
         cells = [f"`{method}`", count, str(len(found)), scores, difference]
         lines.append([*cells, compare.grouped(forwards), f"{statistics.median(seconds):.0f}"])
     return compare.markdown(COLUMNS, lines, [])
