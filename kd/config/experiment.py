@@ -34,6 +34,7 @@ _PASSIVE_CALLBACKS = {
     *("ThroughputMonitor", "TQDMProgressBar"),
 }
 _LIGHTNING = {"lightning", "pytorch_lightning"}
+_FORMER_VARIANT = "forward"  # of soft targets, the only one in configs without the key
 _MAX_NAMED = 4  # settings in a message
 
 
@@ -74,11 +75,23 @@ def numeric_part(key: str, content: Any, recognised: bool = True) -> Any:
         return {name: leaf for name, leaf in content.items() if leaf and not _is_passive(leaf)}
     if key == "data" and recognised:
         return {k: v for k, v in content.items() if k not in _PLACE_OF_DATA and not _is_path(v)}
+    if key == "method" and content.get("variant") == _FORMER_VARIANT:
+        return _without_variant(content)
     if key in ("teacher", "student"):
         kept = {k: _without_display(v) if k == "training" else v for k, v in content.items()}
         paths = ("checkpoint", "checkpoints") if recognised else ()
         return {k: _given(v) if k in paths else v for k, v in kept.items()}
     return _without_display({key: content})[key]
+
+
+def _without_variant(method: Mapping[str, Any]) -> dict[str, Any]:
+    """The method as in configs of earlier versions, whose soft targets have no variants."""
+    objectives = {
+        name: {key: value for key, value in term.items() if key != "variant"}
+        for name, term in method.get("objectives", {}).items()
+    }
+    kept = {key: value for key, value in method.items() if key != "variant"}
+    return {**kept, "objectives": objectives}
 
 
 def _without_display(content: Any) -> Any:

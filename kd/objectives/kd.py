@@ -9,6 +9,11 @@ The gradient of the divergence shrinks like 1/T²; the factor T² keeps its size
 Public implementations differ: `torch.nn.KLDivLoss()` with its default reduction averages over the
 classes as well, which divides the term by K, and several implementations omit T².
 
+`variant="reverse"` is T²·KL(p_s ‖ p_t), which chooses one of several modes of the teacher where the
+student cannot have them all, and `variant="hellinger"` 2·T²·Σ_k (√p_s − √p_t)², between the two.
+All three are alpha-beta divergences (Wang et al., ICML 2025, https://arxiv.org/abs/2505.04560; see
+`kd.objectives.abkd`), with powers (1, 0), (0, 1) and (½, ½).
+
 Reduction: sum over classes, mean over the batch.
 """
 
@@ -17,20 +22,33 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.abkd import alpha_beta
+from kd.objectives.base import LogitObjective, check_choice, check_temperature, upcast
+
+VARIANTS = {"forward": (1.0, 0.0), "reverse": (0.0, 1.0), "hellinger": (0.5, 0.5)}
 
 
-def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0) -> Tensor:
+def kd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float = 4.0,
+    variant: str = "forward",
+) -> Tensor:
     """T²·KL(teacher ‖ student) of softened probabilities.
 
     Args:
         student_logits: [B, K].
         teacher_logits: [B, K].
         temperature: T > 0, for both nets.
+        variant: `forward`; `reverse` for KL(student ‖ teacher); `hellinger` for the squared
+            distance of roots of probabilities, twice.
 
     Returns:
         Scalar ≥ 0: sum over classes, mean over the batch. 0 where the logits of every sample differ
         by a constant only.
+
+    Raises:
+        ValueError: `variant` is unknown.
 
     Example:
         >>> import torch
@@ -42,10 +60,14 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0)
     Reference:
         Hinton et al. 2015, https://arxiv.org/abs/1503.02531
     """
+    check_choice("variant", variant, [*VARIANTS])
     # In log space, because the logarithm of a probability that underflows is −inf.
     log_student = F.log_softmax(upcast(student_logits) / temperature, dim=1)
     log_teacher = F.log_softmax(upcast(teacher_logits) / temperature, dim=1)
-    divergence = F.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
+    if variant == "forward":
+        divergence = F.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
+    else:
+        divergence = alpha_beta(log_teacher, log_student, *VARIANTS[variant]).mean()
     return divergence * temperature**2
 
 
@@ -60,16 +82,21 @@ class SoftTargets(LogitObjective):
     Args:
         temperature: T > 0, for both nets.
         standardise: see `LogitObjective`.
+        variant: `forward`, `reverse` or `hellinger`, see `kd`.
 
     Raises:
-        ValueError: `temperature` is out of range.
+        ValueError: `temperature` is out of range, or `variant` is unknown.
     """
 
     scheduled: ClassVar = {"temperature": check_temperature}
 
-    def __init__(self, temperature: float, standardise: bool = False) -> None:
+    def __init__(
+        self, temperature: float, standardise: bool = False, variant: str = "forward"
+    ) -> None:
         super().__init__(standardise)
         self.temperature = check_temperature(temperature)
+        check_choice("variant", variant, [*VARIANTS])
+        self.variant = variant
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return kd(student, teacher, self.temperature)
+        return kd(student, teacher, self.temperature, self.variant)

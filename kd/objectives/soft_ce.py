@@ -53,5 +53,9 @@ class SoftTargetCrossEntropy(SoftTargets):
         standardise: see `LogitObjective`.
     """
 
+    # Without the variants of the divergence, which differ from the cross-entropy in their gradients
+    def __init__(self, temperature: float, standardise: bool = False) -> None:
+        super().__init__(temperature, standardise)
+
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         return soft_ce(student, teacher, self.temperature)
