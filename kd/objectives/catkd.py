@@ -23,9 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.errors import UserError
 from kd.objectives.base import Objective, Setting, upcast
-from kd.objectives.heads import frozen_head
+from kd.objectives.heads import frozen_head, linear_head
 from kd.objectives.maps import IMAGES, paired_maps, resample
 from kd.types import Batch, Outputs
 
@@ -127,8 +126,10 @@ class ClassAttention(Objective):
         source = f"the average of tap {self.teacher_tap!r}, a map {list(teacher_map.shape)}"
         pooled = teacher_map.mean((2, 3))
         copy = frozen_head(setting.teacher_head, pooled, teacher.logits, source)
-        self.register_buffer("teacher_weight", _linear("teacher", copy).weight.detach())
-        head = _linear("student", setting.student_head)
+        self.register_buffer(
+            "teacher_weight", linear_head("catkd", "teacher", copy).weight.detach()
+        )
+        head = linear_head("catkd", "student", setting.student_head)
         if student_map.shape[1] != head.in_features:
             self.align = nn.Conv2d(student_map.shape[1], head.in_features, 1, bias=False)
         self.student_head = (head,)
@@ -137,12 +138,3 @@ class ClassAttention(Objective):
         student_map = self.align(student.taps[self.student_tap])
         weights = (self.student_head[0].weight, self.teacher_weight)
         return catkd(student_map, teacher.taps[self.teacher_tap], *weights, self.grid)
-
-
-def _linear(role: str, head: nn.Module | None) -> nn.Linear:
-    if not isinstance(head, nn.Linear):
-        raise UserError(
-            f"catkd reads the weight of the {role}'s classifier, which must be a linear layer with "
-            f"the tap 'embedding' as its input; the {role} has {head}"
-        )
-    return head

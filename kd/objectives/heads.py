@@ -1,4 +1,4 @@
-"""Frozen copies of the teacher's classifier, for objectives that apply it to other tensors."""
+"""Classifiers of the nets: linear ones, and frozen copies of the teacher's for other tensors."""
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,25 @@ def frozen_head(
             f"{list(embedding.shape)}: another layer between them is not part of the copy"
         )
     return copy
+
+
+def linear_head(method: str, role: str, head: nn.Module | None) -> nn.Linear:
+    """Return a net's head if it is a linear layer.
+
+    Args:
+        method: name of the method, for the error message.
+        role: `student` or `teacher`.
+        head: the net's head; None if it is unknown.
+
+    Raises:
+        UserError: it is None or another module.
+    """
+    if not isinstance(head, nn.Linear):
+        raise UserError(
+            f"{method} reads the weight of the {role}'s classifier, which must be a linear layer "
+            f"with the tap 'embedding' as its input; the {role} has {head}"
+        )
+    return head
 
 
 @torch.no_grad()
