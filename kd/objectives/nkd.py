@@ -66,19 +66,29 @@ def nkd(
 
 def target_cross_entropy(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
     """−p_t[y]·log p_s[y] of logits [B, K] and labels [B], mean over the batch."""
+    return target_terms(student, teacher, target).mean()
+
+
+def target_terms(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+    """−p_t[y]·log p_s[y] of logits [B, K] and labels [B], per sample: [B]."""
     confidence = F.softmax(teacher, dim=1).gather(1, target[:, None])
-    return -(confidence * F.log_softmax(student, dim=1).gather(1, target[:, None])).mean()
+    return -(confidence * F.log_softmax(student, dim=1).gather(1, target[:, None])).squeeze(1)
 
 
 def other_cross_entropy(
     student: Tensor, teacher: Tensor, target: Tensor, temperature: float
 ) -> Tensor:
     """T² times the cross-entropy over the classes other than the label, mean over the batch."""
+    return other_terms(student, teacher, target, temperature).mean() * temperature**2
+
+
+def other_terms(student: Tensor, teacher: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """The cross-entropy over the classes other than the label, per sample and without T²: [B]."""
     # [B, K − 1]. Removing the label's column is exact; a mask value such as −1000 becomes −1000 / T
     # and gives the label some probability if the other logits are as low.
     log_student = F.log_softmax(other_logits(student, target) / temperature, dim=1)
     soft_teacher = F.softmax(other_logits(teacher, target) / temperature, dim=1)
-    return -(soft_teacher * log_student).sum(1).mean() * temperature**2
+    return -(soft_teacher * log_student).sum(1)
 
 
 class Normalized(LogitObjective):
