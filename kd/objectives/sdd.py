@@ -165,7 +165,8 @@ class ScaleDecoupled(Objective):
         self.temperature = check_temperature(temperature)
         self.complementary, self.base, self.other_weight = complementary, base, other_weight
         self.align: nn.Module = nn.Identity()
-        self.teacher_head: nn.Module = nn.Identity()
+        self.teacher_weight: Tensor
+        self.teacher_bias: Tensor | None
         # In a tuple, which torch does not register: the head is the student's parameter.
         self.student_head: tuple[nn.Linear, ...] = ()
 
@@ -175,7 +176,9 @@ class ScaleDecoupled(Objective):
         source = f"the average of tap {self.teacher_tap!r}, a map {list(maps[1].shape)}"
         pooled = maps[1].mean((2, 3))
         copy = frozen_head(setting.teacher_head, pooled, teacher.logits, source)
-        self.teacher_head = linear_head("sdd", "teacher", copy)
+        frozen = linear_head("sdd", "teacher", copy)
+        self.register_buffer("teacher_weight", frozen.weight.detach())
+        self.register_buffer("teacher_bias", None if frozen.bias is None else frozen.bias.detach())
         head = linear_head("sdd", "student", setting.student_head)
         if maps[0].shape[1] != head.in_features:
             self.align = nn.Conv2d(maps[0].shape[1], head.in_features, 1, bias=False)
@@ -196,14 +199,13 @@ class ScaleDecoupled(Objective):
         self.scales = kept
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        heads = (self.student_head[0], self.teacher_head)
-        maps = self.align(student.taps[self.student_tap]), teacher.taps[self.teacher_tap]
-        regions = [
-            region_logits(outputs.logits, each, head.weight, head.bias, self.scales)
-            for outputs, each, head in zip((student, teacher), maps, heads, strict=True)
-        ]
+        head, maps = self.student_head[0], self.align(student.taps[self.student_tap])
+        ours = region_logits(student.logits, maps, head.weight, head.bias, self.scales)
+        frozen = self.teacher_weight, self.teacher_bias
+        maps = teacher.taps[self.teacher_tap]
+        theirs = region_logits(teacher.logits, maps, *frozen, self.scales)
         settings = self.temperature, self.complementary, self.base, self.other_weight
-        return sdd(*regions, batch.target, *settings)
+        return sdd(ours, theirs, batch.target, *settings)
 
 
 def _check(scales: Sequence[int], weights: dict[str, float]) -> None:

@@ -72,9 +72,9 @@ class TestWassersteinLogits(Contract):
         total = 0.0
         for ours, theirs, y in zip(student.logits, teacher.logits, target, strict=True):
             total -= probabilities(theirs)[y] * np.log(probabilities(ours)[y])
-            rows = [probabilities(np.delete(row, y), temperature) for row in (ours, theirs)]
+            source, goal = (probabilities(np.delete(row, y), temperature) for row in (ours, theirs))
             left = np.delete(np.delete(cost, y, 0), y, 1)
-            total += gamma * regularised(*rows, left, regularisation, iterations)
+            total += gamma * regularised(source, goal, left, regularisation, iterations)
         return total / len(target)
 
 
