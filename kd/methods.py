@@ -90,7 +90,7 @@ def _row(path: Path, bases: "dict[str, DictConfig]", overrides: list[str]) -> Ro
         path.stem,
         *_paper(path),
         _family(main),
-        " ".join(dict.fromkeys(tap for o in own for tap in o.student_taps)) or "–",
+        " ".join(dict.fromkeys(tap for o in objectives.values() for tap in o.student_taps)) or "–",
         ", ".join(f"{key}={_short(value)}" for key, value in settings.items()) or "–",
     )
 
