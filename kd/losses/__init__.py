@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     # For type checkers and editors; at run time every file of kd/objectives that defines a function
     # of its own name is found without this list.
     from kd.objectives.ab import ab as ab
+    from kd.objectives.abkd import abkd as abkd
     from kd.objectives.afd import afd as afd
     from kd.objectives.at import at as at
     from kd.objectives.catkd import catkd as catkd
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from kd.objectives.minilm import minilm as minilm
     from kd.objectives.mlkd import mlkd as mlkd
     from kd.objectives.nkd import nkd as nkd
+    from kd.objectives.normkd import normkd as normkd
     from kd.objectives.nst import nst as nst
     from kd.objectives.ofd import ofd as ofd
     from kd.objectives.pkd import pkd as pkd
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from kd.objectives.pkt import pkt as pkt
     from kd.objectives.reviewkd import reviewkd as reviewkd
     from kd.objectives.rkd import rkd as rkd
+    from kd.objectives.rld import rld as rld
+    from kd.objectives.sdd import sdd as sdd
     from kd.objectives.semckd import semckd as semckd
     from kd.objectives.simkd import simkd as simkd
     from kd.objectives.soft_ce import soft_ce as soft_ce
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
     from kd.objectives.ttm import ttm as ttm
     from kd.objectives.ttm import wttm as wttm
     from kd.objectives.vid import vid as vid
+    from kd.objectives.wkd_l import wkd_l as wkd_l
     from kd.objectives.wsld import wsld as wsld
 
 

@@ -22,25 +22,17 @@ here it is left out, as in `nkd`.
 Reduction: sum over classes, mean over regions and the batch.
 """
 
-import logging
 from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective, Setting, check_choice, check_temperature, upcast
-from kd.objectives.dkd import decoupled_kl
 from kd.objectives.heads import frozen_head, linear_head
-from kd.objectives.kd import kl_per_sample
 from kd.objectives.maps import IMAGES, paired_maps
-from kd.objectives.nkd import other_terms, target_terms
+from kd.objectives.regions import BASES, common_scales, region_logits, region_terms
 from kd.types import Batch, Outputs
-
-log = logging.getLogger(__name__)
-
-BASES = ("kd", "dkd", "nkd")
 
 
 def sdd(
@@ -55,7 +47,8 @@ def sdd(
     """Distillation of the logits of regions.
 
     Args:
-        student_regions: logits [B, N, K]; region 0 is the whole image. See `region_logits`.
+        student_regions: logits [B, N, K]; region 0 is the whole image. See
+            `kd.objectives.regions.region_logits`.
         teacher_regions: logits [B, N, K].
         target: class indices [B], int64.
         temperature: T > 0, for both nets.
@@ -86,44 +79,10 @@ def sdd(
     student, teacher = (upcast(regions) for regions in (student_regions, teacher_regions))
     rows = student.flatten(0, 1), teacher.flatten(0, 1)
     repeated = target.repeat_interleave(student.shape[1])
-    terms = _base_terms(base, *rows, repeated, temperature, other_weight)
+    terms = region_terms(base, *rows, repeated, temperature, other_weight)
     right = teacher.argmax(2) == target[:, None]
     consistent = right == right[:, :1]
     return (torch.where(consistent, 1.0, complementary).flatten() * terms).mean()
-
-
-def _base_terms(
-    base: str, student: Tensor, teacher: Tensor, target: Tensor, temperature: float, others: float
-) -> Tensor:
-    """The base of every row of logits [R, K], [R]."""
-    if base == "kd":
-        log_student, log_teacher = ((z / temperature).log_softmax(1) for z in (student, teacher))
-        return temperature**2 * kl_per_sample(log_student, log_teacher)
-    if base == "dkd":
-        label, rest = decoupled_kl(student, teacher, target, temperature)
-        return label + others * rest
-    rest = temperature**2 * other_terms(student, teacher, target, temperature)
-    return target_terms(student, teacher, target) + others * rest
-
-
-def region_logits(
-    logits: Tensor, maps: Tensor, weight: Tensor, bias: Tensor | None, scales: Sequence[int]
-) -> Tensor:
-    """Logits [B, N, K] of the whole image and of the cells of grids.
-
-    Args:
-        logits: the net's own [B, K], for the scale 1.
-        maps: last maps [B, C, H, W].
-        weight: of the classifier [K, C].
-        bias: of the classifier [K]; None: it has none.
-        scales: sides of the grids; 1 stands first.
-    """
-    with torch.autocast(maps.device.type, enabled=False):
-        # Averages of cells and the classifier are linear: their order does not matter.
-        cells = [F.adaptive_avg_pool2d(upcast(maps), side).flatten(2) for side in scales[1:]]
-        given = None if bias is None else upcast(bias)
-        parts = [F.linear(each.transpose(1, 2), upcast(weight), given) for each in cells]
-        return torch.cat([upcast(logits)[:, None], *parts], 1)
 
 
 class ScaleDecoupled(Objective):
@@ -172,7 +131,7 @@ class ScaleDecoupled(Objective):
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         maps = paired_maps("sdd", student, teacher, self.student_tap, self.teacher_tap)
-        self._drop_scales(*maps)
+        self.scales = common_scales(self.scales, *maps)
         source = f"the average of tap {self.teacher_tap!r}, a map {list(maps[1].shape)}"
         pooled = maps[1].mean((2, 3))
         copy = frozen_head(setting.teacher_head, pooled, teacher.logits, source)
@@ -183,20 +142,6 @@ class ScaleDecoupled(Objective):
         if maps[0].shape[1] != head.in_features:
             self.align = nn.Conv2d(maps[0].shape[1], head.in_features, 1, bias=False)
         self.student_head = (head,)
-
-    def _drop_scales(self, student: Tensor, teacher: Tensor) -> None:
-        """Leave out grids with more cells a side than the smaller of two maps [B, C, H, W]."""
-        side = min(*student.shape[2:], *teacher.shape[2:])
-        kept = [scale for scale in self.scales if scale <= side]
-        if kept != self.scales:
-            log.warning(
-                "sdd leaves out the scales %s: the last maps %s of the student and %s of the "
-                "teacher have %d positions a side in common; use larger images or set "
-                "method.scales=%s",
-                *(self.scales[len(kept) :], list(student.shape[1:]), list(teacher.shape[1:]), side),
-                str(kept).replace(" ", ""),
-            )
-        self.scales = kept
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         head, maps = self.student_head[0], self.align(student.taps[self.student_tap])
@@ -209,7 +154,8 @@ class ScaleDecoupled(Objective):
 
 
 def _check(scales: Sequence[int], weights: dict[str, float]) -> None:
-    if 1 not in scales or min(scales) < 1 or len({*scales}) < len(scales):
+    whole = all(isinstance(scale, int) and scale >= 1 for scale in scales)
+    if not whole or 1 not in scales or len({*scales}) < len(scales):
         raise ValueError(f"scales must have 1 and whole numbers ≥ 1, each once, got {scales!r}")
     for name, weight in weights.items():
         if not weight >= 0:

@@ -16,7 +16,8 @@ from kd.objectives.base import Setting
 from kd.objectives.dkd import dkd
 from kd.objectives.kd import kd
 from kd.objectives.nkd import nkd
-from kd.objectives.sdd import ScaleDecoupled, region_logits, sdd
+from kd.objectives.regions import region_logits
+from kd.objectives.sdd import ScaleDecoupled, sdd
 from kd.types import Outputs
 
 
@@ -226,6 +227,7 @@ def test_what_cannot_be_read_is_refused():
     ("options", "message"),
     [
         ({"scales": [2, 4]}, r"scales must have 1 and whole numbers.*got \[2, 4\]"),
+        ({"scales": [1, 2.5]}, r"scales must have 1 and whole numbers.*got \[1, 2.5\]"),
         ({"scales": [1, 2, 2]}, r"scales must have 1 .*each once, got \[1, 2, 2\]"),
         ({"complementary": -1.0}, "complementary must be ≥ 0, got -1.0"),
         ({"other_weight": -1.0}, "other_weight must be ≥ 0, got -1.0"),

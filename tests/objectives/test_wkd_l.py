@@ -14,7 +14,8 @@ from torch import nn
 from kd.errors import UserError
 from kd.objectives.base import Setting
 from kd.objectives.kd import kd
-from kd.objectives.wkd_l import WassersteinLogits, class_cost, transport, wkd_l
+from kd.objectives.transport import class_cost, transport
+from kd.objectives.wkd_l import WassersteinLogits, wkd_l
 from kd.types import Outputs
 
 
@@ -176,6 +177,7 @@ def test_classifiers_that_are_not_linear_are_refused():
         ({"sharpness": 0.0}, "sharpness must be > 0, got 0.0"),
         ({"regularisation": 0.001}, "regularisation must be ≥ 0.02, got 0.001"),
         ({"iterations": 0}, "iterations must be a whole number ≥ 1, got 0"),
+        ({"iterations": 2.5}, "iterations must be a whole number ≥ 1, got 2.5"),
     ],
 )
 def test_invalid_settings_raise(options, message):
