@@ -14,8 +14,8 @@ disagree less, a larger b those of which the student is confident. Negative powe
 p^a has no bound for them.
 
 The authors' code has 1/a and 1/b at b = 0 and a = 0, where the limits of the definition, and this
-file, have 1/a² and 1/b², and no factor T²; the weight of its README for ResNet-56 to ResNet-20 on CIFAR-100, 32,
-is 2·T² at T = 4.
+file, have 1/a² and 1/b². It has no factor T²: the weight of its README for ResNet-56 to ResNet-20
+on CIFAR-100, 32, is 2·T² at T = 4.
 
 Reduction: sum over classes, mean over the batch.
 """

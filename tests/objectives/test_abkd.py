@@ -72,6 +72,28 @@ def log_probabilities(seed=0):
     return [row.log_softmax(1) for row in rows]
 
 
+def kullback_leibler(p, q):
+    return np.sum(p * (np.log(p) - np.log(q)))
+
+
+CORNERS = {
+    (1.0, 0.0): kullback_leibler,
+    (0.0, 1.0): lambda p, q: kullback_leibler(q, p),
+    (0.5, 0.5): lambda p, q: 2 * np.sum((np.sqrt(p) - np.sqrt(q)) ** 2),
+    (0.0, 0.0): lambda p, q: 0.5 * np.sum((np.log(p) - np.log(q)) ** 2),
+    (1.0, 1.0): lambda p, q: 0.5 * np.sum((p - q) ** 2),
+}
+
+
+@pytest.mark.parametrize("powers", CORNERS)
+def test_corners_are_known_divergences(powers):
+    log_p, log_q = log_probabilities()
+    rows = zip(log_p.exp().numpy(), log_q.exp().numpy(), strict=True)
+    expected = 9.0 * np.mean([CORNERS[powers](p, q) for p, q in rows])
+    # T times the log-probabilities are logits whose softened probabilities these are.
+    assert abkd(3 * log_q, 3 * log_p, 3.0, *powers).item() == pytest.approx(expected, rel=1e-9)
+
+
 # The definition has a hole at each of these powers, which the limit from both sides fills.
 @pytest.mark.parametrize(("a", "b"), [(0.7, 0.0), (0.0, 0.7), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
 def test_limits_are_what_their_neighbours_tend_to(a, b):
@@ -125,6 +147,19 @@ def test_the_students_power_gives_confident_classes_a_larger_share_of_the_gradie
         shares.append((size[1] / size[2]).item())
     assert shares == sorted(shares)
     assert shares[-1] > 1.2 * shares[0]
+
+
+def test_a_smaller_teachers_power_gives_a_larger_share_to_classes_of_great_disagreement():
+    """The paper's concentration on hard classes, as the pull on the student's log-probabilities."""
+    teacher = torch.tensor([[0.5999, 0.4, 0.0001]]).log()
+    shares = []
+    for power in (1.0, 0.8, 0.3, 0.0):
+        student = torch.tensor([[0.39, 0.6, 0.01]]).log().requires_grad_()
+        alpha_beta(teacher, student, power, 0.3).sum().backward()
+        size = gradient(student).abs()[0]
+        shares.append((size[2] / size[1]).item())  # a factor of 100 apart, and one of 1.5
+    assert shares == sorted(shares)
+    assert shares[-1] > 10 * shares[0]
 
 
 @pytest.mark.parametrize("options", [{"teacher_power": -0.1}, {"student_power": float("nan")}])
