@@ -86,12 +86,16 @@ def numeric_part(key: str, content: Any, recognised: bool = True) -> Any:
 
 def _without_variant(method: Mapping[str, Any]) -> dict[str, Any]:
     """The method as in configs of earlier versions, whose soft targets have no variants."""
-    objectives = {
-        name: {key: value for key, value in term.items() if key != "variant"}
-        for name, term in method.get("objectives", {}).items()
+    # The second is what stands in the YAML; a term that was given another variant keeps it.
+    former = (_FORMER_VARIANT, "${method.variant}")
+    terms = {
+        name: {k: v for k, v in term.items() if k != "variant" or v not in former}
+        if isinstance(term, Mapping)
+        else term
+        for name, term in (method.get("objectives") or {}).items()
     }
     kept = {key: value for key, value in method.items() if key != "variant"}
-    return {**kept, "objectives": objectives}
+    return {**kept, "objectives": terms}
 
 
 def _without_display(content: Any) -> Any:
