@@ -14,6 +14,8 @@ from kd.errors import UserError
 class StageLayers:
     """The layers of a net between its stages and behind the last, with the parameters of the net.
 
+    No submodule of the objective that holds it, which would save the layers once more.
+
     Args:
         net: a sequence of layers; only read.
         stages: names of some of its members, in order.
@@ -29,8 +31,8 @@ class StageLayers:
         ends = [order.index(stage) for stage in stages if stage in layers]
         if len(ends) < len(stages) or ends != sorted(ends):
             raise UserError(
-                f"the method runs the {role}'s layers from stage to stage: it needs an nn.Sequential "
-                f"with the members {', '.join(stages)}, and the {role} is "
+                f"the method runs the {role}'s layers from stage to stage: it needs an "
+                f"nn.Sequential with the members {', '.join(stages)}, and the {role} is "
                 f"{'an ensemble' if net is None else type(net).__name__} with "
                 f"{', '.join(order) or 'no such members'}; take one of the nets of kd.models"
             )
