@@ -116,6 +116,19 @@ class PairedModule(EvaluatedModule, ABC):
         changing = [term for term in self.terms.values() if term.changes_student]
         return ChangedStudent(self.student_taps, changing[0]) if changing else self.student
 
+    def merge(self, images: Tensor) -> None:
+        """Let an objective that changes the student move its part into it; see `Objective.merge`.
+
+        With several pairings each has such a part, and one is deployed: it stays as it is.
+
+        Args:
+            images: a small normalised batch on the CPU, such as noise.
+        """
+        changing = [term for term in self.terms.values() if term.changes_student]
+        if len(changing) == 1:
+            device = next(self.student.parameters()).device
+            changing[0].merge(self.student_taps.probe(images.to(device)))
+
     def predict(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.deployed()(images))
 

@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from kd.objectives.crd import crd as crd
     from kd.objectives.ctkd import ctkd as ctkd
     from kd.objectives.cwd import cwd as cwd
+    from kd.objectives.dcd import dcd as dcd
     from kd.objectives.det_kd import det_kd as det_kd
     from kd.objectives.dist import dist as dist
     from kd.objectives.distilbert import distilbert as distilbert
     from kd.objectives.dkd import dkd as dkd
+    from kd.objectives.fcfd import fcfd as fcfd
     from kd.objectives.fgfi import fgfi as fgfi
     from kd.objectives.fitnet import feature as feature
     from kd.objectives.fitnet import fitnet as fitnet
@@ -50,7 +52,9 @@ if TYPE_CHECKING:
     from kd.objectives.mgd import mgd as mgd
     from kd.objectives.minilm import minilm as minilm
     from kd.objectives.mlkd import mlkd as mlkd
+    from kd.objectives.nd import nd as nd
     from kd.objectives.nkd import nkd as nkd
+    from kd.objectives.norm import norm as norm
     from kd.objectives.nst import nst as nst
     from kd.objectives.ofd import ofd as ofd
     from kd.objectives.pkd import pkd as pkd
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
     from kd.objectives.pkt import pkt as pkt
     from kd.objectives.reviewkd import reviewkd as reviewkd
     from kd.objectives.rkd import rkd as rkd
+    from kd.objectives.rrd import rrd as rrd
     from kd.objectives.semckd import semckd as semckd
     from kd.objectives.simkd import simkd as simkd
     from kd.objectives.soft_ce import soft_ce as soft_ce
@@ -70,6 +75,7 @@ if TYPE_CHECKING:
     from kd.objectives.ttm import ttm as ttm
     from kd.objectives.ttm import wttm as wttm
     from kd.objectives.vid import vid as vid
+    from kd.objectives.wkd_f import wkd_f as wkd_f
     from kd.objectives.wsld import wsld as wsld
 
 

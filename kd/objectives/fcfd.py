@@ -104,7 +104,7 @@ class FunctionConsistent(Objective):
 
     family = "feature"
     tasks = IMAGES
-    copies_head = True
+    needs_pretrained = "runs maps through the layers of a pretrained teacher"
     scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(

@@ -13,7 +13,8 @@ Feature Norm and Direction", ECCV 2024, https://arxiv.org/abs/2305.17007.
 Class means. The authors' code takes them over the training set before it trains. Here every image
 counts once, in the view in which training shows it first: after the first epoch the means are those
 of one pass over the images, and stay. During the first epoch they are of the images seen so far,
-with those of the batch, so that no label in the batch is without a mean.
+with those of the batch, so that no label in the batch is without a mean. A teacher that changes
+would leave its first means behind, and is refused.
 
 Where the widths differ, the student's embedding goes through batch norm and a trained linear map.
 The authors' code has dropout between the two, which changes the norms that the term compares.
@@ -79,6 +80,7 @@ class NormAndDirection(Objective):
     family = "feature"
     needs_index = True
     needs_labels = True
+    needs_pretrained = "keeps class means of a pretrained teacher"
     one_device = "its class means would be those of the images that each device has seen"
     sums: Tensor  # of the teacher's embeddings by class [K, D]
     counts: Tensor  # number of them [K, 1]

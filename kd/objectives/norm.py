@@ -10,9 +10,10 @@ Paper: Liu, Li, Li & Yao, "NORM: Knowledge Distillation via N-to-One Representat
 ICLR 2023, https://arxiv.org/abs/2305.13803.
 
 The deployed net predicts z. E, C and h are linear in evaluation mode and without anything between,
-so that they are one linear layer of F_s: the paper merges them after training, and the student has
-no parameter more. Here E and C stay part of the deployed net (`objective.*`), which counts them;
-`merged_head` returns the merged layer for students whose embedding is the average of the map.
+so that they are one linear layer of f_s where that is the average of F_s: after training they are
+merged into h, as in the paper, and the student has no layer more. Where another layer lies between
+map and embedding, or h is no plain linear layer, E and C stay part of the deployed net
+(`objective.*`).
 
 The labels' loss is part of the term because it reads z, and the student's own logits do not. As in
 the authors' code for CIFAR-100, the term has no soft targets, and the larger map is max-pooled to
@@ -32,6 +33,7 @@ from kd.errors import UserError
 from kd.objectives.base import Objective, Setting, upcast
 from kd.objectives.ce import ce
 from kd.objectives.maps import IMAGES, paired_maps, smaller_size
+from kd.objectives.merged_head import is_average, is_plain, merged_head
 from kd.types import Batch, Outputs
 
 
@@ -87,6 +89,8 @@ class NToOne(Objective):
 
     family = "feature"
     tasks = IMAGES
+    # Modes of several nets deploy and test the others without E and C.
+    needs_pretrained = "replaces the head of one student by that of a pretrained teacher's map"
     scheduled: ClassVar = {"beta": check_weight}
 
     def __init__(self, tap: str = "stage3", segments: int = 8, beta: float = 1.0) -> None:
@@ -101,6 +105,7 @@ class NToOne(Objective):
         self.expand: nn.Module = nn.Identity()
         self.contract: nn.Module = nn.Identity()
         self._head: tuple[nn.Module, ...] = ()  # a tuple: the head is the student's
+        self.merged = False
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         ours, theirs = paired_maps("norm", student, teacher, self.tap, self.teacher_tap)
@@ -125,11 +130,26 @@ class NToOne(Objective):
         """Logits z [B, K] of an expanded map, in float32."""
         added = self.contract(expanded).float().mean((2, 3))
         with torch.autocast(added.device.type, enabled=False):
-            logits: Tensor = self._head[0](student.taps["embedding"].float() + added)
+            # Not by a call, whose hooks would record the tap 'embedding' again.
+            logits: Tensor = self._head[0].forward(student.taps["embedding"].float() + added)
         return logits
+
+    @property
+    def changes_student(self) -> bool:
+        return not self.merged
 
     def inference_logits(self, student: Outputs) -> Tensor:
         return self.logits(student, self.expanded(student))
+
+    @torch.no_grad()
+    def merge(self, student: Outputs) -> None:
+        (head,) = self._head
+        averaged = is_average(student.taps["embedding"], student.taps[self.tap])
+        if averaged and is_plain(head):
+            weight, bias = merged_head(head, self.expand, self.contract)
+            head.weight.copy_(weight)
+            head.bias.copy_(bias)
+            self.merged = True
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         expanded, theirs = self.expanded(student), teacher.taps[self.teacher_tap]
@@ -143,25 +163,3 @@ def _conv_bn(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
     )
-
-
-@torch.no_grad()
-def merged_head(objective: NToOne, head: nn.Linear) -> nn.Linear:
-    """Merge head, contraction and expansion into one layer of the average of the student's map.
-
-    Args:
-        objective: built, in evaluation mode.
-        head: the student's head, whose input is the average of the map over its positions.
-
-    Returns:
-        A layer of the head's shape: average of the map [B, D] -> the logits z [B, K].
-    """
-    width = head.in_features
-    # An affine layer is its value at 0 and what each unit vector adds to it.
-    rows = torch.cat([torch.zeros(1, width), torch.eye(width)]).to(head.weight)
-    added = objective.contract(objective.expand(rows[:, :, None, None])).flatten(1)
-    values = head(rows + added)
-    merged = nn.Linear(width, head.out_features).to(head.weight)
-    merged.bias.copy_(values[0])
-    merged.weight.copy_((values[1:] - values[0]).T)
-    return merged

@@ -11,7 +11,8 @@ the teacher does. For τ_t → 0 only the image itself has weight, and L is Info
 
 Paper: Giakoumoglou & Stathaki, "Relational Representation Distillation", 2024,
 https://arxiv.org/abs/2407.12073: τ_s = 0.02 sharpens the student, τ_t = 0.1; 128 dimensions and a
-memory of 16 384 rows.
+memory of 16 384 rows. (The authors' loss has these temperatures in its documentation; their script
+for CIFAR-100 has the two values the other way round.)
 
 As in the authors' code, no gradient reaches g_T: it is a random projection that stays as it is. The
 code starts with a memory of noise, takes only batches that divide it, and keeps an image that it

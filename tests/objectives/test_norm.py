@@ -7,12 +7,15 @@ import pytest
 import torch
 from conftest import make_batch
 from contract import Contract
-from support import gradient, softmax
+from safetensors.torch import load_file
+from support import accuracy, built, configured, gradient, softmax
 from torch import nn
 
+import kd
 from kd.errors import UserError
 from kd.objectives.base import Setting
-from kd.objectives.norm import NToOne, merged_head, norm
+from kd.objectives.norm import NToOne, norm
+from kd.training.run import run
 from kd.types import Outputs
 
 
@@ -118,9 +121,46 @@ def test_both_layers_merge_into_the_head():
     with torch.no_grad():
         outputs = net.outputs(images)
         expected = objective.inference_logits(outputs)
-    merged = merged_head(objective, net[3])
-    assert [p.shape for p in merged.parameters()] == [p.shape for p in net[3].parameters()]
-    torch.testing.assert_close(merged(outputs.taps["embedding"]), expected, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(outputs.logits, expected, atol=0.01)
+        objective.merge(outputs)
+        torch.testing.assert_close(net.outputs(images).logits, expected, atol=1e-5, rtol=1e-5)
+    assert not objective.changes_student
+
+
+def test_parts_that_are_no_linear_layer_together_are_not_merged():
+    objective, net, images, _ = case()
+    objective.eval()
+    outputs = net.outputs(images)
+    largest = outputs.taps | {"embedding": outputs.taps["stage3"].amax((2, 3))}
+    before = net[3].weight.clone()
+    objective.merge(Outputs(outputs.logits, largest))
+    nn.utils.parametrize.register_parametrization(net[3], "weight", nn.Softplus(), unsafe=True)
+    objective.merge(outputs)
+    assert objective.changes_student
+    assert net[3].parametrizations["weight"].original.equal(before)
+
+
+def test_the_head_is_run_without_its_hooks():
+    """Those of a tapped head would record the tap once more."""
+    objective, net, images, theirs = case()
+    seen: list[int] = []
+    outputs = net.outputs(images)
+    net[3].register_forward_pre_hook(lambda *_: seen.append(1))
+    objective(outputs, theirs, make_batch(torch.arange(12) % 5))
+    objective.inference_logits(outputs)
+    assert seen == []
+
+
+def test_a_run_leaves_a_plain_student(output, tmp_path):
+    """It has the layers and the parameters of the net alone, and the tested accuracy."""
+    cfg = configured(tmp_path, output, "method=norm", "method.segments=2", "trainer.max_epochs=2")
+    result = run(cfg, tmp_path)
+    weights = load_file(tmp_path / "student.safetensors")
+    assert accuracy(weights) == pytest.approx(result["test/acc"])
+    net, _ = built("resnet8", width=0.5)
+    assert result["student/params"] == sum(p.numel() for p in net.parameters())
+    student = kd.load(tmp_path)
+    assert student.net.state_dict().keys() == net.state_dict().keys()
 
 
 def test_descent_brings_every_segment_to_the_teachers_map():
