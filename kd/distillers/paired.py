@@ -27,11 +27,13 @@ class PairedModule(EvaluatedModule, ABC):
             with the student, or the student itself.
         available_teacher_taps: teacher taps that objectives may read; None: all taps of its net.
         available_student_taps: student taps that objectives may read; None: all taps of its net.
+        merges: whether `merge` may change the student's parameters.
     """
 
     teacher_kind: ClassVar[Literal["pretrained", "peers", "itself"]] = "pretrained"
     available_teacher_taps: ClassVar[tuple[str, ...] | None] = None
     available_student_taps: ClassVar[tuple[str, ...] | None] = None
+    merges: bool = True
 
     def __init__(
         self,
@@ -125,7 +127,7 @@ class PairedModule(EvaluatedModule, ABC):
             images: a small normalised batch on the CPU, such as noise.
         """
         changing = [term for term in self.terms.values() if term.changes_student]
-        if len(changing) == 1:
+        if self.merges and len(changing) == 1:
             device = next(self.student.parameters()).device
             changing[0].merge(self.student_taps.probe(images.to(device)))
 
