@@ -13,7 +13,9 @@ def is_plain(head: nn.Module) -> TypeGuard[nn.Linear]:
 
     A subclass, or a layer with parametrisations or masks, computes its weight from other tensors.
     """
-    return type(head) is nn.Linear and all(isinstance(p, Tensor) for p in head._parameters.values())
+    if type(head) is not nn.Linear:
+        return False
+    return all(isinstance(tensor, nn.Parameter) for tensor in (head.weight, head.bias))
 
 
 def is_average(embedding: Tensor, maps: Tensor) -> bool:

@@ -81,7 +81,7 @@ def test_the_embedding_retrieves_the_teachers_of_unseen_images():
     student = teacher @ torch.randn(8, 8) + 0.1 * torch.randn(300, 8)
     objective = DiscriminativeConsistent(dim=16)
     outputs = [Outputs(torch.zeros(300, 2), {"embedding": rows}) for rows in (student, teacher)]
-    objective.build(*outputs, Setting(2, torch.zeros(300)))
+    objective.build(outputs[0], outputs[1], Setting(2, torch.zeros(300)))
 
     def retrieved():
         with torch.no_grad():

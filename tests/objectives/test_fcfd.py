@@ -25,7 +25,7 @@ PATHS = {name: name for name in STAGES}
 
 def make_net(widths, classes=5):
     """[B, 1, 4, 4] -> [B, K], with three stages and batch norm."""
-    layers = OrderedDict()
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
     for name, (narrow, wide) in zip(STAGES, pairwise((1, *widths)), strict=True):
         conv = nn.Conv2d(narrow, wide, 3, padding=1, bias=False)
         layers[name] = nn.Sequential(conv, nn.BatchNorm2d(wide), nn.ReLU())
@@ -115,7 +115,7 @@ def case(student=(3, 4, 5), teacher=(3, 4, 5), same=True, **settings):
     outputs = [each.outputs(images) for each in taps]
     objective = FunctionConsistent(STAGES, PATHS, PATHS, **settings)
     setting = Setting(5, torch.arange(8) % 5, student_net=ours, teacher_net=theirs)
-    objective.build(*outputs, setting)
+    objective.build(outputs[0], outputs[1], setting)
     return objective, ours, theirs, outputs
 
 

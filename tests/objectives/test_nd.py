@@ -63,7 +63,7 @@ def case(images=20, width=6, classes=3):
     target = torch.arange(images) % classes
     objective = NormAndDirection()
     outputs = [Outputs(torch.zeros(images, classes), {"embedding": r}) for r in (ours, theirs)]
-    objective.build(*outputs, Setting(classes, target))
+    objective.build(outputs[0], outputs[1], Setting(classes, target))
     return objective, ours, theirs, target
 
 
