@@ -10,8 +10,9 @@ class ChangedStudent(nn.Module):
     """A student whose logits are computed by an objective.
 
     SimKD (Chen et al. 2022, https://arxiv.org/abs/2203.14001) predicts with the teacher's
-    classifier on a projection of the student's features. Saved weights are `changed_student.*` and
-    `objective.*`.
+    classifier on a projection of the student's features. NORM (Liu et al. 2023,
+    https://arxiv.org/abs/2305.13803) puts layers before the student's head, until they are merged
+    into it after training. Saved weights are `changed_student.*` and `objective.*`.
 
     Args:
         taps: of the student; records the taps that the objective reads.

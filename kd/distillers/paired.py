@@ -27,11 +27,13 @@ class PairedModule(EvaluatedModule, ABC):
             with the student, or the student itself.
         available_teacher_taps: teacher taps that objectives may read; None: all taps of its net.
         available_student_taps: student taps that objectives may read; None: all taps of its net.
+        merges: whether `merge` may change the student's parameters.
     """
 
     teacher_kind: ClassVar[Literal["pretrained", "peers", "itself"]] = "pretrained"
     available_teacher_taps: ClassVar[tuple[str, ...] | None] = None
     available_student_taps: ClassVar[tuple[str, ...] | None] = None
+    merges: bool = True
 
     def __init__(
         self,
@@ -115,6 +117,19 @@ class PairedModule(EvaluatedModule, ABC):
         """Return the net that is tested and saved: images [B, C, H, W] -> logits [B, K]."""
         changing = [term for term in self.terms.values() if term.changes_student]
         return ChangedStudent(self.student_taps, changing[0]) if changing else self.student
+
+    def merge(self, images: Tensor) -> None:
+        """Let an objective that changes the student move its part into it; see `Objective.merge`.
+
+        With several pairings each has such a part, and one is deployed: it stays as it is.
+
+        Args:
+            images: a small normalised batch on the CPU, such as noise.
+        """
+        changing = [term for term in self.terms.values() if term.changes_student]
+        if self.merges and len(changing) == 1:
+            device = next(self.student.parameters()).device
+            changing[0].merge(self.student_taps.probe(images.to(device)))
 
     def predict(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.deployed()(images))

@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from kd.objectives.crd import crd as crd
     from kd.objectives.ctkd import ctkd as ctkd
     from kd.objectives.cwd import cwd as cwd
+    from kd.objectives.dcd import dcd as dcd
     from kd.objectives.det_kd import det_kd as det_kd
     from kd.objectives.dist import dist as dist
     from kd.objectives.distilbert import distilbert as distilbert
     from kd.objectives.dkd import dkd as dkd
+    from kd.objectives.fcfd import fcfd as fcfd
     from kd.objectives.fgfi import fgfi as fgfi
     from kd.objectives.fitnet import feature as feature
     from kd.objectives.fitnet import fitnet as fitnet
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
     from kd.objectives.mgd import mgd as mgd
     from kd.objectives.minilm import minilm as minilm
     from kd.objectives.mlkd import mlkd as mlkd
+    from kd.objectives.nd import nd as nd
     from kd.objectives.nkd import nkd as nkd
+    from kd.objectives.norm import norm as norm
     from kd.objectives.normkd import normkd as normkd
     from kd.objectives.nst import nst as nst
     from kd.objectives.ofd import ofd as ofd
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
     from kd.objectives.reviewkd import reviewkd as reviewkd
     from kd.objectives.rkd import rkd as rkd
     from kd.objectives.rld import rld as rld
+    from kd.objectives.rrd import rrd as rrd
     from kd.objectives.sdd import sdd as sdd
     from kd.objectives.semckd import semckd as semckd
     from kd.objectives.simkd import simkd as simkd
@@ -74,6 +79,7 @@ if TYPE_CHECKING:
     from kd.objectives.ttm import ttm as ttm
     from kd.objectives.ttm import wttm as wttm
     from kd.objectives.vid import vid as vid
+    from kd.objectives.wkd_f import wkd_f as wkd_f
     from kd.objectives.wkd_l import wkd_l as wkd_l
     from kd.objectives.wsld import wsld as wsld
 

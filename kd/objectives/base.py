@@ -56,6 +56,8 @@ class Objective(nn.Module, ABC):
         needs_labels: whether `forward` reads `Batch.target` as class indices, which mixed images
             (mixup, CutMix) do not have.
         copies_head: whether `build` copies the teacher's head, which must be trained by then.
+        needs_pretrained: what else the term does with a teacher that must be trained by then, as
+            the middle of a message; empty if the teacher may change.
         needs_index: whether the term reads `Batch.index` or `Setting.targets`, as memory banks do.
         one_device: reason why the term cannot be computed on several devices; empty if it can.
         scheduled: settings that a schedule may vary during a run, by the name of argument and
@@ -84,6 +86,7 @@ class Objective(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     copies_head: ClassVar[bool] = False
+    needs_pretrained: ClassVar[str] = ""
     needs_index: ClassVar[bool] = False
     one_device: ClassVar[str] = ""
     scheduled: ClassVar[Mapping[str, Callable[[float], float]]] = {}
@@ -164,6 +167,16 @@ class Objective(nn.Module, ABC):
         that this needs are in `student_taps`.
         """
         return student.logits
+
+    def merge(self, student: Outputs) -> None:
+        """Move what `inference_logits` adds to the student into the student's own parameters.
+
+        Called once, after training, with the selected weights. `changes_student` is false from then
+        on where it succeeds; by default nothing happens.
+
+        Args:
+            student: outputs of the trained student for a small batch, in evaluation mode.
+        """
 
     @abstractmethod
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:

@@ -9,9 +9,9 @@ Paper: Cao, Zhang, Gao, Cheng, Cheng & Zhang, "PKD: General Distillation Framewo
 Detectors via Pearson Correlation Coefficient", NeurIPS 2022, https://arxiv.org/abs/2207.02039.
 (`pkd` is another paper, about BERT.)
 
-The paper distils the levels of a feature pyramid. A student with other channels gets a 1×1
-convolution; its maps are resampled to the teacher's resolution. A constant channel has
-F̂ = 0.
+The paper distils the levels of a feature pyramid; in image classification the levels are the
+stages of both nets. A student with other channels gets a 1×1 convolution; its maps are resampled to
+the teacher's resolution. A constant channel has F̂ = 0.
 
 Reduction: mean over batch, channels and positions, sum over levels.
 """

@@ -156,6 +156,7 @@ def _test(
     if selected.weights is not None:
         # Not strict: a checkpoint has no teacher. It is of this run, so that all else is there.
         distiller.load_state_dict(selected.weights, strict=False)
+    distiller.merge(data.random_input(2))
     if folder is None:
         return {}
     tested = _figures(trainer, distiller, data, folder)

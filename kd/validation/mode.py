@@ -61,11 +61,11 @@ def _not_available(
 
 def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
     mode = distiller_class(cfg)
-    if objective.copies_head and mode.teacher_kind != "pretrained":
-        yield (
-            f"{place} copies the classifier of a pretrained teacher, but mode={cfg.mode.name} "
-            "has none"
-        )
+    needed = objective.needs_pretrained
+    if objective.copies_head:
+        needed = "copies the classifier of a pretrained teacher"
+    if needed and mode.teacher_kind != "pretrained":
+        yield f"{place} {needed}, but mode={cfg.mode.name} has none"
     if mode.available_teacher_taps is not None:
         available = mode.available_teacher_taps
         yield from _not_available(cfg, place, "teacher", objective.teacher_taps, available)

@@ -88,6 +88,9 @@ def test_offline_methods_run_mutually(method, output, tmp_path):
             ["mode=online", "method=simkd"],
             "reused copies the classifier of a pretrained.*mode=onl",
         ),
+        (["mode=online", "method=nd"], "direction keeps class means of a pretrained.*mode=online"),
+        (["mode=online", "method=fcfd"], "function runs maps through the layers of a pretrained"),
+        (["mode=online", "method=norm"], "matching replaces the head of one student.*mode=online"),
         (
             ["mode=online", "method=at", "mode.peers=[mlp800]"],
             "no tap 'stage3' in mode.peers=mlp800; did you mean",

@@ -5,9 +5,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import make_batch
 from contract import Contract
+from support import built, composed
 
+from kd.build.method import build_method
+from kd.objectives.base import Setting
 from kd.objectives.pkd_features import PearsonFeatures, pkd_features
+from kd.taps import Taps
 
 
 def one_minus_correlation(student, teacher):
@@ -43,3 +48,43 @@ def test_opposite_maps_have_the_largest_value():
     torch.manual_seed(0)
     maps = torch.randn(2, 3, 4, 4)
     assert pkd_features(-2 * maps + 1, maps).item() == pytest.approx(2, abs=1e-4)
+
+
+def correlation(student, teacher):
+    """Mean over the channels that are not constant, as those of a dead ReLU are."""
+    alive = teacher.std((0, 2, 3)) > 0
+    maps = (m.detach()[:, alive].double().numpy() for m in (student, teacher))
+    return 1 - one_minus_correlation(*maps)
+
+
+def test_in_classification_the_stages_come_to_correlate():
+    """ResNet-8 of half the width learns the pattern of ResNet-8's channels, at any scale."""
+    objectives = build_method(composed("method=pkd_features", "teacher=resnet8")).objectives
+    objective = objectives["pearson"]
+    assert objective.student_taps == ("stage1", "stage2", "stage3")
+    torch.manual_seed(0)
+    nets = [built("resnet8", width=0.5), built("resnet8")]
+    ours, theirs = (Taps(net, paths, objective.student_taps) for net, paths in nets)
+    images = torch.randn(32, 1, 8, 8)
+    with torch.no_grad():
+        teacher = theirs.outputs(images)
+    objective.build(ours.outputs(images), teacher, Setting(10, torch.arange(32) % 10))
+    assert isinstance(objective.align["stage3"], torch.nn.Conv2d)
+    parameters = [*ours.net.parameters(), *objective.parameters()]
+    optimizer = torch.optim.Adam(parameters, 0.01)
+    found = []
+    for _ in range(40):
+        student = ours.outputs(images)
+        aligned = objective.align["stage3"](student.taps["stage3"])
+        found.append(correlation(aligned, teacher.taps["stage3"]))
+        optimizer.zero_grad()
+        objective(student, teacher, make_batch(torch.arange(32))).backward()
+        optimizer.step()
+    assert found[0] < 0.2
+    assert found[-1] > 0.6
+
+
+def test_images_are_classified_by_command_line(train):
+    answer = train("method=pkd_features", "teacher=resnet8", "student=resnet8", "method.beta=1")
+    assert answer.returncode == 0, answer.stderr
+    assert "pearson" in answer.stdout

@@ -19,6 +19,7 @@ MORE_STEPS = [
     *(("fitnet", 8), ("fitnet", 21), ("kd", 5)),
     ("mgd", 5),  # random masks
     ("ft", 14),  # freezes adapters in its second stage
+    *(("rrd", 14), ("nd", 5)),  # memories of images seen
     ("ce student=mlp800", 14),  # dropout
 ]
 

@@ -16,7 +16,8 @@ class TrainedParts(Callback):
 
     A run is given the student's net alone, and builds the rest anew. Tensors whose shape has
     changed with the student's channels stay as they are initialised. A resumed run has the weights
-    of its checkpoint, which is loaded later.
+    of its checkpoint, which is loaded later. The modules stay behind the student, also where a
+    method would merge them into it.
 
     Args:
         folder: of the finished run.
@@ -27,6 +28,8 @@ class TrainedParts(Callback):
 
     @torch.no_grad()
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Merged weights are neither rounded nor masked.
+        pl_module.merges = False  # type: ignore[assignment]
         deployed: nn.Module = pl_module.deployed()  # type: ignore[operator]
         if stage != "fit" or not isinstance(deployed, ChangedStudent):
             return

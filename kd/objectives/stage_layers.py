@@ -1,0 +1,74 @@
+"""The layers of a net from stage to stage, for objectives that run them on other maps."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from kd.compat import copy_without_hooks
+from kd.errors import UserError
+
+
+class StageLayers:
+    """The layers of a net between its stages and behind the last, with the parameters of the net.
+
+    No submodule of the objective that holds it, which would save the layers once more.
+
+    Args:
+        net: a sequence of layers; only read.
+        stages: names of some of its members, in order.
+        role: of the net, for errors.
+
+    Raises:
+        UserError: the net is no sequence that has them.
+    """
+
+    def __init__(self, net: nn.Module | None, stages: Sequence[str], role: str) -> None:
+        layers = dict(net.named_children()) if isinstance(net, nn.Sequential) else {}
+        order = list(layers)
+        ends = [order.index(stage) for stage in stages if stage in layers]
+        if len(ends) < len(stages) or ends != sorted(ends):
+            raise UserError(
+                f"the method runs the {role}'s layers from stage to stage: it needs an "
+                f"nn.Sequential with the members {', '.join(stages)}, and the {role} is "
+                f"{'an ensemble' if net is None else type(net).__name__} with "
+                f"{', '.join(order) or 'no such members'}; take one of the nets of kd.models"
+            )
+        spans = pairwise([*ends, len(order) - 1])
+        self.live = [nn.Sequential(*list(layers.values())[a + 1 : b + 1]) for a, b in spans]
+        # The taps' hooks would record the paths' maps; the numbers are passed with each call.
+        self.bare = [copy_without_hooks(part).to("meta") for part in self.live]
+
+    def train(self, mode: bool) -> None:
+        """Set the mode of the layers in paths; the net has its own."""
+        for part in self.bare:
+            part.train(mode)
+
+    def run(self, number: int, maps: Tensor) -> Tensor:
+        """Run the layers behind stage `number`, up to the next stage or to the logits."""
+        live = self.live[number]
+        # Copies, so that batch norm does not update the net's running statistics.
+        buffers = {name: buffer.clone() for name, buffer in live.named_buffers()}
+        state = dict(live.named_parameters()) | buffers
+        output: Tensor = functional_call(self.bare[number], state, (maps,))
+        return output
+
+    @torch.no_grad()
+    def check(self, maps: Sequence[Tensor], logits: Tensor, role: str) -> None:
+        """Check that each stage's map leads to the next, and the last to the logits.
+
+        Raises:
+            UserError: one does not.
+        """
+        self.train(False)
+        for number, expected in enumerate([*maps[1:], logits]):
+            found = self.run(number, maps[number])
+            # 1e-3 of the largest value, as for heads: sums in another order differ by less.
+            atol = 1e-3 * float(expected.abs().max())
+            if found.shape != expected.shape or not torch.allclose(found, expected, 1e-3, atol):
+                raise UserError(
+                    f"the {role}'s layers behind stage {number + 1} do not make its next "
+                    "output; another layer lies between, or method.taps is out of order"
+                )
