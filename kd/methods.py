@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kd.objectives.base import Objective
 
 # Keys of a method's YAML that are not settings of the method.
-_STRUCTURE = ("name", "objectives", "weights", "stages", "schedules")
+_STRUCTURE = ("name", "objectives", "weights", "stages", "schedules", "distiller")
 _METHOD_ALONE = "method_alone"  # name of a primary config with nothing but a method
 _FAMILIES = ("labels", "response", "feature", "relation")
 # Overrides for methods of a task; a method for several tasks is shown for the first.

@@ -23,7 +23,7 @@ _KEYS = {
     "progress_bar": "trainer.enable_progress_bar",
 }
 # Keys of a method's YAML that describe the method itself.
-_STRUCTURE = ("name", "objectives", "weights", "stages", "schedules")
+_STRUCTURE = ("name", "objectives", "weights", "stages", "schedules", "distiller")
 
 
 def compose_config(options: Sequence[str], settings: Mapping[str, Any]) -> DictConfig:

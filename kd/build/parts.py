@@ -67,29 +67,44 @@ def build_peers(cfg: DictConfig, data: DataModule) -> list[Peer]:
 
 
 def distiller_class(cfg: DictConfig) -> type[Distiller]:
-    """Return the class of the mode's LightningModule."""
-    found: type[Distiller] = resolve_target(cfg.mode.distiller._target_)
+    """Return the class of the run's LightningModule."""
+    found: type[Distiller] = resolve_target(_distiller(cfg)._target_)
+    return found
+
+
+def has_own_step(cfg: DictConfig) -> bool:
+    """Return whether the method names a LightningModule in place of the mode's."""
+    return cfg.method.get("distiller") is not None
+
+
+def step_owner(cfg: DictConfig) -> str:
+    """Return what names the run's LightningModule, as on the command line."""
+    return f"method={cfg.method.name}" if has_own_step(cfg) else f"mode={cfg.mode.name}"
+
+
+def _distiller(cfg: DictConfig) -> DictConfig:
+    found: DictConfig = cfg.method.distiller if has_own_step(cfg) else cfg.mode.distiller
     return found
 
 
 def build_distiller(
     cfg: DictConfig, method: Method, scheduler: Schedule, **parts: Any
 ) -> Distiller:
-    """Build the mode's LightningModule.
+    """Build the LightningModule of the mode, or of a method that has one of its own.
 
     Args:
         cfg: the run's config.
         method: its objectives and their weights.
         scheduler: factor of the learning rate.
-        **parts: the other arguments of the mode's class: student, num_classes, and the teachers.
+        **parts: the other arguments of its class: student, num_classes, and the teachers.
 
     Raises:
         UserError: the class refuses its arguments.
     """
     distiller: Distiller = make(
-        cfg.mode.distiller,
-        "mode.distiller",
-        f"mode={cfg.mode.name}",
+        _distiller(cfg),
+        "method.distiller" if has_own_step(cfg) else "mode.distiller",
+        step_owner(cfg),
         tap_paths=plain(cfg.student.taps),
         optimizer=partial(build_optimizer, cfg.optimizer),
         scheduler=scheduler,

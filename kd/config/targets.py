@@ -28,6 +28,7 @@ _TRAINING = {
     "method.schedules.*": "kd.schedules.Schedule",
     "method.weights.*": "kd.schedules.Schedule",
     "method.stages.*.weights.*": "kd.schedules.Schedule",
+    "method.distiller": "kd.distillers.base.Distiller",
     "mode.distiller": "kd.distillers.base.Distiller",
     "optimizer": "torch.optim.Optimizer",
     "scheduler": "kd.schedules.Schedule",
@@ -46,7 +47,7 @@ SLOTS = {
     **{f"teacher.training.{place}": base for place, base in _TRAINING.items()},
 }
 # Attributes of the class itself are read, before there is an instance.
-_NO_FUNCTIONS = {"data", "data.view", "data.augment", "mode.distiller"}
+_NO_FUNCTIONS = {"data", "data.view", "data.augment", "method.distiller", "mode.distiller"}
 _PATTERNS = {tuple(place.split(".")): place for place in SLOTS}
 
 _MISSING = object()

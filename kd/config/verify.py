@@ -36,6 +36,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "method.schedules.*": ("kd.schedules.",),
     "method.weights.*": ("kd.schedules.",),
     "method.stages.*.weights.*": ("kd.schedules.",),
+    "method.distiller": ("kd.distillers.",),
     "mode.distiller": ("kd.distillers.",),
     "optimizer": ("torch.optim.",),
     "scheduler": ("kd.schedules.",),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from kd.data.splits import Normalisation
 from kd.distillers.compatibility import check_compatible
 from kd.distillers.deployed import ChangedStudent
 from kd.distillers.pairing import outputs_read, term_name
@@ -47,6 +48,8 @@ class Distiller(StagedModule, ABC):
     Attributes:
         needs_index: the mode reads `Batch.index` or the labels of the training pool.
         needs_images: the mode reads training images by their index.
+        runs_teacher: why the teacher runs on images that no cache can hold, and is a single net;
+            empty: it may be cached, or be an ensemble.
         tasks: names of the tasks, of `kd.tasks.TASKS`, that the mode trains.
         one_device: why the mode is limited to one device; empty: it is not.
         weighted: weight and value of every term of the last step, for callbacks.
@@ -54,6 +57,7 @@ class Distiller(StagedModule, ABC):
 
     needs_index: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
+    runs_teacher: ClassVar[str] = ""
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification")
     one_device: ClassVar[str] = ""
 
@@ -86,7 +90,16 @@ class Distiller(StagedModule, ABC):
         )
         self.strict_loading = False  # checkpoints hold no teacher; see `check_compatible`
         self.weighted: dict[str, tuple[float, Tensor]] = {}
+        self.normalisation: Normalisation | None = None  # of the images; set with the data
         self._means = Means()  # of loss and raw terms over the epoch
+
+    @classmethod
+    def check_teacher(cls, net: nn.Module) -> None:
+        """Refuse a teacher that cannot teach in this mode, before it is trained.
+
+        Raises:
+            ValueError: it cannot; names the remedy.
+        """
 
     @property
     def uses_teacher(self) -> bool:

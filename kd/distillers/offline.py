@@ -6,7 +6,7 @@ the student sees ("consistent teaching", Beyer et al. 2022, https://arxiv.org/ab
 whether they are cached or computed on the batch.
 """
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -27,7 +27,7 @@ class OfflineDistiller(Distiller):
         **student: as `Distiller`.
     """
 
-    tasks = ("image_classification", "text_classification", "detection")
+    tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification", "detection")
 
     def __init__(
         self,
@@ -60,6 +60,8 @@ class OfflineDistiller(Distiller):
                 head,
                 self.teacher.head,
                 teacher_net=self.teacher.nets[0] if len(self.teacher.nets) == 1 else None,
+                run_student=self.student_taps.outputs,
+                run_teacher=self.teacher.run,
             )
             for name, outputs in self.teacher.example_outputs(images).items()
         }

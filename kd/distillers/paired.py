@@ -89,7 +89,8 @@ class PairedModule(EvaluatedModule, ABC):
             heads = pairing.student_head, pairing.teacher_head
             own = self.student if pairing.student_net is None else pairing.student_net
             nets = own, pairing.teacher_net
-            setting = Setting(self.num_classes, targets, *heads, size, self.pad_index, *nets)
+            runs = pairing.run_student, pairing.run_teacher
+            setting = Setting(self.num_classes, targets, *heads, size, self.pad_index, *nets, *runs)
             for objective in self.terms_of(name).values():
                 objective.build(*outputs_read(objective, pairing, images), setting)
         return pairings

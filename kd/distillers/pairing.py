@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective
+from kd.objectives.base import Objective, Run
 from kd.objectives.token_maps import with_maps
 from kd.types import Outputs
 
@@ -21,6 +21,7 @@ class Pairing(NamedTuple):
     teacher: outputs of its teacher, without gradients; None: it is trained on labels alone.
     weight: factor of every loss term of the pairing.
     student_net, teacher_net: the nets themselves; None: the student of the mode, and no single net.
+    run_student, run_teacher: run the nets on other images; see `Setting`.
     student_head, teacher_head: the modules that map the tap `embedding` to logits, where the nets
         have one. Only objectives that build adapters read them.
     """
@@ -32,6 +33,8 @@ class Pairing(NamedTuple):
     teacher_head: nn.Module | None = None
     student_net: nn.Module | None = None
     teacher_net: nn.Module | None = None
+    run_student: Run | None = None
+    run_teacher: Run | None = None
 
 
 class Peer(NamedTuple):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kd.objectives.crd import crd as crd
     from kd.objectives.ctkd import ctkd as ctkd
     from kd.objectives.cwd import cwd as cwd
+    from kd.objectives.datafree import datafree as datafree
     from kd.objectives.dcd import dcd as dcd
     from kd.objectives.deit import deit as deit
     from kd.objectives.det_kd import det_kd as det_kd
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from kd.objectives.fitnet import fitnet as fitnet
     from kd.objectives.fsp import fsp as fsp
     from kd.objectives.ft import ft as ft
+    from kd.objectives.hsakd import hsakd as hsakd
     from kd.objectives.ickd import ickd as ickd
     from kd.objectives.irg import irg as irg
     from kd.objectives.itrd import itrd as itrd
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from kd.objectives.spherical import spherical as spherical
     from kd.objectives.srd import srd as srd
     from kd.objectives.srrl import srrl as srrl
+    from kd.objectives.sskd import sskd as sskd
     from kd.objectives.tfkd import tfkd as tfkd
     from kd.objectives.tinybert import tinybert as tinybert
     from kd.objectives.ttm import ttm as ttm

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from kd.types import Batch, Outputs
 
+Run = Callable[[Tensor], Outputs]  # images [B, C, H, W] -> outputs of a net
+
 
 class Setting(NamedTuple):
     """The data and the nets' heads, for adapters that depend on more than the shapes of taps.
@@ -25,6 +27,9 @@ class Setting(NamedTuple):
             texts.
         student_net, teacher_net: the nets, for objectives that need more than their outputs, such
             as a detector's decoding; not to be registered as submodules. None: an ensemble.
+        run_student, run_teacher: run a net on images of the objective's own, for outputs with the
+            taps that the method reads: the student as in a training step, the teacher without
+            gradients. None: the mode or the teacher cannot.
     """
 
     num_classes: int
@@ -35,6 +40,8 @@ class Setting(NamedTuple):
     pad_index: int | None = None
     student_net: nn.Module | None = None
     teacher_net: nn.Module | None = None
+    run_student: Run | None = None
+    run_teacher: Run | None = None
 
 
 Family = Literal["labels", "response", "feature", "relation"]
@@ -58,6 +65,8 @@ class Objective(nn.Module, ABC):
         copies_head: whether `build` copies the teacher's head, which must be trained by then.
         needs_pretrained: what else the term does with a teacher that must be trained by then, as
             the middle of a message; empty if the teacher may change.
+        runs_nets: whether the term runs both nets on images of its own, so that the teacher must be
+            a single pretrained net.
         needs_index: whether the term reads `Batch.index` or `Setting.targets`, as memory banks do.
         one_device: reason why the term cannot be computed on several devices; empty if it can.
         scheduled: settings that a schedule may vary during a run, by the name of argument and
@@ -93,6 +102,7 @@ class Objective(nn.Module, ABC):
     needs_labels: ClassVar[bool] = False
     copies_head: ClassVar[bool] = False
     needs_pretrained: ClassVar[str] = ""
+    runs_nets: ClassVar[bool] = False
     needs_index: ClassVar[bool] = False
     one_device: ClassVar[str] = ""
     scheduled: ClassVar[Mapping[str, Callable[[float], float]]] = {}

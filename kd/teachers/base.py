@@ -26,6 +26,14 @@ class Teacher(nn.Module, ABC):
 
     pairing_weights: Mapping[str, float] = {"": 1.0}
 
+    @property
+    def run(self) -> Callable[[Tensor], Outputs] | None:
+        """What runs a single net on images [B, C, H, W] that no cache holds, without gradients.
+
+        None: there is no such net.
+        """
+        return None
+
     def train(self, mode: bool = True) -> "Teacher":
         """Stay in eval mode; Lightning calls `train()` on the whole module."""
         # Batch norm in training mode would change both the outputs and the running statistics.

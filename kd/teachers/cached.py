@@ -78,6 +78,10 @@ class CachedTeacher(Teacher):
     def head(self) -> nn.Module | None:
         return self.teacher.head
 
+    @property
+    def run(self) -> Callable[[Tensor], Outputs]:
+        return self.teacher.run
+
     def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
         return self.teacher.example_outputs(images)
 

@@ -1,6 +1,6 @@
 """A live teacher: a frozen net that runs on every batch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -68,12 +68,24 @@ class FrozenTeacher(Teacher):
     def head(self) -> nn.Module | None:
         return self.taps.head
 
-    @torch.no_grad()
+    @property
+    def run(self) -> Callable[[Tensor], Outputs]:
+        return self._run
+
     def outputs(self, batch: Batch) -> Outputs:
-        self._forwards += len(batch.input)
-        logits, taps = self.taps.outputs(self._normalised(batch.input))
+        return self._run(batch.input)
+
+    @torch.no_grad()
+    def _run(self, images: Tensor) -> Outputs:
+        self._forwards += len(images)
+        logits, taps = self.taps.outputs(self._normalised(images))
         # As read from the cache: maps of another memory format are summed in another order.
         return Outputs(logits, {name: tap.contiguous() for name, tap in taps.items()})
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits [B, K] with their gradients at the student's images [B, C, H, W]."""
+        self._forwards += len(images)
+        return self.taps.outputs(self._normalised(images)).logits
 
     def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
         return {"": self.taps.probe(self._normalised(images))}

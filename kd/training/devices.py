@@ -8,7 +8,7 @@ from lightning import Trainer
 from omegaconf import DictConfig
 
 from kd.build.method import Method
-from kd.build.parts import distiller_class
+from kd.build.parts import distiller_class, step_owner
 from kd.compat import process_rank
 from kd.errors import UserError
 from kd.io.locks import exclusive_folder
@@ -48,7 +48,7 @@ def check_devices(cfg: DictConfig, trainer: Trainer, method: Method) -> None:
 
 def _refuse_parts_of_a_batch(cfg: DictConfig, method: Method) -> None:
     """Refuse modes and objectives that need the whole batch: each device has a part of it."""
-    reasons = [(f"mode={cfg.mode.name}", distiller_class(cfg).one_device)]
+    reasons = [(step_owner(cfg), distiller_class(cfg).one_device)]
     reasons += [(f"method={cfg.method.name}", o.one_device) for o in method.objectives.values()]
     for place, reason in reasons:
         if reason:

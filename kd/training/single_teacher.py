@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kd.build.given import GivenParts
 from kd.build.method import Method
-from kd.build.parts import build_net
+from kd.build.parts import build_net, distiller_class
 from kd.config.compose import plain
 from kd.data.base import DataModule
 from kd.data.loader import TensorLoader
@@ -122,6 +122,10 @@ def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> _Net:
     with torch.random.fork_rng(devices=[]):
         seed_everything(cfg.teacher.training.seed, verbose=False)
         net = build_net(cfg, "teacher", data)
+    try:
+        distiller_class(cfg).check_teacher(net)
+    except ValueError as error:
+        raise UserError(f"teacher={cfg.teacher.name}: {error}") from error
     if control_of(cfg) == "untrained":
         return _Net(net, "untrained")
     path, source = _weights(cfg, data, train)

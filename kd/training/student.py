@@ -64,7 +64,7 @@ def build_student(
         **_teachers(cfg, data, acquired),
     )
     labels = _labels(checked, data)
-    distiller.pad_index = data.pad_index
+    distiller.pad_index, distiller.normalisation = data.pad_index, data.normalisation
     pairings = distiller.build_adapters(data.example_input(2), labels)
     rank_zero_only(print_taps)(cfg.student.name, cfg.teacher.name, distiller, pairings)
     if cfg.compile is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
+from kd.build.parts import distiller_class
 from kd.config.compose import plain
 from kd.config.identity import content_hash
 from kd.data.base import DataModule
@@ -100,8 +101,8 @@ class TeacherCache:
         Args:
             row_bytes: size of the outputs for one image.
         """
-        if self.data.limits.cache:
-            return self.data.limits.cache
+        if reason := distiller_class(self.cfg).runs_teacher or self.data.limits.cache:
+            return reason
         limit = self.settings.max_gb * GB
         return self._excess(row_bytes, limit, f"teacher.cache.max_gb={self.settings.max_gb:g}")
 

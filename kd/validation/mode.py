@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from omegaconf import DictConfig
 
 from kd.build.given import GivenParts
-from kd.build.parts import distiller_class, peer_configs
+from kd.build.parts import distiller_class, has_own_step, peer_configs, step_owner
 from kd.config.members import is_ensemble
 from kd.errors import nearest
 from kd.objectives.base import Objective
@@ -16,7 +16,12 @@ _TAPS_HINT = "it has no default taps: give module paths, as {role}.taps={{{tap}:
 
 def mode_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
     """Find a teacher that the mode does not use, and peers that cannot be built."""
+    if has_own_step(cfg) and cfg.mode.name != "offline":
+        yield f"mode={cfg.mode.name}: {step_owner(cfg)} has a mode of its own; leave mode out"
+        return
     kind, name = distiller_class(cfg).teacher_kind, cfg.teacher.name
+    if distiller_class(cfg).runs_teacher and is_ensemble(cfg):
+        yield f"teacher=ensemble: {step_owner(cfg)} needs the net of one teacher; name a model"
     if kind == "pretrained" and name in ("itself", "peers"):
         yield f"teacher={name}: mode={cfg.mode.name} needs a pretrained teacher; name a model"
     if kind != "pretrained" and name != kind:
@@ -67,6 +72,11 @@ def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator
         needed = "copies the classifier of a pretrained teacher"
     if needed and mode.teacher_kind != "pretrained":
         yield f"{place} {needed}, but mode={cfg.mode.name} has none"
+    if objective.runs_nets and (mode.teacher_kind != "pretrained" or is_ensemble(cfg)):
+        yield (
+            f"{place} runs a pretrained teacher on images of its own; name a model as the teacher, "
+            "and leave mode out"
+        )
     if mode.available_teacher_taps is not None:
         available = mode.available_teacher_taps
         yield from _not_available(cfg, place, "teacher", objective.teacher_taps, available)

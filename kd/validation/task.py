@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd.build.data import data_task
 from kd.build.given import GivenParts
-from kd.build.parts import distiller_class, peer_configs
+from kd.build.parts import distiller_class, has_own_step, peer_configs, step_owner
 from kd.config.members import is_ensemble, member_configs
 from kd.config.targets import resolve_target
 from kd.objectives.base import Objective
@@ -42,7 +42,8 @@ def task_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
             "teacher"
         )
     if task.name not in distiller_class(cfg).tasks:
-        yield f"mode={cfg.mode.name}: not for {task.title}; choose mode=offline"
+        remedy = f"method={task.method}" if has_own_step(cfg) else "mode=offline"
+        yield f"{step_owner(cfg)}: not for {task.title}; choose {remedy}"
 
 
 def objective_task_problems(

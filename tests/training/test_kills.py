@@ -18,6 +18,8 @@ RUNS = {
     "crd": ["method=crd"],
     "dml": ["mode=online", "method=kd"],
     "pskd": ["experiment=pskd"],
+    "datafree": ["method=datafree", "method.width=4", "method.steps=2", "method.count=32"],
+    "sskd": ["method=sskd", "method.initial=0.4"],
 }
 SMALL = ("student=resnet8", "student.net.width=0.5", "trainer=cpu", "logger=csv")
 # A checkpoint after nearly every step, so that many kills interrupt a write; epochs for several
