@@ -37,7 +37,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "method.weights.*": ("kd.schedules.",),
     "method.stages.*.weights.*": ("kd.schedules.",),
     "mode.distiller": ("kd.distillers.",),
-    "optimizer": ("torch.optim.",),
+    "optimizer": ("torch.optim.", "kd.optimizers."),
     "scheduler": ("kd.schedules.",),
     "trainer": ("lightning.Trainer",),
 }

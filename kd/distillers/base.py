@@ -2,7 +2,7 @@
 
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from kd.metrics import Means
 from kd.objectives.base import Objective
 from kd.schedules import Schedule
 from kd.tasks.base import Task
-from kd.types import Batch
+from kd.types import Batch, Outputs
 
 
 class Distiller(StagedModule, ABC):
@@ -97,18 +97,35 @@ class Distiller(StagedModule, ABC):
         """Return the loss and the unweighted terms by name; terms of weight 0 are not computed."""
         weights = self.plan.weights(self.progress)
         self.weighted = {}
+        if self.loss_parts is not None:
+            self.loss_parts.clear()
         for name, pairing in self.pairings(batch, self.uses_teacher).items():
             for term, objective in self.terms_of(name).items():
                 if term in weights:
                     teacher = objective.aligned(pairing.teacher or NO_OUTPUTS)
-                    value = objective(pairing.student, teacher, batch)
                     weight = pairing.weight * weights[term]
+                    value = self._value(objective, weight, (pairing.student, teacher), batch)
                     self.weighted[term_name(name, term)] = (weight, value)
         loss = torch.stack([weight * value for weight, value in self.weighted.values()]).sum()
         # Detached: callbacks and means must not keep the graph of a past step alive.
         raw = {name: value.detach() for name, (_, value) in self.weighted.items()}
         self._means.add({"loss": loss.detach(), **raw})
         return {"loss": loss, "terms": raw}
+
+    def _value(
+        self, objective: Objective, weight: float, outputs: tuple[Outputs, Outputs], batch: Batch
+    ) -> Tensor:
+        """Compute a term, unweighted, from the outputs of the student and of its teacher."""
+        if self.loss_parts is None:
+            return cast(Tensor, objective(*outputs, batch))
+        return self.loss_parts.term(objective, weight, outputs, batch)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradient of the loss, or one of each part if the optimizer asks for them."""
+        if self.loss_parts is None:
+            super().backward(loss, *args, **kwargs)
+        else:
+            self.loss_parts.backward(1 / self.trainer.accumulate_grad_batches)
 
     def on_train_epoch_end(self) -> None:
         means = {f"train/{name}": mean for name, mean in self._means.take().items()}

@@ -14,10 +14,12 @@ Reduction: sum over classes, mean over the batch.
 
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.dkd import decoupled_kl
 
 
 def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0) -> Tensor:
@@ -65,6 +67,7 @@ class SoftTargets(LogitObjective):
         ValueError: `temperature` is out of range.
     """
 
+    by_class = True
     scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(self, temperature: float, standardise: bool = False) -> None:
@@ -73,3 +76,10 @@ class SoftTargets(LogitObjective):
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         return kd(student, teacher, self.temperature)
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        label, others = decoupled_kl(student, teacher, target, self.temperature, share)
+        confidence = torch.softmax(teacher / self.temperature, 1).gather(1, target[:, None])
+        return label.mean(), ((1 - confidence.squeeze(1)) * others).mean()

@@ -29,6 +29,7 @@ from kd.validation.method import (
 )
 from kd.validation.mode import mode_problems
 from kd.validation.monitors import monitor_problems
+from kd.validation.optimizer import optimizer_problems
 from kd.validation.problems import attempt, refuse
 from kd.validation.schedules import rate_problems
 from kd.validation.signatures import target_problems
@@ -146,6 +147,7 @@ class _Parts:
             objectives = given.method.objectives
         self.problems.extend(objective_task_problems(cfg, given, objectives))
         self.problems.extend(objective_problems(cfg, objectives))
+        self.problems.extend(optimizer_problems(cfg, objectives))
         return objectives
 
     def optimization(self, place: str) -> Schedule | None:
