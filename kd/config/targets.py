@@ -37,6 +37,7 @@ _TRAINING = {
 SLOTS = {
     "data": "lightning.LightningDataModule",
     "data.view": "kd.data.views.ViewSpace",
+    "data.second": "kd.data.views.ViewSpace",
     "data.augment": "kd.data.augment.Augmentation",
     "student.net": "torch.nn.Module",
     "teacher.net": "torch.nn.Module",
@@ -46,7 +47,7 @@ SLOTS = {
     **{f"teacher.training.{place}": base for place, base in _TRAINING.items()},
 }
 # Attributes of the class itself are read, before there is an instance.
-_NO_FUNCTIONS = {"data", "data.view", "data.augment", "mode.distiller"}
+_NO_FUNCTIONS = {"data", "data.view", "data.second", "data.augment", "mode.distiller"}
 _PATTERNS = {tuple(place.split(".")): place for place in SLOTS}
 
 _MISSING = object()

@@ -27,6 +27,7 @@ _LIBRARIES = ("kd.", "lightning.", "torch.")
 _HOMES: dict[str, tuple[str, ...]] = {
     "data": ("kd.data.",),
     "data.view": ("kd.data.views.",),
+    "data.second": ("kd.data.strong.", "kd.data.views."),
     "data.augment": ("kd.data.augment.",),
     "student.net": ("kd.models.",),
     "teacher.net": ("kd.models.",),

@@ -46,6 +46,9 @@ class Distiller(StagedModule, ABC):
 
     Attributes:
         needs_index: the mode reads `Batch.index` or the labels of the training pool.
+        two_views: what the mode does with two views of each image in a batch: `rows` are joined,
+            the first views before the second, for objectives that compare them; `nets` each run on
+            a view of their own, if `views` is 2; "": it has no use for them.
         needs_images: the mode reads training images by their index.
         tasks: names of the tasks, of `kd.tasks.TASKS`, that the mode trains.
         one_device: why the mode is limited to one device; empty: it is not.
@@ -54,6 +57,7 @@ class Distiller(StagedModule, ABC):
 
     needs_index: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
+    two_views: ClassVar[Literal["", "rows", "nets"]] = ""
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification")
     one_device: ClassVar[str] = ""
 
@@ -99,12 +103,13 @@ class Distiller(StagedModule, ABC):
         self.weighted = {}
         if self.loss_parts is not None:
             self.loss_parts.clear()
+        rows = self.rows(batch)
         for name, pairing in self.pairings(batch, self.uses_teacher).items():
             for term, objective in self.terms_of(name).items():
                 if term in weights:
                     teacher = objective.aligned(pairing.teacher or NO_OUTPUTS)
                     weight = pairing.weight * weights[term]
-                    value = self._value(objective, weight, (pairing.student, teacher), batch)
+                    value = self._value(objective, weight, (pairing.student, teacher), rows)
                     self.weighted[term_name(name, term)] = (weight, value)
         loss = torch.stack([weight * value for weight, value in self.weighted.values()]).sum()
         # Detached: callbacks and means must not keep the graph of a past step alive.

@@ -62,6 +62,8 @@ class Objective(nn.Module, ABC):
         one_device: reason why the term cannot be computed on several devices; empty if it can.
         scheduled: settings that a schedule may vary during a run, by the name of argument and
             attribute, each with a function that raises ValueError for values out of range.
+        two_views: whether outputs and batch must have two views of each image: 2·B rows, those of
+            the first views before those of the second.
         paired: whether the taps were given to `pair`, so that `teacher.taps` has the student's
             names in `build` and `forward`.
         tasks: names of the tasks, of `kd.tasks.TASKS`, whose nets the term can compare.
@@ -86,6 +88,7 @@ class Objective(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     by_class: ClassVar[bool] = False
+    two_views: ClassVar[bool] = False
     copies_head: ClassVar[bool] = False
     needs_index: ClassVar[bool] = False
     one_device: ClassVar[str] = ""

@@ -35,6 +35,7 @@ from kd.validation.schedules import rate_problems
 from kd.validation.signatures import target_problems
 from kd.validation.task import objective_task_problems, run_task, task_problems
 from kd.validation.values import value_problems
+from kd.validation.views import view_problems
 
 _NOTHING_GIVEN = GivenParts()
 
@@ -148,6 +149,7 @@ class _Parts:
         self.problems.extend(objective_task_problems(cfg, given, objectives))
         self.problems.extend(objective_problems(cfg, objectives))
         self.problems.extend(optimizer_problems(cfg, objectives))
+        self.problems.extend(view_problems(cfg, objectives))
         return objectives
 
     def optimization(self, place: str) -> Schedule | None:

@@ -12,6 +12,19 @@ from kd.objectives.ce import CrossEntropy
 from kd.objectives.kd import SoftTargets
 
 
+def test_each_net_may_have_a_view_of_its_own():
+    batch, nets = random_batch(), [linear_net(seed) for seed in (1, 2)]
+    batch = batch._replace(second=batch._replace(input=-batch.input))
+    options = {"student": nets[0], "tap_paths": {}, "peers": [Peer("linear", nets[1], {})]}
+    distiller = make_distiller(KDCLDistiller, {"hard": CrossEntropy()}, views=2, **options)
+    terms = distiller.training_step(batch, 0)["terms"]
+    for name, net, sign in (("student", nets[0], 1), ("peer1", nets[1], -1)):
+        expected = F.cross_entropy(net(sign * batch.input), batch.target)
+        torch.testing.assert_close(terms[f"{name}/hard"], expected.detach())
+    with pytest.raises(ValueError, match="views must be 1 or 2, got 3"):
+        make_distiller(KDCLDistiller, {"hard": CrossEntropy()}, views=3, **options)
+
+
 @pytest.mark.parametrize(
     ("name", "join"), [("mean", mean_logits), ("min_logit", min_logit), ("min_loss", min_loss)]
 )
