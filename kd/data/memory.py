@@ -39,7 +39,7 @@ class MemoryDataModule(SplitArrays):
         views: number of views of each sample that are used, drawn by `seed`; None: all.
         augment: random change of whole training batches; None: there is none.
         second: what changes the views of `view` to the second ones, for methods and modes with two
-            views of an image; None: `Strong()`, or by `two_views` nothing, so that both are of `view`.
+            views of an image; None: `Strong()`, or with `two_views="same"` nothing.
         train_samples: number of training samples in use, the same share of each class, drawn by
             `split_seed`; None: all. A teacher is trained on the same ones.
         leave_out: classes, as names or labels, that the transfer set is without. Validation, test
@@ -160,6 +160,8 @@ class MemoryDataModule(SplitArrays):
     @property
     def limits(self) -> Limits:
         images = "" if self.task == "image_classification" else Limits.second
+        if not images and self._pool.arrays is not None and self.in_channels not in (1, 3):
+            images = f"strong views are for 1 or 3 channels, and they have {self.in_channels}"
         if self.augment is None:
             return Limits(second=images)
         name = type(self.augment).__name__

@@ -32,6 +32,8 @@ class Strong(ViewSpace):
     View `v` starts with choice v % 28; choice c is operation c // 2 of `OPERATIONS`, with a
     negative sign if c is odd. Each operation runs once for all images that it changes.
 
+    Images have one or three channels.
+
     Args:
         operations: number of operations, 1 … 4.
         magnitude: their strength, 0 … 30.

@@ -90,7 +90,7 @@ def decoupled_kl(
         label, rest = logits.gather(1, target[:, None]), other_logits(logits, target)
         binary.append(F.log_softmax(torch.cat([label, rest.logsumexp(1, keepdim=True)], 1), 1))
         others.append(rest)
-    shapes = (F.log_softmax(rest, 1) for rest in largest(*others, share))
+    shapes = (F.log_softmax(rest, 1) for rest in largest(others[0], others[1], share))
     scale = temperature**2
     return scale * _kl(*binary), scale * _kl(*shapes)
 

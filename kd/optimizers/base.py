@@ -73,7 +73,7 @@ class PartsOptimizer(Optimizer, ABC):
         self._gradients = {}
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters; the gradients of the parts come from `add`, not from `.grad`."""
         loss = None
         if closure is not None:

@@ -45,9 +45,8 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
         run.teacher.name, run.teacher.net, run.teacher.taps = "none", None, {}
         # A reference, as in any run: teachers that differ in the seed alone have one recipe.
         run.data.batch_size, run.data.seed = training["batch_size"], "${seed}"
-        for key in {"views", "augment", "leave_out", "second"} & set(
-            run.data
-        ):  # not data from elsewhere
+        run.data.pop("second", None)
+        for key in {"views", "augment", "leave_out"} & set(run.data):  # not data from elsewhere
             run.data[key] = None
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
             run[part] = training[part]

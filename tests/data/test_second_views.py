@@ -25,7 +25,7 @@ def images(count: int, *shape: int) -> torch.Tensor:
     return torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator)
 
 
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (2, 5, 7)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (3, 5, 7)], ids=str)
 def test_a_strong_view_does_not_depend_on_the_other_images(shape):
     space = Chained(Shift(), Strong(2, 20))
     view = torch.arange(64) * 109 % space.size
