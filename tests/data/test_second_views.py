@@ -136,8 +136,7 @@ def test_a_run_with_two_views_and_its_resumption(output, tmp_path):
     assert len(watch.seen) == 10
     with pytest.raises(SystemExit):
         run(configured(broken, output, *CRLD), broken, callbacks=[InterruptAt(5)])
-    live = configured(broken, output, *CRLD)
-    resumed = run(live, broken)
+    resumed = run(configured(broken, output, *CRLD), broken)
     assert resumed["test/nll"] == expected["test/nll"]
 
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from support import (
     InterruptAt,
     composed,
     configured,
+    gradient,
     linear_net,
     make_distiller,
     random_batch,
@@ -64,9 +66,10 @@ class Linear:
     """The linear nets of `distiller_with` in NumPy, with the gradients of the logits by hand."""
 
     def __init__(self) -> None:
-        student, teacher = (linear_net(seed)[1] for seed in (1, 2))
-        self.theta = np.c_[student.weight.detach().double(), student.bias.detach().double()]
-        self.fixed = np.c_[teacher.weight.detach().double(), teacher.bias.detach().double()]
+        self.theta, self.fixed = (
+            np.concatenate([weight.double(), bias.double()[:, None]], 1)
+            for weight, bias in (list(linear_net(seed).state_dict().values()) for seed in (1, 2))
+        )
 
     def gradients(self, batch, others_weight=None, kept=2):
         """Gradients [3, 65] of hard, label and others; the last two sum to soft targets."""
@@ -89,9 +92,9 @@ class Linear:
         return [g.T @ x / len(x) for g in (0.3 * hard, 0.7 * label, 0.7 * others)]
 
     def step(self, velocities, momenta, gradients, decayed):
-        for n, (momentum, gradient) in enumerate(zip(momenta, gradients, strict=True)):
+        for n, (momentum, slope) in enumerate(zip(momenta, gradients, strict=True)):
             decay = DECAY * self.theta if n == decayed else 0
-            velocities[n] = momentum * velocities[n] + gradient + decay
+            velocities[n] = momentum * velocities[n] + slope + decay
         self.theta = self.theta - RATE * sum(velocities)
 
 
@@ -113,9 +116,8 @@ def test_dot_keeps_two_momenta():
 @pytest.mark.parametrize("soft", [SoftTargets(T), Decoupled(T, 1.0, 4.0)], ids=["kd", "dkd"])
 def test_deepkd_keeps_three_momenta(soft):
     deltas = {"task_delta": 0.1, "label_delta": -0.2, "others_delta": 0.3}
-    optimizer = partial(
-        DeepKD, lr=RATE, momentum=0.6, weight_decay=DECAY, first=1.0, middle=1.0, **deltas
-    )
+    settings: dict[str, Any] = {"lr": RATE, "momentum": 0.6, "weight_decay": DECAY, **deltas}
+    optimizer = partial(DeepKD, first=1.0, middle=1.0, **settings)
     net, velocities = Linear(), [0.0, 0.0, 0.0]
     for batch in BATCHES * 2:
         gradients = net.gradients(batch, None if isinstance(soft, SoftTargets) else 4.0)
@@ -124,13 +126,11 @@ def test_deepkd_keeps_three_momenta(soft):
 
 
 SGD = partial(torch.optim.SGD, lr=RATE, momentum=0.9, weight_decay=DECAY)
+ALIKE: dict[str, Any] = {"lr": RATE, "momentum": 0.9, "weight_decay": DECAY}
+NO_DELTAS: dict[str, Any] = {"task_delta": 0.0, "label_delta": 0.0, "others_delta": 0.0}
 EQUAL = [
-    partial(DOT, lr=RATE, momentum=0.9, delta=0.0, weight_decay=DECAY),
-    partial(
-        *(DeepKD,),
-        **dict.fromkeys(("task_delta", "label_delta", "others_delta"), 0.0),
-        **{"lr": RATE, "momentum": 0.9, "weight_decay": DECAY, "first": 1.0, "middle": 1.0},
-    ),
+    partial(DOT, delta=0.0, **ALIKE),
+    partial(DeepKD, first=1.0, middle=1.0, **ALIKE, **NO_DELTAS),
 ]
 
 
@@ -143,7 +143,7 @@ def test_equal_momenta_are_sgd(optimizer):
 
 def test_accumulated_gradients_are_those_of_the_whole_batch():
     batch = BATCHES[0]
-    halves = [batch.apply(lambda tensor, at=at: tensor[at : at + 3]) for at in (0, 3)]
+    halves = [batch.apply(lambda tensor: tensor[:3]), batch.apply(lambda tensor: tensor[3:])]
     distiller, optimizer = distiller_with(EQUAL[0], SoftTargets(T), accumulate=2)
     for half in halves:
         distiller.backward(distiller.training_step(half, 0)["loss"])
@@ -179,7 +179,7 @@ def test_mask_leaves_the_other_classes_of_the_teachers_largest_logits():
     _, others = SoftTargets(T).class_terms(*outputs, make_batch(target), share=0.5)
     others.backward()
     ranks = teacher.scatter(1, target[:, None], -torch.inf).argsort(1, descending=True)
-    assert (student.grad != 0).nonzero()[:, 1].view(4, 3).equal(ranks[:, :3].sort(1).values)
+    assert gradient(student).ne(0).nonzero()[:, 1].view(4, 3).equal(ranks[:, :3].sort(1).values)
     whole = sum(SoftTargets(T).class_terms(*outputs, make_batch(target), share=1.0))
     torch.testing.assert_close(whole, SoftTargets(T)(*outputs, make_batch(target)))
 
