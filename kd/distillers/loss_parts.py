@@ -7,13 +7,11 @@ from kd.objectives.base import Objective
 from kd.optimizers.base import PartsOptimizer
 from kd.types import Batch, Outputs
 
-TASK = "labels"  # family of the terms whose gradient is the task's
-
 
 class LossParts:
     """Sums of weighted terms by part of the loss, and their gradients.
 
-    The terms of the labels are the first part of `PartsOptimizer.parts`, all others the last one.
+    Terms that learn labels are the first part of `PartsOptimizer.parts`, all others the last one.
     An optimizer `by_class` has the soft terms' part of the label in between.
 
     Args:
@@ -40,14 +38,14 @@ class LossParts:
             batch: of the step.
         """
         task, *_, last = self.optimizer.parts
-        if self.optimizer.by_class and objective.by_class:
+        if self.optimizer.by_class and objective.by_class and not objective.learns_labels:
             share = self.optimizer.share(objective.progress)
             label, others = objective.class_terms(*outputs, batch, share)
             self._add("label", weight * label)
             self._add(last, weight * others)
             return label + others
         value = objective(*outputs, batch)
-        self._add(task if objective.family == TASK else last, weight * value)
+        self._add(task if objective.learns_labels else last, weight * value)
         return value
 
     def _add(self, part: str, value: Tensor) -> None:

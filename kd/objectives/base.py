@@ -159,6 +159,11 @@ class Objective(nn.Module, ABC):
         self.stage = stage
 
     @property
+    def learns_labels(self) -> bool:
+        """Whether the term's gradient is that of the task, and not the teacher's."""
+        return self.family == "labels"
+
+    @property
     def changes_student(self) -> bool:
         """Whether inference needs the objective's adapters beside the student."""
         return type(self).inference_logits is not Objective.inference_logits

@@ -20,12 +20,10 @@ Reduction: sum over classes and over the views, mean over images; masked ones co
 from collections.abc import Callable
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_temperature, upcast
-from kd.objectives.dkd import decoupled_kl
-from kd.objectives.kd import kl_per_sample
+from kd.objectives.kd import kl_by_class, kl_per_sample
 from kd.objectives.pairs import halves
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
@@ -158,14 +156,9 @@ class CrossView(LogitObjective):
 
         def part(number: int) -> Tensor:
             def divergence(ours: Tensor, theirs: Tensor) -> Tensor:
-                found = decoupled_kl(ours, theirs, labels, self.temperature, share)
-                return found[number] * (1.0 if number == 0 else self._doubt(theirs, labels))
+                pair = ours / self.temperature, theirs / self.temperature
+                return self.temperature**2 * kl_by_class(*pair, labels, share)[number]
 
             return over_views(*softened, masks, self.weights, divergence)
 
         return part(0), part(1)
-
-    def _doubt(self, teacher: Tensor, labels: Tensor) -> Tensor:
-        """1 − p_t[y] by image [B]: the weight of the other classes in soft targets."""
-        confidence = torch.softmax(teacher / self.temperature, 1).gather(1, labels[:, None])
-        return 1 - confidence.squeeze(1)

@@ -14,7 +14,6 @@ Reduction: sum over classes, mean over the batch.
 
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -56,6 +55,32 @@ def kl_per_sample(log_student: Tensor, log_teacher: Tensor) -> Tensor:
     return F.kl_div(log_student, log_teacher, log_target=True, reduction="none").sum(1)
 
 
+def kl_by_class(
+    student: Tensor, teacher: Tensor, target: Tensor, share: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Parts of KL(softmax(teacher) ‖ softmax(student)) of logits [B, K], each [B].
+
+        KL = KL(b_t ‖ b_s) + (1 − p_t[y]) · KL(p̂_t ‖ p̂_s),    as in `kd.objectives.dkd`
+
+    Args:
+        student: [B, K], divided by the temperature.
+        teacher: [B, K], likewise.
+        target: labels y [B].
+        share: of the other classes in the second part, see `decoupled_kl`. At 1 the parts sum to
+            the divergence.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[2.0, 0.0, 1.0]])
+        >>> parts = kl_by_class(student, teacher, torch.tensor([0]))
+        >>> torch.allclose(sum(parts), kd(student, teacher, temperature=1.0))
+        True
+    """
+    label, others = decoupled_kl(student, teacher, target, 1.0, share)
+    confidence = F.softmax(teacher, dim=1).gather(1, target[:, None]).squeeze(1)
+    return label, (1 - confidence) * others
+
+
 class SoftTargets(LogitObjective):
     """Soft targets as a loss term; see `kd`.
 
@@ -80,6 +105,7 @@ class SoftTargets(LogitObjective):
     def compare_by_class(
         self, student: Tensor, teacher: Tensor, target: Tensor, share: float
     ) -> tuple[Tensor, Tensor]:
-        label, others = decoupled_kl(student, teacher, target, self.temperature, share)
-        confidence = torch.softmax(teacher / self.temperature, 1).gather(1, target[:, None])
-        return label.mean(), ((1 - confidence.squeeze(1)) * others).mean()
+        softened = student / self.temperature, teacher / self.temperature
+        label, others = kl_by_class(*softened, target, share)
+        scale = self.temperature**2
+        return scale * label.mean(), scale * others.mean()

@@ -28,11 +28,12 @@ import torch
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_choice, check_temperature, upcast
-from kd.objectives.kd import kl_per_sample
+from kd.objectives.kd import kl_by_class, kl_per_sample
 from kd.objectives.pairs import ONE_BATCH, full_precision
 
 VARIANTS = ("masked", "paper")
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)  # of the authors' code for CIFAR-100
+_Keep = tuple[Tensor | float, Tensor | float]  # masks of the samples [B] and of the classes [K]
 EVERY = (1.0, 1.0)  # masks that keep all samples and classes
 
 
@@ -86,7 +87,7 @@ def mlkd(
 def sum_of_levels(
     student: Tensor,
     teacher: Tensor,
-    keep: tuple[Tensor | float, Tensor | float],
+    keep: _Keep,
     temperatures: Sequence[float],
     weights: tuple[float, float],
 ) -> Tensor:
@@ -108,6 +109,29 @@ def sum_of_levels(
             terms.append((keep[0] * (divergence + sample_weight * by_sample)).mean())
             terms.append((keep[1] * class_weight * by_class).mean())
     return torch.stack(terms).sum()
+
+
+def levels_by_class(
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    keep: _Keep,
+    temperatures: Sequence[float],
+    weights: tuple[float, float],
+    share: float,
+) -> tuple[Tensor, Tensor]:
+    """As `sum_of_levels` in the parts of `Objective.class_terms`; pairs belong to the second."""
+    sample_weight, class_weight = weights
+    labels, others = [], []
+    with full_precision(student):
+        for temperature in temperatures:
+            label, rest = kl_by_class(student / temperature, teacher / temperature, target, share)
+            _, by_sample, by_class = levels(student, teacher, temperature)
+            pairs = (keep[0] * sample_weight * by_sample).mean()
+            pairs = pairs + (keep[1] * class_weight * by_class).mean()
+            labels.append(temperature**2 * (keep[0] * label).mean())
+            others.append(temperature**2 * (keep[0] * rest).mean() + pairs)
+    return torch.stack(labels).sum(), torch.stack(others).sum()
 
 
 def levels(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,6 +174,7 @@ class MultiLevel(LogitObjective):
     """
 
     one_device = ONE_BATCH
+    by_class = True
     reads_raw_logits = True
 
     def __init__(
@@ -172,7 +197,18 @@ class MultiLevel(LogitObjective):
         self.sample_weight, self.class_weight = sample_weight, class_weight
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return sum_of_levels(*self._softened(student, teacher), *self._settings(teacher))
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        softened = self._softened(student, teacher)
+        return levels_by_class(*softened, target, *self._settings(teacher), share)
+
+    def _softened(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        return self.standardised(student), self.standardised(teacher)
+
+    def _settings(self, teacher: Tensor) -> tuple[_Keep, list[float], tuple[float, float]]:
+        """Masks of samples and classes, temperatures and weights."""
         keep = less_confident(teacher) if self.variant == "masked" else EVERY
-        softened = self.standardised(student), self.standardised(teacher)
-        weights = self.sample_weight, self.class_weight
-        return sum_of_levels(*softened, keep, self.temperatures, weights)
+        return keep, self.temperatures, (self.sample_weight, self.class_weight)

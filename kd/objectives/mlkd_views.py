@@ -21,6 +21,7 @@ Reduction: as `mlkd` in a view; mean over the views.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from kd.objectives.mlkd import TEMPERATURES, MultiLevel, mlkd
@@ -79,3 +80,11 @@ class TwoViewMultiLevel(MultiLevel):
         views = zip(*(halves(rows) for rows in (student, teacher, target)), strict=True)
         weak, strong = (super(TwoViewMultiLevel, self).compare(*view) for view in views)
         return (weak + strong) / 2
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        views = zip(*(halves(rows) for rows in (student, teacher, target)), strict=True)
+        own = super().compare_by_class
+        labels, others = zip(*(own(*view, share) for view in views), strict=True)
+        return torch.stack(labels).mean(), torch.stack(others).mean()

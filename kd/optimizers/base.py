@@ -98,7 +98,7 @@ class PartsOptimizer(Optimizer, ABC):
         decayed = self.decayed if self.decayed in reached else reached[0]
         for part in reached:
             momentum = momenta[part] if len(reached) > 1 else group["momentum"]
-            gradient = gradients.get(part, torch.zeros_like(parameter))
+            gradient = gradients[part] if part in gradients else torch.zeros_like(parameter)
             if part == decayed and group["weight_decay"]:
                 gradient = gradient.add(parameter, alpha=group["weight_decay"])
             buffer = buffers.get(_buffer(part))

@@ -19,11 +19,12 @@ stays there for the second, and grows to all over the last.
 Paper: Huang, Song, Zhang & Ren, "DeepKD: A Deeply Decoupled and Denoised Knowledge Distillation
 Trainer", NeurIPS 2025, https://arxiv.org/abs/2505.15133.
 
-Where the authors' code (https://github.com/haiduo/DeepKD) differs: its number of classes in the
-mask is a constant; the mask counts the label among the largest logits, so that it leaves one class
-less where the teacher is right; and the factor 1 − p_t[y] of the others in soft targets is averaged
-over the batch apart from the divergence. The lengths of the mask's phases and `middle` are choices
-of this module.
+Where the authors' code (https://github.com/haiduo/DeepKD) differs: the buffer of g_task decays with
+the momentum of g_label, whatever `task_delta` is; its number of classes in the mask is a constant;
+the mask counts the label among the largest logits, so that it leaves one class less where the
+teacher is right; the factor 1 − p_t[y] of the others in soft targets is averaged over the batch
+apart from the divergence; and the pairs of samples and classes of MLKD belong to the task. The
+lengths of the mask's phases and `middle` are choices of this module.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from omegaconf import DictConfig, OmegaConf
 
 from kd.config.targets import resolve_target
-from kd.distillers.loss_parts import TASK
 from kd.objectives.base import Objective
 from kd.optimizers.base import PartsOptimizer
 
@@ -47,7 +46,7 @@ def _place(cfg: DictConfig) -> str:
 def _method_problems(
     cfg: DictConfig, kind: type[PartsOptimizer], objectives: Mapping[str, Objective]
 ) -> Iterator[str]:
-    of_task = {name for name, term in objectives.items() if term.family == TASK}
+    of_task = {name for name, term in objectives.items() if term.learns_labels}
     if not of_task or of_task == {*objectives}:
         lacking = "of the labels" if not of_task else "besides that of the labels"
         yield (
@@ -55,7 +54,9 @@ def _method_problems(
             f"method={cfg.method.name} has no term {lacking}; use optimizer=sgd"
             + ("" if of_task else ", or a method.alpha below 1")
         )
-    elif kind.by_class and not any(term.by_class for term in objectives.values()):
+    elif kind.by_class and not any(
+        term.by_class and not term.learns_labels for term in objectives.values()
+    ):
         remedy = "a method.alpha above 0" if cfg.method.get("alpha") == 0 else "method=kd or dkd"
         yield (
             f"{_place(cfg)} splits the soft term into label and other classes, and no term of "
