@@ -90,6 +90,18 @@ def test_second_views_are_drawn_apart_from_the_first(data):
     assert loader.normalise(shown).equal(both.input[64:])
 
 
+def test_second_views_differ_from_the_first_and_are_the_same_after_a_resume(data):
+    whole, resumed = (data.variant(two_views="strong").train_dataloader() for _ in range(2))
+    whole.sampler.set_epoch(3)
+    batches = list(whole)
+    changed = [(batch.input != batch.second.input).flatten(1).any(1) for batch in batches]
+    assert torch.cat(changed).float().mean() > 0.8  # of 9 shifts the second view has another 8
+    resumed.sampler.load_state_dict(whole.sampler.state_dict() | {"batch": 4})
+    for ours, theirs in zip(resumed, batches[4:], strict=True):
+        assert ours.second.view.equal(theirs.second.view)
+        assert ours.second.input.equal(theirs.second.input)
+
+
 def test_a_limited_number_of_second_views(data):
     few = data.variant(two_views="strong", views=2)
     loader, seen = few.train_dataloader(), set()

@@ -10,8 +10,8 @@ import torch
 from conftest import make_batch, make_outputs
 from safetensors.torch import load_file
 from support import (
+    UNUSED,
     InterruptAt,
-    composed,
     configured,
     gradient,
     linear_net,
@@ -19,9 +19,9 @@ from support import (
     random_batch,
     softmax,
 )
+from torch import nn
 
 from kd.distillers.offline import OfflineDistiller
-from kd.errors import UserError
 from kd.objectives.ce import CrossEntropy
 from kd.objectives.dkd import Decoupled
 from kd.objectives.kd import SoftTargets
@@ -29,22 +29,22 @@ from kd.optimizers.deepkd import DeepKD
 from kd.optimizers.dot import DOT
 from kd.teachers.frozen import FrozenTeacher
 from kd.training.run import run
-from kd.validation.check import check_config
 
 WEIGHTS = {"hard": 0.3, "soft": 0.7}
 DECAY, RATE, T = 0.01, 0.05, 2.0
 BATCHES = [random_batch()._replace(input=random_batch().input * scale) for scale in (1, -0.5, 2)]
 
 
-def distiller_with(optimizer, soft, accumulate=1, weights=WEIGHTS):
+def distiller_with(optimizer, soft, accumulate=1, weights=WEIGHTS, nets=None):
     """A linear student and its optimizer; `optimizer` is called with the parameters."""
+    student, teacher = nets or (linear_net(1), linear_net(2))
     distiller = make_distiller(
         OfflineDistiller,
         {"hard": CrossEntropy(), "soft": soft},
         weights,
-        student=linear_net(1),
+        student=student,
         tap_paths={},
-        teacher=FrozenTeacher(linear_net(2), {}, []),
+        teacher=FrozenTeacher(teacher, {}, []),
     )
     distiller.optimizer_factory = optimizer
     trainer = SimpleNamespace(accumulate_grad_batches=accumulate, global_step=0)
@@ -184,6 +184,23 @@ def test_mask_leaves_the_other_classes_of_the_teachers_largest_logits():
     torch.testing.assert_close(whole, SoftTargets(T)(*outputs, make_batch(target)))
 
 
+def test_deepkds_mask_grows_with_the_progress_of_the_run():
+    """The number of other classes with a gradient from the teacher, of 11."""
+    torch.manual_seed(0)
+    student, teacher = (nn.Sequential(nn.Flatten(), nn.Linear(64, 12)) for _ in range(2))
+    distiller, optimizer = distiller_with(
+        partial(DeepKD, first=0.2, middle=0.6), SoftTargets(T), nets=(student, teacher)
+    )
+    found = []
+    for progress in (0.0, 1 / 6, 1 / 2, 5 / 6, 1.0):
+        optimizer.zero_grad()
+        distiller.terms["soft"].progress = progress
+        distiller.training_step(random_batch(1), 0)
+        distiller.backward(UNUSED)
+        found.append(int(optimizer._gradients[student[1].bias]["others"].ne(0).sum()))
+    assert found == [2, 4, 7, 9, 11]  # 11 times 0.2, 0.4, 0.6, 0.8 and 1
+
+
 def test_the_teachers_loss_falls_further_with_its_own_momentum():
     """The paper's effect: a larger momentum of the teacher's gradient lowers the teacher's loss."""
     end = {}
@@ -195,26 +212,6 @@ def test_the_teachers_loss_falls_further_with_its_own_momentum():
         answers = [make_outputs(net(BATCHES[0].input).detach()) for net in (student, teacher)]
         end[delta] = SoftTargets(T)(*answers, BATCHES[0]).item()
     assert end[0.05] < 0.7 * end[0.0]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["method=ce", "optimizer=dot"], "method=ce has no term besides that of the labels"),
-        (["method.alpha=1", "optimizer=dot"], "method=kd has no term of the labels"),
-        (["method=dist", "optimizer=deepkd"], "no term of method=dist has these parts; .*dot"),
-        (["optimizer=dot", "trainer.precision=16-mixed"], "use trainer.precision=bf16-mixed"),
-        (["optimizer=deepkd", "trainer.gradient_clip_val=1"], "gradient_clip_val=1: .*no single"),
-        (["optimizer=dot", "compile=default"], "compile=default: optimizer=dot goes backward"),
-        (["optimizer=deepkd", "data/augment=mixup"], "reads labels, and data/augment=MixUp"),
-        (["optimizer@teacher.training.optimizer=dot"], "a teacher is trained on labels alone"),
-        (["optimizer=dot", "optimizer.delta=0.2"], "momentum of distillation must be in .*1.1"),
-        (["optimizer=deepkd", "optimizer.first=0.7"], "0 < first ≤ middle ≤ 1 must hold"),
-    ],
-)
-def test_what_does_not_fit_is_refused(overrides, message):
-    with pytest.raises(UserError, match=message):
-        check_config(composed(*overrides))
 
 
 @pytest.mark.parametrize(

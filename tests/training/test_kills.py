@@ -18,6 +18,8 @@ RUNS = {
     "crd": ["method=crd"],
     "dml": ["mode=online", "method=kd"],
     "pskd": ["experiment=pskd"],
+    "dot": ["method=kd", "optimizer=dot"],
+    "deepkd": ["method=crld", "optimizer=deepkd"],
 }
 SMALL = ("student=resnet8", "student.net.width=0.5", "trainer=cpu", "logger=csv")
 # A checkpoint after nearly every step, so that many kills interrupt a write; epochs for several
