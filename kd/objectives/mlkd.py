@@ -126,18 +126,16 @@ class MultiLevel(LogitObjective):
         self.sample_weight, self.class_weight = sample_weight, class_weight
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return sum_of_levels(*self._softened(student, teacher), *self._settings(teacher))
+        keep, weights = self._masks(teacher), (self.sample_weight, self.class_weight)
+        ours, theirs = self.standardised(student), self.standardised(teacher)
+        return sum_of_levels(ours, theirs, keep, self.temperatures, weights)
 
     def compare_by_class(
         self, student: Tensor, teacher: Tensor, target: Tensor, share: float
     ) -> tuple[Tensor, Tensor]:
-        softened = self._softened(student, teacher)
-        return levels_by_class(*softened, target, *self._settings(teacher), share)
+        keep, weights = self._masks(teacher), (self.sample_weight, self.class_weight)
+        ours, theirs = self.standardised(student), self.standardised(teacher)
+        return levels_by_class(ours, theirs, target, keep, self.temperatures, weights, share)
 
-    def _softened(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        return self.standardised(student), self.standardised(teacher)
-
-    def _settings(self, teacher: Tensor) -> tuple[Masks, list[float], tuple[float, float]]:
-        """Masks of samples and classes, temperatures and weights."""
-        keep = less_confident(teacher) if self.variant == "masked" else EVERY
-        return keep, self.temperatures, (self.sample_weight, self.class_weight)
+    def _masks(self, teacher: Tensor) -> Masks:
+        return less_confident(teacher) if self.variant == "masked" else EVERY

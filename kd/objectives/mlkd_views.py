@@ -21,7 +21,6 @@ Reduction: as `mlkd` in a view; mean over the views.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from kd.objectives.mlkd import TEMPERATURES, MultiLevel, mlkd
@@ -84,7 +83,8 @@ class TwoViewMultiLevel(MultiLevel):
     def compare_by_class(
         self, student: Tensor, teacher: Tensor, target: Tensor, share: float
     ) -> tuple[Tensor, Tensor]:
-        views = zip(*(halves(rows) for rows in (student, teacher, target)), strict=True)
-        own = super().compare_by_class
-        labels, others = zip(*(own(*view, share) for view in views), strict=True)
-        return torch.stack(labels).mean(), torch.stack(others).mean()
+        own, (weak, strong) = super().compare_by_class, halves(target)
+        ours, theirs = halves(student), halves(teacher)
+        first = own(ours[0], theirs[0], weak, share)
+        second = own(ours[1], theirs[1], strong, share)
+        return (first[0] + second[0]) / 2, (first[1] + second[1]) / 2
