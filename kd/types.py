@@ -18,6 +18,8 @@ class Batch(NamedTuple):
         view: view of each sample [B], int64; 0 where there is no augmentation.
         epoch: epoch that the order and the views are drawn for. A plain int: it is the same for
             the whole batch, and as a tensor every read on a GPU would be a synchronisation.
+        second: the same samples in another view each, for methods and modes that compare two; None:
+            there is one view.
 
     Example:
         >>> zeros = torch.zeros(2, dtype=torch.long)
@@ -31,14 +33,24 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index
     view: Tensor
     epoch: int
+    second: "Batch | None" = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """Copy of the batch with all tensors on `device`."""
         return self.apply(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        """Copy of the batch with `function` applied to each of its four tensors."""
+        """Copy of the batch with `function` applied to each of its tensors."""
         input, target, index, view = map(function, self[:4])
+        second = None if self.second is None else self.second.apply(function)
+        return Batch(input, target, index, view, self.epoch, second)
+
+    def both(self) -> "Batch":
+        """The first views and behind them the second ones, 2·B rows; itself if it has one view."""
+        if self.second is None:
+            return self
+        pairs = zip(self[:4], self.second[:4], strict=True)
+        input, target, index, view = (torch.cat(pair) for pair in pairs)
         return Batch(input, target, index, view, self.epoch)
 
 
@@ -52,3 +64,15 @@ class Outputs(NamedTuple):
 
     logits: Tensor
     taps: dict[str, Tensor]
+
+
+def joined(first: Outputs, second: Outputs) -> Outputs:
+    """Outputs of one net for two batches, the rows of the first before those of the second.
+
+    Example:
+        >>> one = Outputs(torch.zeros(2, 10), {"stage1": torch.zeros(2, 16, 8, 8)})
+        >>> joined(one, one).taps["stage1"].shape
+        torch.Size([4, 16, 8, 8])
+    """
+    taps = {name: torch.cat([tap, second.taps[name]]) for name, tap in first.taps.items()}
+    return Outputs(torch.cat([first.logits, second.logits]), taps)

@@ -13,7 +13,7 @@ LAYERS = """
 compat errors metrics schedules types
 io plots
 models objectives
-losses taps
+losses optimizers taps
 tasks
 config data
 reports teachers

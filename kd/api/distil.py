@@ -99,7 +99,7 @@ def distil(
         method: a name, or objectives by name, each with its weight:
             `{"hard": (CrossEntropy(), 0.5), "soft": (SoftTargets(temperature=4), 0.5)}`.
         mode: source of the teacher outputs: `offline`, `online`, `pskd`, …
-        optimizer: `sgd`, `adam` or `adamw`; None: that of the data's recipe.
+        optimizer: `sgd`, `adam`, `adamw`, `dot` or `deepkd`; None: that of the data's recipe.
         folder: the run folder; None: a new one below `outputs/runs`.
         student_taps: canonical name -> module path of a student that is a module:
             `{"stage1": "layer1", "embedding": "fc:in"}`; methods on features read them.

@@ -38,6 +38,7 @@ _TRAINING = {
 SLOTS = {
     "data": "lightning.LightningDataModule",
     "data.view": "kd.data.views.ViewSpace",
+    "data.second": "kd.data.views.ViewSpace",
     "data.augment": "kd.data.augment.Augmentation",
     "student.net": "torch.nn.Module",
     "teacher.net": "torch.nn.Module",
@@ -47,7 +48,10 @@ SLOTS = {
     **{f"teacher.training.{place}": base for place, base in _TRAINING.items()},
 }
 # Attributes of the class itself are read, before there is an instance.
-_NO_FUNCTIONS = {"data", "data.view", "data.augment", "method.distiller", "mode.distiller"}
+_NO_FUNCTIONS = {
+    *("data", "data.view", "data.second", "data.augment"),
+    *("method.distiller", "mode.distiller"),
+}
 _PATTERNS = {tuple(place.split(".")): place for place in SLOTS}
 
 _MISSING = object()

@@ -27,6 +27,7 @@ _LIBRARIES = ("kd.", "lightning.", "torch.")
 _HOMES: dict[str, tuple[str, ...]] = {
     "data": ("kd.data.",),
     "data.view": ("kd.data.views.",),
+    "data.second": ("kd.data.strong.", "kd.data.views."),
     "data.augment": ("kd.data.augment.",),
     "student.net": ("kd.models.",),
     "teacher.net": ("kd.models.",),
@@ -38,7 +39,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "method.stages.*.weights.*": ("kd.schedules.",),
     "method.distiller": ("kd.distillers.",),
     "mode.distiller": ("kd.distillers.",),
-    "optimizer": ("torch.optim.",),
+    "optimizer": ("torch.optim.", "kd.optimizers."),
     "scheduler": ("kd.schedules.",),
     "trainer": ("lightning.Trainer",),
 }

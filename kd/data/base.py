@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from lightning import LightningDataModule
@@ -26,6 +26,7 @@ class Limits:
         images: reading any training or test image by its index.
         resume: resuming exactly within an epoch.
         registry: recognising the data, so that a teacher trained on them before is reused.
+        second: two views of each training image in a batch.
     """
 
     cache: str = ""
@@ -33,6 +34,7 @@ class Limits:
     images: str = ""
     resume: str = ""
     registry: str = ""
+    second: str = "they have one view of each sample"
 
 
 class DataModule(LightningDataModule, ABC):
@@ -50,6 +52,8 @@ class DataModule(LightningDataModule, ABC):
             initialises the student, has no influence on them.
         view: the space of training views; `view_space` is all or a part of it.
         augment: random change of whole training batches; None: there is none.
+        two_views: the second view of each image in training batches, set by the run: `strong`, or
+            `same`, one more of `view`, unless the data name another; "": there is none.
     """
 
     task: ClassVar[str] = "image_classification"
@@ -59,11 +63,21 @@ class DataModule(LightningDataModule, ABC):
     seed: int
     view: ViewSpace
     augment: Augmentation | None
+    two_views: Literal["", "strong", "same"] = ""
 
     @property
     @abstractmethod
     def view_space(self) -> ViewSpace:
         """The views that training images are drawn from."""
+
+    @property
+    def second_space(self) -> ViewSpace:
+        """The views that second views are drawn from, with `two_views`.
+
+        Raises:
+            NotImplementedError: `limits.second` has the reason.
+        """
+        raise NotImplementedError(f"data {self.name!r} have no second views")
 
     @abstractmethod
     def setup(self, stage: str | None = None) -> None:

@@ -20,6 +20,7 @@ from kd.types import Batch
 # Purposes of random streams, one of the integers that seed them; kd.data.splits uses 2.
 ORDER = 1
 AUGMENTATION = 3
+SECOND_VIEW = 4
 
 
 class EpochSampler:
@@ -135,6 +136,8 @@ class TensorLoader:
         mean, std: per channel [C], on the 0..1 scale; None: inputs are used as they are.
         pad_index: the token that fills texts, whose batches end with their longest text; None:
             there is none.
+        second: a loader of the same samples, whose views are the second ones of each batch; None:
+            batches have one view.
         augmentation: random change of a whole batch after the views; None: there is none.
         finished: returns the number of batches of this epoch whose step is done; None: the number
             yielded is used. They differ by one when a step is interrupted, and a resumed run would
@@ -155,6 +158,7 @@ class TensorLoader:
         std: Tensor | None,
         pad_index: int | None = None,
         augmentation: Augmentation | None = None,
+        second: "TensorLoader | None" = None,
         finished: Callable[[], int] | None = None,
     ) -> None:
         self.inputs, self.targets, self.sampler = inputs, targets, sampler
@@ -162,7 +166,7 @@ class TensorLoader:
         self.normalise: Callable[[Tensor], Tensor] = torch.nn.Identity()
         if mean is not None and std is not None:
             self.normalise = Normalise(mean, std).to(inputs.device)
-        self.pad_index = pad_index
+        self.pad_index, self.second = pad_index, second
         self._finished = finished
 
     @property
@@ -186,7 +190,16 @@ class TensorLoader:
                 seed = stream(self.seed, AUGMENTATION, self.sampler.epoch, rows.start)
                 input, target = self.augmentation.seeded(seed, batch.input, batch.target)
                 batch = batch._replace(input=input, target=target)
-            yield batch._replace(input=self._trimmed(self.normalise(batch.input)))
+            batch = batch._replace(input=self._trimmed(self.normalise(batch.input)))
+            yield batch if self.second is None else self._with_second(batch)
+
+    def _with_second(self, batch: Batch) -> Batch:
+        """The batch with the second views of its samples."""
+        assert self.second is not None
+        views = self.second.views(batch.index, batch.epoch)
+        shown = self.second.show(batch.index, views)
+        second = shown._replace(input=self.second.normalise(shown.input))
+        return batch._replace(second=second)
 
     def _trimmed(self, input: Tensor) -> Tensor:
         """Cut texts [B, L] behind the end of the longest one; return images as they are."""

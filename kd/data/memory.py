@@ -10,9 +10,11 @@ from torch import Tensor
 from kd.compat import finished_batches
 from kd.data.augment import Augmentation
 from kd.data.base import Limits
+from kd.data.counter_rng import stream
 from kd.data.last_batch import drops_last
-from kd.data.loader import EpochSampler, TensorLoader, check_batch_size
+from kd.data.loader import SECOND_VIEW, EpochSampler, TensorLoader, check_batch_size
 from kd.data.split_arrays import SplitArrays, check_seed
+from kd.data.strong import Chained, Strong
 from kd.data.views import Identity, Limited, ViewSpace
 from kd.types import Batch
 
@@ -36,6 +38,8 @@ class MemoryDataModule(SplitArrays):
         view: space of the training views; None: `Identity()`. Evaluation samples are unchanged.
         views: number of views of each sample that are used, drawn by `seed`; None: all.
         augment: random change of whole training batches; None: there is none.
+        second: what changes the views of `view` to the second ones, for methods and modes with two
+            views of an image; None: `Strong()`, or with `two_views="same"` nothing.
         train_samples: number of training samples in use, the same share of each class, drawn by
             `split_seed`; None: all. A teacher is trained on the same ones.
         leave_out: classes, as names or labels, that the transfer set is without. Validation, test
@@ -54,6 +58,7 @@ class MemoryDataModule(SplitArrays):
         view: ViewSpace | None = None,
         views: int | None = None,
         augment: Augmentation | None = None,
+        second: ViewSpace | None = None,
         train_samples: int | None = None,
         leave_out: Sequence[str | int] | None = None,
     ) -> None:
@@ -76,6 +81,9 @@ class MemoryDataModule(SplitArrays):
             raise ValueError(f"augment must be an Augmentation, got {augment!r}")
         self.view = view or Identity()
         self.views, self.augment = views, augment
+        if not isinstance(second, ViewSpace | None):
+            raise ValueError(f"second must be a ViewSpace, got {second!r}")
+        self.second = second
         _ = self.view_space  # refuses a bad number of views
 
     def variant(self, **settings: Any) -> Self:
@@ -93,6 +101,14 @@ class MemoryDataModule(SplitArrays):
     def view_space(self) -> ViewSpace:
         """The views that training draws from."""
         return self.view if self.views is None else Limited(self.view, self.views)
+
+    @property
+    def second_space(self) -> ViewSpace:
+        default = Identity() if self.two_views == "same" else Strong()
+        second = self.second or default
+        # One more view of the same space has its ids, so both share a cache.
+        space = self.view if isinstance(second, Identity) else Chained(self.view, second)
+        return space if self.views is None else Limited(space, self.views)
 
     def train_dataloader(self) -> TensorLoader:
         """A fresh loader: this rank's share of each shuffled batch; see `kd.data.last_batch`.
@@ -116,7 +132,11 @@ class MemoryDataModule(SplitArrays):
         if self.augment is not None:
             self.augment.num_classes = self.num_classes
         inputs, targets = self.arrays.train_inputs, self.arrays.train_targets
-        return self._loader(inputs, targets, sampler, self.view_space, self.augment)
+        loader = self._loader(inputs, targets, sampler, self.view_space, self.augment)
+        if self.two_views:
+            loader.second = self._loader(inputs, targets, sampler, self.second_space)
+            loader.second.seed = stream(self.seed, SECOND_VIEW)
+        return loader
 
     def val_dataloader(self) -> TensorLoader:
         """All validation samples in order, on every device, so that metrics are exact."""
@@ -139,9 +159,16 @@ class MemoryDataModule(SplitArrays):
 
     @property
     def limits(self) -> Limits:
+        images = "" if self.task == "image_classification" else Limits.second
+        if not images and self._pool.arrays is not None and self.in_channels not in (1, 3):
+            images = f"strong views are for 1 or 3 channels, and they have {self.in_channels}"
         if self.augment is None:
-            return Limits()
-        return Limits(cache=f"{type(self.augment).__name__} has no finite set of views")
+            return Limits(second=images)
+        name = type(self.augment).__name__
+        return Limits(
+            cache=f"{name} has no finite set of views",
+            second=images or f"{name} changes the first view of a batch alone",
+        )
 
     def _evaluation(self, inputs: Tensor, targets: Tensor, rows: Tensor | None) -> TensorLoader:
         rows = torch.arange(len(targets)) if rows is None else rows

@@ -2,7 +2,7 @@
 
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from kd.metrics import Means
 from kd.objectives.base import Objective
 from kd.schedules import Schedule
 from kd.tasks.base import Task
-from kd.types import Batch
+from kd.types import Batch, Outputs
 
 
 class Distiller(StagedModule, ABC):
@@ -47,6 +47,9 @@ class Distiller(StagedModule, ABC):
 
     Attributes:
         needs_index: the mode reads `Batch.index` or the labels of the training pool.
+        two_views: what the mode does with two views of each image in a batch: `rows` are joined,
+            the first views before the second, for objectives that compare them; `nets` each run on
+            a view of their own, if `views` is 2; "": it has no use for them.
         needs_images: the mode reads training images by their index.
         runs_teacher: why the teacher runs on images that no cache can hold, and is a single net;
             empty: it may be cached, or be an ensemble.
@@ -58,6 +61,7 @@ class Distiller(StagedModule, ABC):
     needs_index: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
     runs_teacher: ClassVar[str] = ""
+    two_views: ClassVar[Literal["", "rows", "nets"]] = ""
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification")
     one_device: ClassVar[str] = ""
 
@@ -110,17 +114,36 @@ class Distiller(StagedModule, ABC):
         """Return the loss and the unweighted terms by name; terms of weight 0 are not computed."""
         weights = self.plan.weights(self.progress)
         self.weighted = {}
+        if self.loss_parts is not None:
+            self.loss_parts.clear()
+        rows = self.rows(batch)
         for name, pairing in self.pairings(batch, self.uses_teacher).items():
             for term, objective in self.terms_of(name).items():
                 if term in weights:
-                    value = objective(*outputs_read(objective, pairing, batch.input), batch)
+                    outputs = outputs_read(objective, pairing, rows.input)
                     weight = pairing.weight * weights[term]
+                    value = self._value(objective, weight, outputs, rows)
                     self.weighted[term_name(name, term)] = (weight, value)
         loss = torch.stack([weight * value for weight, value in self.weighted.values()]).sum()
         # Detached: callbacks and means must not keep the graph of a past step alive.
         raw = {name: value.detach() for name, (_, value) in self.weighted.items()}
         self._means.add({"loss": loss.detach(), **raw})
         return {"loss": loss, "terms": raw}
+
+    def _value(
+        self, objective: Objective, weight: float, outputs: tuple[Outputs, Outputs], batch: Batch
+    ) -> Tensor:
+        """Compute a term, unweighted, from the outputs of the student and of its teacher."""
+        if self.loss_parts is None:
+            return cast(Tensor, objective(*outputs, batch))
+        return self.loss_parts.term(objective, weight, outputs, batch)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradient of the loss, or one of each part if the optimizer asks for them."""
+        if self.loss_parts is None:
+            super().backward(loss, *args, **kwargs)
+        else:
+            self.loss_parts.backward(1 / self.trainer.accumulate_grad_batches)
 
     def on_train_epoch_end(self) -> None:
         means = {f"train/{name}": mean for name, mean in self._means.take().items()}

@@ -7,9 +7,10 @@ improve semi-supervised deep learning results", NeurIPS 2017, https://arxiv.org/
 θ'_0 = θ_0 are the initial weights. As in the published code, the average is the plain mean of
 θ_0 … θ_n until n = decay / (1 − decay).
 
-Differences from the paper: student and teacher see the same view of an image instead of two
-augmentations, and there are no unlabelled images. By default the teacher runs in eval mode, and its
-buffers are the student's; the published teacher runs in training mode (`noisy=true`).
+Differences from the paper: there are no unlabelled images, and student and teacher see the same
+view of an image; with `views=2` each sees its own, as in the paper. By default the teacher runs in
+eval mode, and its buffers are the student's; the published teacher runs in training mode
+(`noisy=true`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Pairing
+from kd.distillers.views import check_views, views_of
 from kd.metrics import Evaluation
 from kd.objectives.base import Objective
 from kd.taps import Taps
@@ -94,13 +96,15 @@ class MeanTeacherDistiller(Distiller):
         objectives: as `Distiller`.
         decay: of the average, in [0, 1).
         noisy: run the teacher in training mode, with dropout and the statistics of the batch.
+        views: 1, or 2: the teacher sees another view of each image than the student.
         **options: as `Distiller`.
 
     Raises:
-        ValueError: `decay` is out of range.
+        ValueError: `decay` or `views` is out of range.
     """
 
     teacher_kind = "itself"
+    two_views = "nets"
 
     def __init__(
         self,
@@ -109,8 +113,10 @@ class MeanTeacherDistiller(Distiller):
         objectives: Mapping[str, Objective],
         decay: float = 0.999,
         noisy: bool = False,
+        views: int = 1,
         **options: Any,
     ) -> None:
+        self.views = check_views(views)
         average = WeightAverage(student, decay, noisy)  # copied before the student has hooks
         super().__init__(student=student, tap_paths=tap_paths, objectives=objectives, **options)
         self.average = average
@@ -124,7 +130,8 @@ class MeanTeacherDistiller(Distiller):
         if not with_teacher:
             return {"": Pairing(student)}
         with torch.no_grad():
-            return {"": Pairing(student, self.average_taps.outputs(batch.input))}
+            seen = views_of(batch, self.views)[-1]
+            return {"": Pairing(student, self.average_taps.outputs(seen))}
 
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student, teacher = self.student_taps.probe(images), self.average_taps.probe(images)

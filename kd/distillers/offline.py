@@ -14,7 +14,7 @@ from kd.data.loader import TensorLoader
 from kd.distillers.base import Distiller
 from kd.distillers.pairing import Pairing
 from kd.teachers.base import Teacher
-from kd.types import Batch
+from kd.types import Batch, joined
 
 
 class OfflineDistiller(Distiller):
@@ -28,6 +28,7 @@ class OfflineDistiller(Distiller):
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification", "detection")
+    two_views = "rows"
 
     def __init__(
         self,
@@ -43,10 +44,15 @@ class OfflineDistiller(Distiller):
 
     def pairings(self, batch: Batch, with_teacher: bool) -> dict[str, Pairing]:
         student = self.student_taps.outputs(batch.input)
+        if batch.second is not None:  # two passes: batch norm sees one kind of view at a time
+            student = joined(student, self.student_taps.outputs(batch.second.input))
         if self.teacher is None or not with_teacher:
             return {name: Pairing(student, weight=weight) for name, weight in self._weights.items()}
         teacher = self.teacher.pairing_outputs(batch)
         return {name: Pairing(student, teacher[name], w) for name, w in self._weights.items()}
+
+    def rows(self, batch: Batch) -> Batch:
+        return batch.both()
 
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student, head = self.student_taps.probe(images), self.student_taps.head

@@ -9,8 +9,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import ParamsT
 
+from kd.distillers.loss_parts import LossParts
 from kd.distillers.paired import PairedModule
 from kd.distillers.stages import Plan
+from kd.optimizers.base import PartsOptimizer
 from kd.schedules import Schedule
 
 
@@ -23,6 +25,8 @@ class OptimizedModule(PairedModule, ABC):
 
     Attributes:
         total_steps: steps of the whole run, known when the training starts.
+        loss_parts: what an optimizer needs that gets a gradient of each part of the loss; None:
+            the optimizer gets one gradient, as most do.
         settings_changed: the run resumes with other settings than it had: those of the optimizer
             and of the scheduler replace the restored ones.
     """
@@ -39,6 +43,7 @@ class OptimizedModule(PairedModule, ABC):
         self.optimizer_factory = optimizer
         self.scheduler = scheduler
         self.total_steps = 1
+        self.loss_parts: LossParts | None = None
         self.settings_changed = False
         self._fresh: list[dict[str, Any]] = []  # settings of the optimizer's groups, as configured
 
@@ -53,6 +58,7 @@ class OptimizedModule(PairedModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer_factory(self.parameter_groups())
+        self.loss_parts = LossParts(optimizer) if isinstance(optimizer, PartsOptimizer) else None
         groups = optimizer.param_groups
         self._fresh = [{k: v for k, v in each.items() if k != "params"} for each in groups]
         schedule = LambdaLR(optimizer, self._lr_factor)

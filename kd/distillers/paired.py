@@ -66,6 +66,10 @@ class PairedModule(EvaluatedModule, ABC):
                 run, and the pairings have none.
         """
 
+    def rows(self, batch: Batch) -> Batch:
+        """Return the batch whose rows are those of the pairings' outputs."""
+        return batch
+
     @abstractmethod
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         """Return the pairings of a small batch [b, C, H, W] in eval mode, with all teachers.

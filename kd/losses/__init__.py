@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kd.objectives.ce import ce as ce
     from kd.objectives.cosine import cosine as cosine
     from kd.objectives.crd import crd as crd
+    from kd.objectives.crld import crld as crld
     from kd.objectives.ctkd import ctkd as ctkd
     from kd.objectives.cwd import cwd as cwd
     from kd.objectives.datafree import datafree as datafree
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from kd.objectives.mgd import mgd as mgd
     from kd.objectives.minilm import minilm as minilm
     from kd.objectives.mlkd import mlkd as mlkd
+    from kd.objectives.mlkd_views import mlkd_views as mlkd_views
     from kd.objectives.nd import nd as nd
     from kd.objectives.nkd import nkd as nkd
     from kd.objectives.norm import norm as norm

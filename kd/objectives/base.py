@@ -62,6 +62,8 @@ class Objective(nn.Module, ABC):
         needs_teacher: whether `forward` reads the teacher's outputs.
         needs_labels: whether `forward` reads `Batch.target` as class indices, which mixed images
             (mixup, CutMix) do not have.
+        by_class: whether the term falls into a part of the label and one of the other classes, see
+            `class_terms`.
         copies_head: whether `build` copies the teacher's head, which must be trained by then.
         needs_pretrained: what else the term does with a teacher that must be trained by then, as
             the middle of a message; empty if the teacher may change.
@@ -71,6 +73,8 @@ class Objective(nn.Module, ABC):
         one_device: reason why the term cannot be computed on several devices; empty if it can.
         scheduled: settings that a schedule may vary during a run, by the name of argument and
             attribute, each with a function that raises ValueError for values out of range.
+        two_views: whether outputs and batch must have two views of each image: 2·B rows, those of
+            the first views before those of the second.
         paired: whether the taps were given to `pair`, so that `teacher.taps` has the student's
             names in `build` and `forward`.
         tasks: names of the tasks, of `kd.tasks.TASKS`, whose nets the term can compare.
@@ -100,6 +104,7 @@ class Objective(nn.Module, ABC):
     family: ClassVar[Family | None] = None
     needs_teacher: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
+    two_views: ClassVar[bool] = False
     copies_head: ClassVar[bool] = False
     needs_pretrained: ClassVar[str] = ""
     runs_nets: ClassVar[bool] = False
@@ -114,6 +119,7 @@ class Objective(nn.Module, ABC):
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
     paired: bool = False
+    by_class: bool = False
     progress: float = 0.0
     stage: str = ""
 
@@ -175,6 +181,11 @@ class Objective(nn.Module, ABC):
         self.stage = stage
 
     @property
+    def learns_labels(self) -> bool:
+        """Whether the term's gradient is that of the task, and not the teacher's."""
+        return self.family == "labels"
+
+    @property
     def changes_student(self) -> bool:
         """Whether inference needs the objective's adapters beside the student."""
         return type(self).inference_logits is not Objective.inference_logits
@@ -196,6 +207,22 @@ class Objective(nn.Module, ABC):
         Args:
             student: outputs of the trained student for a small batch, in evaluation mode.
         """
+
+    def class_terms(
+        self, student: Outputs, teacher: Outputs, batch: Batch, share: float
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the parts of the label and of the other classes; their sum is the term.
+
+        Only objectives with `by_class` have them.
+
+        Args:
+            student: as in `forward`.
+            teacher: as in `forward`.
+            batch: as in `forward`.
+            share: of the other classes, in (0, 1], that the second part compares: those of the
+                teacher's largest logits. At 1 the sum is the value of `forward`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no parts by class")
 
     @abstractmethod
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
@@ -263,12 +290,21 @@ class LogitObjective(Objective):
         self.standardise = standardise
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        return self.compare(*self._logits(student, teacher), batch.target)
+
+    def class_terms(
+        self, student: Outputs, teacher: Outputs, batch: Batch, share: float
+    ) -> tuple[Tensor, Tensor]:
+        return self.compare_by_class(*self._logits(student, teacher), batch.target, share)
+
+    def _logits(self, student: Outputs, teacher: Outputs) -> tuple[Tensor, Tensor]:
+        """Logits [B, K] of student and teacher in float32, as `compare` takes them."""
         # A method without a teacher (tfkd) has no teacher outputs to read.
         reference = teacher if self.needs_teacher else student
         ours, theirs = student.logits.float(), reference.logits.float()
-        if not self.reads_raw_logits:
-            ours, theirs = self.standardised(ours), self.standardised(theirs)
-        return self.compare(ours, theirs, batch.target)
+        if self.reads_raw_logits:
+            return ours, theirs
+        return self.standardised(ours), self.standardised(theirs)
 
     def standardised(self, logits: Tensor) -> Tensor:
         """Return logits [B, K] standardised, or as they are without `standardise`."""
@@ -277,6 +313,12 @@ class LogitObjective(Objective):
     @abstractmethod
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         """Compute the term from logits [B, K] in float32 and labels [B]."""
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the parts of `class_terms` from logits [B, K] and labels [B]."""
+        raise NotImplementedError(f"{type(self).__name__} has no parts by class")
 
 
 def standardise(logits: Tensor) -> Tensor:

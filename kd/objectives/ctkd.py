@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from kd.objectives.base import LogitObjective, upcast
-from kd.objectives.kd import kd
+from kd.objectives.kd import kd, kl_by_class
 
 
 def ctkd(
@@ -62,9 +62,14 @@ def ctkd(
     Reference:
         Li et al. 2023, https://arxiv.org/abs/2211.16231
     """
-    temperature = lowest + span * upcast(reverse_gradient(theta, reversal)).sigmoid()
+    temperature = trained_temperature(theta, reversal, lowest, span)
     student, teacher = upcast(student_logits), upcast(teacher_logits)
     return kd(student / temperature, teacher / temperature, 1.0) * temperature**2
+
+
+def trained_temperature(theta: Tensor, reversal: float, lowest: float, span: float) -> Tensor:
+    """T = T_0 + R · σ(θ), a scalar, whose gradient at θ is reversed."""
+    return lowest + span * upcast(reverse_gradient(theta, reversal)).sigmoid()
 
 
 def reverse_gradient(parameter: Tensor, factor: float) -> Tensor:
@@ -85,6 +90,8 @@ class CurriculumTemperature(LogitObjective):
     Raises:
         ValueError: a setting is out of range.
     """
+
+    by_class = True
 
     def __init__(
         self,
@@ -114,3 +121,11 @@ class CurriculumTemperature(LogitObjective):
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         return ctkd(student, teacher, self.theta, self.reversal, self.lowest, self.span)
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        temperature = trained_temperature(self.theta, self.reversal, self.lowest, self.span)
+        softened = student / temperature, teacher / temperature
+        label, others = kl_by_class(*softened, target, share)
+        return label.mean() * temperature**2, others.mean() * temperature**2

@@ -73,16 +73,38 @@ def other_logits(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def decoupled_kl(
-    student: Tensor, teacher: Tensor, target: Tensor, temperature: float
+    student: Tensor, teacher: Tensor, target: Tensor, temperature: float, share: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """T²·KL of label against rest, and T²·KL among the rest; of logits [B, K], each [B]."""
+    """T²·KL of label against rest, and T²·KL among the rest; of logits [B, K], each [B].
+
+    Args:
+        student: [B, K].
+        teacher: [B, K].
+        target: labels [B].
+        temperature: T > 0.
+        share: of the other classes that are compared, in (0, 1]: those of the teacher's largest
+            logits, at least two.
+    """
     binary, others = [], []
     for logits in (student / temperature, teacher / temperature):
         label, rest = logits.gather(1, target[:, None]), other_logits(logits, target)
         binary.append(F.log_softmax(torch.cat([label, rest.logsumexp(1, keepdim=True)], 1), 1))
-        others.append(F.log_softmax(rest, 1))
+        others.append(rest)
+    shapes = (F.log_softmax(rest, 1) for rest in largest(others[0], others[1], share))
     scale = temperature**2
-    return scale * _kl(*binary), scale * _kl(*others)
+    return scale * _kl(*binary), scale * _kl(*shapes)
+
+
+def largest(student: Tensor, teacher: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Leave a share in (0, 1] of the columns of [B, C]: those of the teacher's largest logits.
+
+    At least two, because a single class has no shape.
+    """
+    if share == 1:
+        return student, teacher
+    classes = teacher.shape[1]
+    kept = teacher.topk(min(max(round(share * classes), 2), classes)).indices
+    return student.gather(1, kept), teacher.gather(1, kept)
 
 
 def _kl(log_student: Tensor, log_teacher: Tensor) -> Tensor:
@@ -103,6 +125,7 @@ class Decoupled(LogitObjective):
     """
 
     needs_labels = True
+    by_class = True
 
     scheduled: ClassVar = {"temperature": check_temperature}
 
@@ -123,3 +146,9 @@ class Decoupled(LogitObjective):
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         weights = (self.target_weight, self.other_weight)
         return dkd(student, teacher, target, self.temperature, *weights)
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        label, others = decoupled_kl(student, teacher, target, self.temperature, share)
+        return self.target_weight * label.mean(), self.other_weight * others.mean()

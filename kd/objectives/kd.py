@@ -24,6 +24,7 @@ from torch import Tensor
 
 from kd.objectives.abkd import alpha_beta
 from kd.objectives.base import LogitObjective, check_choice, check_temperature, upcast
+from kd.objectives.dkd import decoupled_kl
 
 VARIANTS = {"forward": (1.0, 0.0), "reverse": (0.0, 1.0), "hellinger": (0.5, 0.5)}
 
@@ -76,6 +77,32 @@ def kl_per_sample(log_student: Tensor, log_teacher: Tensor) -> Tensor:
     return F.kl_div(log_student, log_teacher, log_target=True, reduction="none").sum(1)
 
 
+def kl_by_class(
+    student: Tensor, teacher: Tensor, target: Tensor, share: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Parts of KL(softmax(teacher) ‖ softmax(student)) of logits [B, K], each [B].
+
+        KL = KL(b_t ‖ b_s) + (1 − p_t[y]) · KL(p̂_t ‖ p̂_s),    as in `kd.objectives.dkd`
+
+    Args:
+        student: [B, K], divided by the temperature.
+        teacher: [B, K], likewise.
+        target: labels y [B].
+        share: of the other classes in the second part, see `decoupled_kl`. At 1 the parts sum to
+            the divergence.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[2.0, 0.0, 1.0]])
+        >>> parts = kl_by_class(student, teacher, torch.tensor([0]))
+        >>> torch.allclose(sum(parts), kd(student, teacher, temperature=1.0))
+        True
+    """
+    label, others = decoupled_kl(student, teacher, target, 1.0, share)
+    confidence = F.softmax(teacher, dim=1).gather(1, target[:, None]).squeeze(1)
+    return label, (1 - confidence) * others
+
+
 class SoftTargets(LogitObjective):
     """Soft targets as a loss term; see `kd`.
 
@@ -97,6 +124,15 @@ class SoftTargets(LogitObjective):
         self.temperature = check_temperature(temperature)
         check_choice("variant", variant, [*VARIANTS])
         self.variant = variant
+        self.by_class = variant == "forward"
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         return kd(student, teacher, self.temperature, self.variant)
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        softened = student / self.temperature, teacher / self.temperature
+        label, others = kl_by_class(*softened, target, share)
+        scale = self.temperature**2
+        return scale * label.mean(), scale * others.mean()

@@ -24,16 +24,20 @@ by B and by K, so the third grows with B².
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_choice, check_temperature, upcast
-from kd.objectives.kd import kl_per_sample
-from kd.objectives.pairs import ONE_BATCH, full_precision
+from kd.objectives.mlkd_levels import (
+    EVERY,
+    Masks,
+    less_confident,
+    levels_by_class,
+    sum_of_levels,
+)
+from kd.objectives.pairs import ONE_BATCH
 
 VARIANTS = ("masked", "paper")
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)  # of the authors' code for CIFAR-100
-EVERY = (1.0, 1.0)  # masks that keep all samples and classes
 
 
 def mlkd(
@@ -83,57 +87,6 @@ def mlkd(
     return sum_of_levels(student, teacher, keep, temperatures, (sample_weight, class_weight))
 
 
-def sum_of_levels(
-    student: Tensor,
-    teacher: Tensor,
-    keep: tuple[Tensor | float, Tensor | float],
-    temperatures: Sequence[float],
-    weights: tuple[float, float],
-) -> Tensor:
-    """Sum of the three terms over temperatures, of logits [B, K].
-
-    Args:
-        student: [B, K].
-        teacher: [B, K].
-        keep: masks of the samples [B] and of the classes [K], as `less_confident` returns.
-        temperatures: every T > 0.
-        weights: w_B and w_K.
-    """
-    sample_weight, class_weight = weights
-    terms = []
-    # Differences of products lose their digits in bfloat16.
-    with full_precision(student):
-        for temperature in temperatures:
-            divergence, by_sample, by_class = levels(student, teacher, temperature)
-            terms.append((keep[0] * (divergence + sample_weight * by_sample)).mean())
-            terms.append((keep[1] * class_weight * by_class).mean())
-    return torch.stack(terms).sum()
-
-
-def levels(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The three terms before reduction, at one temperature.
-
-    Returns:
-        T²·KL [B], squared differences of P Pᵀ summed by sample [B], and of PᵀP by class [K].
-    """
-    log_student, log_teacher = ((z / temperature).log_softmax(1) for z in (student, teacher))
-    p_s, p_t = log_student.exp(), log_teacher.exp()
-    by_sample = (p_t @ p_t.T - p_s @ p_s.T).square().sum(1)
-    by_class = (p_t.T @ p_t - p_s.T @ p_s).square().sum(1)
-    return temperature**2 * kl_per_sample(log_student, log_teacher), by_sample, by_class
-
-
-def less_confident(teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Masks [B] and [K] of the samples and classes up to the teacher's median confidence.
-
-    A sample's confidence is its largest probability, a class's the sum of its probabilities.
-    """
-    probabilities = teacher.softmax(1)
-    confidence, mass = probabilities.amax(1), probabilities.sum(0)
-    samples, classes = (value <= value.quantile(0.5) for value in (confidence, mass))
-    return samples.float(), classes.float()
-
-
 class MultiLevel(LogitObjective):
     """Multi-level logit distillation as a loss term.
 
@@ -150,6 +103,7 @@ class MultiLevel(LogitObjective):
     """
 
     one_device = ONE_BATCH
+    by_class = True
     reads_raw_logits = True
 
     def __init__(
@@ -172,7 +126,16 @@ class MultiLevel(LogitObjective):
         self.sample_weight, self.class_weight = sample_weight, class_weight
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        keep = less_confident(teacher) if self.variant == "masked" else EVERY
-        softened = self.standardised(student), self.standardised(teacher)
-        weights = self.sample_weight, self.class_weight
-        return sum_of_levels(*softened, keep, self.temperatures, weights)
+        keep, weights = self._masks(teacher), (self.sample_weight, self.class_weight)
+        ours, theirs = self.standardised(student), self.standardised(teacher)
+        return sum_of_levels(ours, theirs, keep, self.temperatures, weights)
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        keep, weights = self._masks(teacher), (self.sample_weight, self.class_weight)
+        ours, theirs = self.standardised(student), self.standardised(teacher)
+        return levels_by_class(ours, theirs, target, keep, self.temperatures, weights, share)
+
+    def _masks(self, teacher: Tensor) -> Masks:
+        return less_confident(teacher) if self.variant == "masked" else EVERY

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_temperature, upcast
-from kd.objectives.dkd import other_logits
+from kd.objectives.dkd import largest, other_logits
 
 
 def nkd(
@@ -76,18 +76,24 @@ def target_terms(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
 
 
 def other_cross_entropy(
-    student: Tensor, teacher: Tensor, target: Tensor, temperature: float
+    student: Tensor, teacher: Tensor, target: Tensor, temperature: float, share: float = 1.0
 ) -> Tensor:
-    """T² times the cross-entropy over the classes other than the label, mean over the batch."""
-    return other_terms(student, teacher, target, temperature).mean() * temperature**2
+    """T² times the cross-entropy over the classes other than the label, mean over the batch.
+
+    A `share` below 1 leaves those of the teacher's largest logits.
+    """
+    return other_terms(student, teacher, target, temperature, share).mean() * temperature**2
 
 
-def other_terms(student: Tensor, teacher: Tensor, target: Tensor, temperature: float) -> Tensor:
+def other_terms(
+    student: Tensor, teacher: Tensor, target: Tensor, temperature: float, share: float = 1.0
+) -> Tensor:
     """The cross-entropy over the classes other than the label, per sample and without T²: [B]."""
     # [B, K − 1]. Removing the label's column is exact; a mask value such as −1000 becomes −1000 / T
     # and gives the label some probability if the other logits are as low.
-    log_student = F.log_softmax(other_logits(student, target) / temperature, dim=1)
-    soft_teacher = F.softmax(other_logits(teacher, target) / temperature, dim=1)
+    ours, theirs = largest(other_logits(student, target), other_logits(teacher, target), share)
+    log_student = F.log_softmax(ours / temperature, dim=1)
+    soft_teacher = F.softmax(theirs / temperature, dim=1)
     return -(soft_teacher * log_student).sum(1)
 
 
@@ -105,6 +111,7 @@ class Normalized(LogitObjective):
     """
 
     needs_labels = True
+    by_class = True
     reads_raw_logits = True
     scheduled: ClassVar = {"temperature": check_temperature}
 
@@ -118,6 +125,12 @@ class Normalized(LogitObjective):
         self.gamma = gamma
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        label, others = self.compare_by_class(student, teacher, target, share=1.0)
+        return label + others
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
         softened = self.standardised(student), self.standardised(teacher)
-        others = other_cross_entropy(*softened, target, self.temperature)
-        return target_cross_entropy(student, teacher, target) + self.gamma * others
+        others = other_cross_entropy(*softened, target, self.temperature, share)
+        return target_cross_entropy(student, teacher, target), self.gamma * others

@@ -36,6 +36,18 @@ def check_images(rows: Tensor, minimum: int, method: str) -> None:
         )
 
 
+def halves(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Split rows [2·B, …] of two views of each image: those of the first and of the second views.
+
+    Raises:
+        UserError: the number of rows is odd.
+    """
+    if rows.shape[0] % 2:
+        raise UserError(f"two views of each image must be an even number of rows, got {len(rows)}")
+    first, second = rows.chunk(2)
+    return first, second
+
+
 def gram(rows: Tensor) -> Tensor:
     """Dot products [B, B] of rows [B, D], without autocast."""
     with full_precision(rows):

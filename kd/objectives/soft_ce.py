@@ -59,3 +59,10 @@ class SoftTargetCrossEntropy(SoftTargets):
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         return soft_ce(student, teacher, self.temperature)
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        label, others = super().compare_by_class(student, teacher, target, share)
+        # The cross-entropy at the teacher is its entropy, a constant, by which the value is larger.
+        return label + soft_ce(teacher, teacher, self.temperature), others

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_choice, check_temperature, upcast
-from kd.objectives.kd import kd
+from kd.objectives.kd import kd, kl_by_class
 
 AIMS = ("labels", "teacher")
 
@@ -92,6 +92,7 @@ class Spherical(LogitObjective):
         ValueError: `temperature` is out of range, or `toward` is unknown.
     """
 
+    by_class = True
     one_device = "the sphere's radius is an average over the whole batch"
 
     scheduled: ClassVar = {"temperature": check_temperature}
@@ -104,7 +105,19 @@ class Spherical(LogitObjective):
         check_choice("toward", toward, AIMS)
         self.toward = toward
 
+    @property
+    def learns_labels(self) -> bool:
+        return self.toward == "labels"
+
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         if self.toward == "labels":
             return spherical_cross_entropy(student, teacher, target)
         return spherical(student, teacher, self.temperature)
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        ours, theirs = (z / self.temperature for z in on_sphere(student, teacher))
+        label, others = kl_by_class(ours, theirs, target, share)
+        scale = self.temperature**2
+        return scale * label.mean(), scale * others.mean()

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_temperature, upcast
-from kd.objectives.kd import kl_per_sample
+from kd.objectives.kd import kl_by_class, kl_per_sample
 
 
 def ttm(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 3.3333) -> Tensor:
@@ -119,6 +119,7 @@ class TransformedTeacher(LogitObjective):
         ValueError: `temperature` is out of range.
     """
 
+    by_class = True
     scheduled: ClassVar = {"temperature": check_softening}
 
     def __init__(
@@ -131,3 +132,12 @@ class TransformedTeacher(LogitObjective):
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         loss = wttm if self.weighted else ttm
         return loss(student, teacher, self.temperature)
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        label, others = kl_by_class(student, teacher / self.temperature, target, share)
+        if not self.weighted:
+            return label.mean(), others.mean()
+        weights = power_sum(teacher, self.temperature)
+        return (weights * label).mean(), (weights * others).mean()

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.base import LogitObjective, check_temperature, upcast
-from kd.objectives.kd import kl_per_sample
+from kd.objectives.kd import kl_by_class, kl_per_sample
 
 
 def wsld(
@@ -84,6 +84,7 @@ class WeightedSoftLabels(LogitObjective):
     """
 
     needs_labels = True
+    by_class = True
     reads_raw_logits = True
     scheduled: ClassVar = {"temperature": check_temperature}
 
@@ -95,3 +96,11 @@ class WeightedSoftLabels(LogitObjective):
         weights = label_weights(student, teacher, target)
         softened = self.standardised(student), self.standardised(teacher)
         return weighted_kl(*softened, weights, self.temperature)
+
+    def compare_by_class(
+        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        weights = self.temperature**2 * label_weights(student, teacher, target)
+        ours, theirs = (self.standardised(z) / self.temperature for z in (student, teacher))
+        label, others = kl_by_class(ours, theirs, target, share)
+        return (weights * label).mean(), (weights * others).mean()

@@ -70,6 +70,7 @@ def _use_labels(cfg: DictConfig, control: str) -> None:
             f"method@teacher.training.method={method.name}"
         )
     cfg.method = OmegaConf.create(OmegaConf.to_container(method, resolve=True))
+    cfg.data.pop("second", None)  # one view of each image
 
 
 def _use_student_as_teacher(cfg: DictConfig) -> None:

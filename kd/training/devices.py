@@ -12,6 +12,9 @@ from kd.build.parts import distiller_class, step_owner
 from kd.compat import process_rank
 from kd.errors import UserError
 from kd.io.locks import exclusive_folder
+from kd.validation.optimizer import parts_optimizer
+
+_SEVERAL_GRADIENTS = "several devices exchange one gradient of the whole loss"
 
 
 @contextmanager
@@ -50,6 +53,8 @@ def _refuse_parts_of_a_batch(cfg: DictConfig, method: Method) -> None:
     """Refuse modes and objectives that need the whole batch: each device has a part of it."""
     reasons = [(step_owner(cfg), distiller_class(cfg).one_device)]
     reasons += [(f"method={cfg.method.name}", o.one_device) for o in method.objectives.values()]
+    if parts_optimizer(cfg) is not None:
+        reasons.append((f"optimizer._target_={cfg.optimizer._target_}", _SEVERAL_GRADIENTS))
     for place, reason in reasons:
         if reason:
             raise UserError(f"{place} runs on one device: {reason}; use trainer.devices=1")

@@ -41,7 +41,10 @@ _ENTRIES = (
 )
 _EPOCHS = "trainer.max_epochs"
 # What the state dicts of torch's optimizers keep beside the state, and a resumed run sets anew
-_OPTIMIZER = "lr weight_decay momentum dampening nesterov betas eps alpha rho".split()  # noqa: SIM905
+_OPTIMIZER = (
+    *("lr", "weight_decay", "momentum", "dampening", "nesterov", "betas", "eps", "alpha", "rho"),
+    *("delta", "task_delta", "label_delta", "others_delta"),
+)
 _TRAINER = ("precision", "accelerator", "devices", "strategy", "deterministic", "max_time")
 _APPLIED = {
     *(f"optimizer.{name}" for name in _OPTIMIZER),

@@ -9,6 +9,7 @@ from kd.training.figures import check_drawing
 from kd.training.limits import warn_of_limits
 from kd.validation.check import CheckedConfig
 from kd.validation.data import refuse_unsupported
+from kd.validation.views import views_wanted
 
 
 def load_data(checked: CheckedConfig, trainer: Trainer, given: DataModule | None) -> DataModule:
@@ -26,5 +27,6 @@ def load_data(checked: CheckedConfig, trainer: Trainer, given: DataModule | None
     data = given or build_data(cfg)
     check_drawing(plain(cfg.figures), data)
     refuse_unsupported(cfg, data, checked.method)
+    data.two_views = views_wanted(cfg, checked.method.objectives)
     warn_of_limits(trainer, data)
     return data

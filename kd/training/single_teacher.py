@@ -28,6 +28,7 @@ from kd.tasks.base import Task
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.registry import Registry
+from kd.teachers.two_views import TwoViewTeacher
 from kd.training.acquired import AcquiredTeacher
 from kd.training.controls import control_of
 from kd.training.fingerprints import DIGITS, recipe_hash, weights_digest
@@ -96,6 +97,9 @@ def acquire_teacher(
     if found.path is not None and found.source != "checkpoint":
         _check_record(found.path, task, figures, cfg.teacher.epoch)
     teacher = cache.for_training()
+    if data.two_views:
+        second = TeacherCache(cfg, data, live, weights, second=True).for_training()
+        teacher = TwoViewTeacher(teacher, second)
     live.cpu()  # where the student's adapters are built; Lightning moves both to the device
     hashes = weights[:DIGITS], recipe_hash(found.path)
     return AcquiredTeacher(teacher, logits, figures, found.source, *hashes, seconds)

@@ -13,7 +13,7 @@ from kd.build.parts import distiller_class
 from kd.config.compose import plain
 from kd.config.identity import content_hash
 from kd.data.base import DataModule
-from kd.data.views import Identity
+from kd.data.views import Identity, Limited
 from kd.errors import UserError
 from kd.models.memory_format import is_channels_last
 from kd.tasks import task_named
@@ -42,15 +42,23 @@ class TeacherCache:
         data: the run's data, in memory.
         teacher: the live teacher with its weights.
         weights: their digest.
+        second: whether the training images are in their second views.
     """
 
     def __init__(
-        self, cfg: DictConfig, data: DataModule, teacher: FrozenTeacher, weights: str
+        self,
+        cfg: DictConfig,
+        data: DataModule,
+        teacher: FrozenTeacher,
+        weights: str,
+        second: bool = False,
     ) -> None:
         self.cfg, self.data, self.teacher = cfg, data, teacher
         self.weights = weights
         self.settings = cfg.teacher.cache
-        self.space = data.view_space
+        self.space = data.second_space if second else data.view_space
+        # A limited number of views have the ids of the whole space, so runs share their cache.
+        self.view = self.space.space if isinstance(self.space, Limited) else self.space
         self.epochs: int = cfg.trainer.max_epochs
 
     def for_test(self) -> Teacher:
@@ -133,7 +141,7 @@ class TeacherCache:
             "weights": self.weights,
             "channels_last": is_channels_last(taps.net),  # sums are rounded otherwise
             "images": self.data.inputs_fingerprint(split),
-            "view": repr(self.data.view if split == "train" else Identity()),
+            "view": repr(self.view if split == "train" else Identity()),
             "precision": precision,  # of the forward pass: autocast changes the outputs
             "dtype": str(dtype),  # of the stored values
         }

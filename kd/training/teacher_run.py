@@ -45,6 +45,7 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
         run.teacher.name, run.teacher.net, run.teacher.taps = "none", None, {}
         # A reference, as in any run: teachers that differ in the seed alone have one recipe.
         run.data.batch_size, run.data.seed = training["batch_size"], "${seed}"
+        run.data.pop("second", None)
         for key in {"views", "augment", "leave_out"} & set(run.data):  # not data from elsewhere
             run.data[key] = None
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):

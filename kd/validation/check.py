@@ -29,11 +29,13 @@ from kd.validation.method import (
 )
 from kd.validation.mode import mode_problems
 from kd.validation.monitors import monitor_problems
+from kd.validation.optimizer import optimizer_problems
 from kd.validation.problems import attempt, refuse
 from kd.validation.schedules import rate_problems
 from kd.validation.signatures import target_problems
 from kd.validation.task import objective_task_problems, run_task, task_problems
 from kd.validation.values import value_problems
+from kd.validation.views import view_problems
 
 _NOTHING_GIVEN = GivenParts()
 
@@ -146,6 +148,8 @@ class _Parts:
             objectives = given.method.objectives
         self.problems.extend(objective_task_problems(cfg, given, objectives))
         self.problems.extend(objective_problems(cfg, objectives))
+        self.problems.extend(optimizer_problems(cfg, objectives))
+        self.problems.extend(view_problems(cfg, objectives))
         return objectives
 
     def optimization(self, place: str) -> Schedule | None:

@@ -8,6 +8,7 @@ from kd.build.method import Method
 from kd.build.parts import distiller_class
 from kd.data.base import DataModule
 from kd.validation.problems import refuse
+from kd.validation.views import data_problems
 
 
 def refuse_unsupported(cfg: DictConfig, data: DataModule, method: Method) -> None:
@@ -26,6 +27,7 @@ def refuse_unsupported(cfg: DictConfig, data: DataModule, method: Method) -> Non
 
 def _problems(cfg: DictConfig, data: DataModule, method: Method) -> Iterator[str]:
     mode, limits = distiller_class(cfg), data.limits
+    yield from data_problems(cfg, data, method.objectives)
     needs_index = {f"mode={cfg.mode.name}": mode.needs_index}
     for name, objective in method.objectives.items():
         place = f"method.objectives.{name}"

@@ -32,6 +32,7 @@ GROUPS = {
     "data": "data",
     "data/view": "data/view",
     "data/augment": "data/augment",
+    "data/second": "+data/second",
     "teacher": "teacher",
     "schedule": "+schedule@method.schedules.soft",
 }

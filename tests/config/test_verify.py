@@ -42,6 +42,7 @@ COMMANDS = [
     ["data=text", f"data.root={CONF_DIR / 'train.yaml'}", "data.text_column='the text'"],
     ["data=text", f"data.tokenizer={CONF_DIR}", "student=hf", f"student.net.path={CONF_DIR}"],
     *([f"data/augment={name}"] for name in options("data/augment")),
+    *([f"+data/second={name}"] for name in options("data/second")),
     *([f"optimizer={name}"] for name in options("optimizer")),
     *([f"scheduler={name}"] for name in options("scheduler")),
     *([f"schedule@method.schedules.alpha={name}"] for name in options("schedule")),

@@ -1,5 +1,7 @@
 """Collaborative learning against the ensemble's KL in NumPy."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,20 @@ from kd.distillers.kdcl import KDCLDistiller
 from kd.distillers.pairing import Peer
 from kd.objectives.ce import CrossEntropy
 from kd.objectives.kd import SoftTargets
+
+
+def test_each_net_may_have_a_view_of_its_own():
+    batch, nets = random_batch(), [linear_net(seed) for seed in (1, 2)]
+    batch = batch._replace(second=batch._replace(input=-batch.input))
+    options: dict[str, Any] = {"student": nets[0], "tap_paths": {}}
+    options["peers"] = [Peer("linear", nets[1], {})]
+    distiller = make_distiller(KDCLDistiller, {"hard": CrossEntropy()}, views=2, **options)
+    terms = distiller.training_step(batch, 0)["terms"]
+    for name, net, sign in (("student", nets[0], 1), ("peer1", nets[1], -1)):
+        expected = F.cross_entropy(net(sign * batch.input), batch.target)
+        torch.testing.assert_close(terms[f"{name}/hard"], expected.detach())
+    with pytest.raises(ValueError, match="views must be 1 or 2, got 3"):
+        make_distiller(KDCLDistiller, {"hard": CrossEntropy()}, views=3, **options)
 
 
 @pytest.mark.parametrize(

@@ -137,3 +137,15 @@ def test_consistency_pulls_the_student_to_the_average_and_not_the_average_to_it(
         optimizer.step()
     assert distances[-1] < 0.5 * distances[0]
     assert all(p.equal(q) for p, q in zip(distiller.average.parameters(), initial, strict=True))
+
+
+def test_the_teacher_may_see_another_view():
+    distiller, batch = mean_teacher(views=2), random_batch()
+    distiller.eval()  # batch norm does not depend on the batch
+    second = batch._replace(second=batch._replace(input=batch.input.flip(3)))
+    found = distiller.pairings(second, with_teacher=True)[""].teacher.logits
+    with torch.no_grad():
+        torch.testing.assert_close(found, distiller.average(batch.input.flip(3)))
+        assert not torch.allclose(found, distiller.average(batch.input))
+    with pytest.raises(RuntimeError, match="one view of each image, and two are needed"):
+        distiller.pairings(batch, with_teacher=True)

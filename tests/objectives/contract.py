@@ -158,6 +158,20 @@ class Contract:
             after.append(self.value(objective, outputs, teacher, batch).item())
         assert min(after) < before.item()
 
+    @pytest.mark.parametrize("scale", [1.0, 50.0], ids=["normal", "large"])
+    def test_parts_by_class_sum_to_the_term(self, scale):
+        objective, student, teacher, batch = self.case()
+        if not objective.by_class or objective.learns_labels:
+            return
+        student, teacher = as_leaves(scaled(student, scale), True), scaled(teacher, scale)
+        term = self.value(objective, student, teacher, batch)
+        label, others = objective.class_terms(student, teacher, batch, share=1.0)
+        torch.testing.assert_close(label + others, term, rtol=1e-4, atol=1e-5)
+        slopes = [torch.autograd.grad(x, student.logits)[0] for x in (label + others, term)]
+        torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-5)
+        _, shown = objective.class_terms(student, teacher, batch, share=0.5)
+        assert shown.isfinite()
+
     @pytest.mark.parametrize("scale", [0.0, 1.0, 50.0], ids=["constant", "normal", "large"])
     @pytest.mark.parametrize(("batch", "classes"), [(6, 5), (6, 2), (1, 5), (1, 2)])
     def test_finite_under_bfloat16(self, batch, classes, scale):
@@ -197,6 +211,10 @@ def altered(contract: type[Contract], **changes: Any) -> Contract:
     instance = contract()
     vars(instance).update(changes)
     return instance
+
+
+def scaled(outputs: Outputs, scale: float) -> Outputs:
+    return Outputs(scale * outputs.logits, outputs.taps)
 
 
 def reorder(outputs: Outputs, order: Tensor) -> Outputs:

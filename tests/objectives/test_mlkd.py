@@ -8,7 +8,8 @@ from contract import Contract
 from support import gradient
 
 from kd.objectives.kd import kd
-from kd.objectives.mlkd import MultiLevel, less_confident, levels, mlkd
+from kd.objectives.mlkd import MultiLevel, mlkd
+from kd.objectives.mlkd_levels import less_confident, levels
 from kd.types import Outputs
 
 

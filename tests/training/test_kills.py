@@ -20,6 +20,8 @@ RUNS = {
     "pskd": ["experiment=pskd"],
     "datafree": ["method=datafree", "method.width=4", "method.steps=2", "method.count=32"],
     "sskd": ["method=sskd", "method.initial=0.4"],
+    "dot": ["method=kd", "optimizer=dot"],
+    "deepkd": ["method=crld", "optimizer=deepkd"],
 }
 SMALL = ("student=resnet8", "student.net.width=0.5", "trainer=cpu", "logger=csv")
 # A checkpoint after nearly every step, so that many kills interrupt a write; epochs for several
