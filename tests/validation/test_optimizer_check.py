@@ -13,7 +13,10 @@ METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
 # Without a term of the labels, or of a teacher
 ONE_GRADIENT = {"ce", "simkd"}
 # No divergence of all classes is among their terms
-NO_PARTS = {"cosine", "dist", "logit_mse", "tfkd", "pkd_features", *BOX_METHODS}
+NO_PARTS = {
+    *("cosine", "dist", "logit_mse", "tfkd", "pkd_features", "norm", "deit", "hsakd"),
+    *("abkd", "normkd", "rld", "sdd", "wkd_l", *BOX_METHODS),
+}
 QUICK = {"ce", "kd", "dist", "fitnet", "mlkd", "pkd", "spherical"}
 
 
