@@ -50,6 +50,7 @@ class DataModule(LightningDataModule, ABC):
             initialises the student, has no influence on them.
         view: the space of training views; `view_space` is all or a part of it.
         augment: random change of whole training batches; None: there is none.
+        labels: whether training batches have labels; validation and test batches do.
     """
 
     task: ClassVar[str] = "image_classification"
@@ -59,6 +60,7 @@ class DataModule(LightningDataModule, ABC):
     seed: int
     view: ViewSpace
     augment: Augmentation | None
+    labels: bool = True
 
     @property
     @abstractmethod
@@ -118,7 +120,10 @@ class DataModule(LightningDataModule, ABC):
     @property
     @abstractmethod
     def train_targets(self) -> Tensor | None:
-        """Labels of the training pool by index [N], int64; None if `limits.index` is not empty."""
+        """Labels of the training pool by index [N], int64; None if `limits.index` is not empty.
+
+        Without `labels`, all are −1.
+        """
 
     @property
     @abstractmethod

@@ -40,6 +40,8 @@ class MemoryDataModule(SplitArrays):
             `split_seed`; None: all. A teacher is trained on the same ones.
         leave_out: classes, as names or labels, that the transfer set is without. Validation, test
             and the teacher's training have them.
+        labels: False: training batches have no labels. The validation split is the same: a share of
+            each class, and labelled, as the test set is.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class MemoryDataModule(SplitArrays):
         augment: Augmentation | None = None,
         train_samples: int | None = None,
         leave_out: Sequence[str | int] | None = None,
+        labels: bool = True,
     ) -> None:
         super().__init__(
             name=name,
@@ -63,6 +66,7 @@ class MemoryDataModule(SplitArrays):
             split_seed=split_seed,
             train_samples=train_samples,
             leave_out=leave_out,
+            labels=labels,
         )
         for key, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
             if size < 1:
@@ -116,7 +120,9 @@ class MemoryDataModule(SplitArrays):
         if self.augment is not None:
             self.augment.num_classes = self.num_classes
         inputs, targets = self.arrays.train_inputs, self.arrays.train_targets
-        return self._loader(inputs, targets, sampler, self.view_space, self.augment)
+        return self._loader(
+            inputs, targets, sampler, self.view_space, self.augment, labelled=self.labels
+        )
 
     def val_dataloader(self) -> TensorLoader:
         """All validation samples in order, on every device, so that metrics are exact."""
@@ -155,6 +161,7 @@ class MemoryDataModule(SplitArrays):
         sampler: EpochSampler,
         view: ViewSpace,
         augment: Augmentation | None = None,
+        labelled: bool = True,
     ) -> TensorLoader:
         sampler.rows = sampler.rows.to(inputs.device)
         return TensorLoader(
@@ -168,6 +175,7 @@ class MemoryDataModule(SplitArrays):
             pad_index=self.pad_index,
             augmentation=augment,
             finished=self._finished_batches if self.trainer else None,
+            labelled=labelled,
         )
 
     def _finished_batches(self) -> int:

@@ -73,6 +73,10 @@ Result = TypedDict(
             "hash of the images, labels, class names, split and normalisation; null if the data "
             "cannot be recognised, and then `config_hash` differs from that of all other runs",
         ],
+        "data/labels": Annotated[
+            bool,
+            "false: the training samples had no labels (`data.labels=false`); absent otherwise",
+        ],
         "git_commit": Annotated[
             str | None, "commit of the checkout that ran; null outside a git repository"
         ],

@@ -53,8 +53,10 @@ class Objective(nn.Module, ABC):
         family: group of the method in the table of `python -m kd.methods`; None: "feature" with
             taps, "response" without.
         needs_teacher: whether `forward` reads the teacher's outputs.
-        needs_labels: whether `forward` reads `Batch.target` as class indices, which mixed images
-            (mixup, CutMix) do not have.
+        needs_labels: whether `forward` or `build` reads labels as class indices, which mixed images
+            (mixup, CutMix) and unlabelled ones do not have.
+        reads_targets: whether it reads `Batch.target` in some form, as class indices or as the
+            probabilities of mixed images; a term with `needs_labels` does.
         copies_head: whether `build` copies the teacher's head, which must be trained by then.
         needs_index: whether the term reads `Batch.index` or `Setting.targets`, as memory banks do.
         one_device: reason why the term cannot be computed on several devices; empty if it can.
@@ -82,7 +84,8 @@ class Objective(nn.Module, ABC):
 
     family: ClassVar[Family | None] = None
     needs_teacher: ClassVar[bool] = True
-    needs_labels: ClassVar[bool] = False
+    needs_labels: bool = False
+    reads_targets: bool = False
     copies_head: ClassVar[bool] = False
     needs_index: ClassVar[bool] = False
     one_device: ClassVar[str] = ""
@@ -151,6 +154,11 @@ class Objective(nn.Module, ABC):
     def enter(self, stage: str) -> None:
         """Start a stage of a method that has several."""
         self.stage = stage
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether the term reads labels in any form."""
+        return self.needs_labels or self.reads_targets
 
     @property
     def changes_student(self) -> bool:

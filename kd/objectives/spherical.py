@@ -102,7 +102,7 @@ class Spherical(LogitObjective):
         super().__init__(standardise)
         self.temperature = check_temperature(temperature)
         check_choice("toward", toward, AIMS)
-        self.toward = toward
+        self.toward, self.reads_targets = toward, toward == "labels"
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         if self.toward == "labels":

@@ -1,5 +1,7 @@
 """The data of a run, with the checks that need them."""
 
+import logging
+
 from lightning import Trainer
 
 from kd.build.data import build_data
@@ -9,6 +11,8 @@ from kd.training.figures import check_drawing
 from kd.training.limits import warn_of_limits
 from kd.validation.check import CheckedConfig
 from kd.validation.data import refuse_unsupported
+
+log = logging.getLogger(__name__)
 
 
 def load_data(checked: CheckedConfig, trainer: Trainer, given: DataModule | None) -> DataModule:
@@ -27,4 +31,10 @@ def load_data(checked: CheckedConfig, trainer: Trainer, given: DataModule | None
     check_drawing(plain(cfg.figures), data)
     refuse_unsupported(cfg, data, checked.method)
     warn_of_limits(trainer, data)
+    if not data.labels:
+        log.info(
+            "data.labels=false: training labels are not read; the epoch is chosen by the labels of "
+            "the %d validation samples",
+            data.num_samples["val"],
+        )
     return data

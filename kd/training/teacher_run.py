@@ -47,6 +47,8 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
         run.data.batch_size, run.data.seed = training["batch_size"], "${seed}"
         for key in {"views", "augment", "leave_out"} & set(run.data):  # not data from elsewhere
             run.data[key] = None
+        if "labels" in run.data:
+            run.data.labels = True
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
             run[part] = training[part]
         run.resume, run.keep_epochs = None, cfg.teacher.epoch is not None
@@ -61,10 +63,10 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
 
 
 def teacher_data(cfg: DictConfig, data: DataModule) -> DataModule:
-    """Return the same data as the teacher is trained on: every class and view, not augmented.
+    """Return the same data as the teacher is trained on: labelled, every class and view.
 
-    `data.views`, `data.augment` and `data.leave_out` are settings of the student's training.
+    `data.views`, `.augment`, `.leave_out` and `.labels` are settings of the student's training.
     """
     training = cfg.teacher.training
     settings = {"batch_size": training.batch_size, "seed": training.seed}
-    return data.variant(**settings, views=None, augment=None, leave_out=None)
+    return data.variant(**settings, views=None, augment=None, leave_out=None, labels=True)

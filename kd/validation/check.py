@@ -21,6 +21,7 @@ from kd.errors import UserError
 from kd.objectives.base import Objective
 from kd.schedules import Schedule
 from kd.validation.ensemble import combination_problems
+from kd.validation.labels import label_problems
 from kd.validation.method import (
     check_method,
     check_objectives,
@@ -146,6 +147,7 @@ class _Parts:
             objectives = given.method.objectives
         self.problems.extend(objective_task_problems(cfg, given, objectives))
         self.problems.extend(objective_problems(cfg, objectives))
+        self.problems.extend(label_problems(cfg, given, objectives))
         return objectives
 
     def optimization(self, place: str) -> Schedule | None:

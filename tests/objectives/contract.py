@@ -9,6 +9,7 @@ from conftest import make_batch
 from support import gradient
 from torch import Tensor, nn
 
+from kd.data.loader import UNLABELLED
 from kd.objectives.base import Objective, Setting
 from kd.types import Batch, Outputs
 
@@ -138,6 +139,22 @@ class Contract:
                 assert parameter.grad is not None, f"no gradient at {name}"
                 assert parameter.grad.isfinite().all(), name
         assert all(t.grad is None for t in (teacher.logits, *teacher.taps.values()))
+
+    def test_labels_are_read_by_terms_that_say_so_alone(self):
+        objective, student, teacher, batch = self.case()
+        if objective.reads_labels:
+            return
+        expected = self.value(objective, student, teacher, batch)
+        labelled, blind = self.setting, type(self)()
+
+        def setting(classes: int) -> Setting:
+            found = labelled(classes)
+            return found._replace(targets=torch.full_like(found.targets, UNLABELLED))
+
+        vars(blind).update(vars(self), setting=setting)
+        objective = blind.case()[0]
+        batch = batch._replace(target=torch.full_like(batch.target, UNLABELLED))
+        assert self.value(objective, student, teacher, batch).equal(expected)
 
     def test_the_loss_falls_under_its_own_gradient(self):
         objective, student, teacher, batch = self.case()
