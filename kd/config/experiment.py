@@ -31,6 +31,11 @@ _AS_ABSENT: Mapping[str, Any] = {
     "data.train_samples": None,
     "data.leave_out": None,
     "data.labels": True,
+    "teacher.classes": None,
+    "teacher.num_classes": None,
+    "teacher.update": None,
+    "teacher.update_loss": "both",
+    "teacher.update_lr": None,
 }
 # Lightning's callbacks that observe a run. `kd.callbacks` has no others.
 _PASSIVE_CALLBACKS = {

@@ -57,6 +57,8 @@ class Objective(nn.Module, ABC):
             (mixup, CutMix) and unlabelled ones do not have.
         reads_targets: whether it reads `Batch.target` in some form, as class indices or as the
             probabilities of mixed images; a term with `needs_labels` does.
+        reads_logits: whether a term with taps reads the teacher's logits as well; see
+            `compares_classes`.
         copies_head: whether `build` copies the teacher's head, which must be trained by then.
         needs_index: whether the term reads `Batch.index` or `Setting.targets`, as memory banks do.
         one_device: reason why the term cannot be computed on several devices; empty if it can.
@@ -86,6 +88,7 @@ class Objective(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = True
     needs_labels: bool = False
     reads_targets: bool = False
+    reads_logits: ClassVar[bool] = False
     copies_head: ClassVar[bool] = False
     needs_index: ClassVar[bool] = False
     one_device: ClassVar[str] = ""
@@ -159,6 +162,13 @@ class Objective(nn.Module, ABC):
     def reads_labels(self) -> bool:
         """Whether the term reads labels in any form."""
         return self.needs_labels or self.reads_targets
+
+    @property
+    def compares_classes(self) -> bool:
+        """Whether the teacher's classes must be the student's: a term without taps reads logits."""
+        return self.needs_teacher and (
+            self.reads_logits or self.copies_head or not self.teacher_taps
+        )
 
     @property
     def changes_student(self) -> bool:

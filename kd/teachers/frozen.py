@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kd.data.loader import TensorLoader
 from kd.taps import Taps
 from kd.teachers.base import Report, Teacher
+from kd.teachers.class_map import ClassMap
 from kd.teachers.renormalise import Renormalise
 from kd.types import Batch, Outputs
 
@@ -22,6 +23,7 @@ class FrozenTeacher(Teacher):
         wanted: the taps to record.
         renormalise: converts the student's images to those that the net was trained on; None: they
             are the same.
+        classes: selects the logits of the student's classes; None: the net has no others.
 
     Example:
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
@@ -36,9 +38,10 @@ class FrozenTeacher(Teacher):
         tap_paths: Mapping[str, str],
         wanted: Iterable[str],
         renormalise: Renormalise | None = None,
+        classes: ClassMap | None = None,
     ) -> None:
         super().__init__()
-        self.renormalise = renormalise
+        self.renormalise, self.classes = renormalise, classes
         self.net = net.requires_grad_(False)
         self.taps = Taps(net, tap_paths, wanted)
         self._forwards = 0
@@ -66,17 +69,28 @@ class FrozenTeacher(Teacher):
 
     @property
     def head(self) -> nn.Module | None:
-        return self.taps.head
+        head = self.taps.head
+        return head if head is None or self.classes is None else self.classes.head(head)
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Outputs:
+        return self.live_outputs(batch)
+
+    def live_outputs(self, batch: Batch) -> Outputs:
+        """Return `outputs` with the gradients of parameters that are not frozen any more."""
         self._forwards += len(batch.input)
-        logits, taps = self.taps.outputs(self._normalised(batch.input))
+        logits, taps = self._mapped(self.taps.outputs(self._normalised(batch.input)))
         # As read from the cache: maps of another memory format are summed in another order.
         return Outputs(logits, {name: tap.contiguous() for name, tap in taps.items()})
 
     def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
-        return {"": self.taps.probe(self._normalised(images))}
+        return {"": self._mapped(self.taps.probe(self._normalised(images)))}
+
+    def _mapped(self, outputs: Outputs) -> Outputs:
+        """The outputs with the logits of the student's classes."""
+        if self.classes is None:
+            return outputs
+        return outputs._replace(logits=self.classes(outputs.logits))
 
     def _normalised(self, images: Tensor) -> Tensor:
         """The student's images [B, C, H, W] as the net takes them."""

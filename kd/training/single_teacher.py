@@ -34,8 +34,10 @@ from kd.training.fingerprints import DIGITS, recipe_hash, weights_digest
 from kd.training.start_weights import load_start
 from kd.training.teacher_cache import TeacherCache
 from kd.training.teacher_checks import check_outputs
+from kd.training.teacher_classes import refuse_other_classes, teacher_classes
 from kd.training.teacher_normalisation import renormalise
 from kd.training.teacher_run import teacher_data, teacher_key, teacher_run
+from kd.training.teacher_update import check_parts, own_net, with_update
 
 log = logging.getLogger(__name__)
 
@@ -76,29 +78,34 @@ def acquire_teacher(
         UserError: the weights cannot be loaded, or their test figure differs from the recorded one.
     """
     started = time.perf_counter()
-    found = _given(given) if given is not None else configured_teacher(cfg, data, train)
+    classes = teacher_classes(cfg, data, given)
+    refuse_other_classes(cfg, data, method, classes)
+    found = configured_teacher(cfg, data, train) if given is None else _given(cfg, given)
     seconds = time.perf_counter() - started if found.source == "trained now" else 0.0
 
     foreign = found.source in ("checkpoint", "given")
     images = renormalise(cfg, data, found.net, found.path, foreign)
     wanted = [] if method is None else method.teacher_taps
-    live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted, images).to(device)
+    live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted, images, classes.map)
+    live.to(device)
     if method is not None and wanted:
         example = data.example_input(2).to(device)
         live.taps.keep(method.select_taps(live.example_outputs(example)[""]))
     weights = weights_digest(found.net)
     cache = TeacherCache(cfg, data, live, weights)
     task = task_named(data.task)
-    logits, figures = _tested(cache, live, task, data, device)
-    _log_figure(cfg, found, task, figures)
+    logits, figures = _tested(cache, live, task, data, device) if classes.same else (None, {})
+    if figures:
+        _log_figure(cfg, found, task, figures)
     if logits is not None:
         check_outputs(cfg.teacher.name, logits, data, foreign)
     if found.path is not None and found.source != "checkpoint":
         _check_record(found.path, task, figures, cfg.teacher.epoch)
-    teacher = cache.for_training()
+    teacher = with_update(cfg, live, cache.for_training())
     live.cpu()  # where the student's adapters are built; Lightning moves both to the device
     hashes = weights[:DIGITS], recipe_hash(found.path)
-    return AcquiredTeacher(teacher, logits, figures, found.source, *hashes, seconds)
+    about = (found.source, *hashes, seconds)
+    return AcquiredTeacher(teacher, logits, figures, *about, classes=classes.result)
 
 
 def _tested(
@@ -111,19 +118,23 @@ def _tested(
     return logits, {"acc": (logits.argmax(1) == data.test_targets).float().mean().item()}
 
 
-def _given(net: nn.Module) -> _Net:
+def _given(cfg: DictConfig, net: nn.Module) -> _Net:
     refuse_not_finite(net.state_dict(), "the teacher that was given")
-    return _Net(net, "given")
+    check_parts(cfg, net)
+    return _Net(own_net(cfg, net), "given")
 
 
 def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> _Net:
     """Build the net that the config describes, with its trained weights."""
+    classifies = task_named(data.task).classifies
     # Building a net draws random weights, which the loaded ones replace.
     with torch.random.fork_rng(devices=[]):
         seed_everything(cfg.teacher.training.seed, verbose=False)
-        net = build_net(cfg, "teacher", data)
+        count = teacher_classes(cfg, data).count
+        net = build_net(cfg, "teacher", data, num_classes=count if classifies else None)
     if control_of(cfg) == "untrained":
         return _Net(net, "untrained")
+    check_parts(cfg, net)  # before it is trained
     path, source = _weights(cfg, data, train)
     epoch = cfg.teacher.epoch
     key = cfg.teacher.get("checkpoint_key") if source == "checkpoint" else None

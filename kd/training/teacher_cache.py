@@ -90,7 +90,7 @@ class TeacherCache:
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each output for one sample, by name."""
         images = self.data.example_input(1)
-        outputs = self.teacher.taps.probe(images.to(self.teacher.device))
+        outputs = self.teacher.example_outputs(images.to(self.teacher.device))[""]
         found = {"logits": outputs.logits, **outputs.taps}
         return {name: tuple(tensor.shape[1:]) for name, tensor in found.items()}
 
@@ -100,6 +100,8 @@ class TeacherCache:
         Args:
             row_bytes: size of the outputs for one image.
         """
+        if self.cfg.teacher.get("update"):
+            return "teacher.update changes the teacher while it teaches"
         if self.data.limits.cache:
             return self.data.limits.cache
         limit = self.settings.max_gb * GB
@@ -107,7 +109,7 @@ class TeacherCache:
 
     def _full_disk(self, row_bytes: int) -> str | None:
         """Why the disk has no room for the outputs, and a remedy; None if it has."""
-        if self.data.limits.cache:
+        if self.data.limits.cache or self.cfg.teacher.get("update"):
             return None
         room = _DISK_SHARE * shutil.disk_usage(_existing(self._root)).free
         return self._excess(row_bytes, room, f"{room / GB:.3g} GB that the disk has room for")
@@ -138,6 +140,8 @@ class TeacherCache:
         }
         if self.teacher.renormalise is not None:
             content["normalisation"] = self.teacher.renormalise.wanted
+        if self.teacher.classes is not None:
+            content["classes"] = self.teacher.classes.classes.tolist()
         about = {
             "teacher": self.cfg.teacher.name,
             "data": f"{self.data.name}, {split}",

@@ -9,6 +9,8 @@ from kd.config.compose import plain
 from kd.config.identity import content_hash
 from kd.data.base import DataModule
 
+# As in configs without these keys: no part of this net trains apart from the others.
+_NO_UPDATE = {"update": None, "update_loss": "both", "update_lr": None}
 # Device and progress bar do not change which teacher is trained.
 _NOT_IN_KEY = ("accelerator", "devices", "enable_progress_bar")
 
@@ -51,6 +53,7 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
             run.data.labels = True
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
             run[part] = training[part]
+        run.teacher.update(_NO_UPDATE if "update" in run.teacher else {})
         run.resume, run.keep_epochs = None, cfg.teacher.epoch is not None
         run.figures = False
         if "control" in run:

@@ -34,6 +34,7 @@ from kd.validation.problems import attempt, refuse
 from kd.validation.schedules import rate_problems
 from kd.validation.signatures import target_problems
 from kd.validation.task import objective_task_problems, run_task, task_problems
+from kd.validation.teacher_options import update_problems
 from kd.validation.values import value_problems
 
 _NOTHING_GIVEN = GivenParts()
@@ -148,6 +149,8 @@ class _Parts:
         self.problems.extend(objective_task_problems(cfg, given, objectives))
         self.problems.extend(objective_problems(cfg, objectives))
         self.problems.extend(label_problems(cfg, given, objectives))
+        classifies = run_task(cfg, given).classifies
+        self.problems.extend(update_problems(cfg, classifies, objectives))
         return objectives
 
     def optimization(self, place: str) -> Schedule | None:
