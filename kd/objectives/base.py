@@ -60,8 +60,12 @@ class Objective(nn.Module, ABC):
         family: group of the method in the table of `python -m kd.methods`; None: "feature" with
             taps, "response" without.
         needs_teacher: whether `forward` reads the teacher's outputs.
-        needs_labels: whether `forward` reads `Batch.target` as class indices, which mixed images
-            (mixup, CutMix) do not have.
+        needs_labels: whether `forward` or `build` reads labels as class indices, which mixed images
+            (mixup, CutMix) and unlabelled ones do not have.
+        reads_targets: whether it reads `Batch.target` in some form, as class indices or as the
+            probabilities of mixed images; a term with `needs_labels` does.
+        reads_logits: whether a term with taps reads the teacher's logits as well; see
+            `compares_classes`.
         by_class: whether the term falls into a part of the label and one of the other classes, see
             `class_terms`.
         copies_head: whether `build` copies the teacher's head, which must be trained by then.
@@ -103,7 +107,9 @@ class Objective(nn.Module, ABC):
 
     family: ClassVar[Family | None] = None
     needs_teacher: ClassVar[bool] = True
-    needs_labels: ClassVar[bool] = False
+    needs_labels: bool = False
+    reads_targets: bool = False
+    reads_logits: ClassVar[bool] = False
     two_views: ClassVar[bool] = False
     copies_head: ClassVar[bool] = False
     needs_pretrained: ClassVar[str] = ""
@@ -184,6 +190,17 @@ class Objective(nn.Module, ABC):
     def learns_labels(self) -> bool:
         """Whether the term's gradient is that of the task, and not the teacher's."""
         return self.family == "labels"
+
+    def reads_labels(self) -> bool:
+        """Whether the term reads labels in any form."""
+        return self.needs_labels or self.reads_targets
+
+    @property
+    def compares_classes(self) -> bool:
+        """Whether the teacher's classes must be the student's: a term without taps reads logits."""
+        return self.needs_teacher and (
+            self.reads_logits or self.copies_head or not self.teacher_taps
+        )
 
     @property
     def changes_student(self) -> bool:

@@ -50,6 +50,7 @@ class CrossEntropy(Objective):
 
     family = "labels"
     needs_teacher = False
+    reads_targets = True
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()

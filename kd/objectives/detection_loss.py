@@ -21,6 +21,7 @@ class DetectionLoss(Objective):
 
     family = "labels"
     needs_teacher = False
+    reads_targets = True
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
 
     def __init__(self) -> None:

@@ -111,6 +111,7 @@ class FineGrainedImitation(Objective):
     """
 
     family = "feature"
+    reads_targets = True
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
 
     def __init__(

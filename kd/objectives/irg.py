@@ -141,6 +141,7 @@ class InstanceGraph(Objective):
     tasks = IMAGES
     family = "relation"
     tokens_as_maps = True
+    reads_logits = True
     one_device = ONE_BATCH
 
     def __init__(

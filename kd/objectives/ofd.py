@@ -121,7 +121,7 @@ class Overhaul(Objective):
         """Mean negative response [C, 1, 1] per channel so far, these maps included in training."""
         seen: Tensor = getattr(self, f"negative_{tap}")
         if self.training:
-            seen.mul_(DECAY).add_(negative_responses(teacher))
+            seen.mul_(DECAY).add_(negative_responses(teacher.detach()))
         total, count = seen
         # A channel without negative responses has total 0 and so the margin 0.
         return (total / count.clamp_min(1e-6))[:, None, None]

@@ -103,7 +103,7 @@ class Spherical(LogitObjective):
         super().__init__(standardise)
         self.temperature = check_temperature(temperature)
         check_choice("toward", toward, AIMS)
-        self.toward = toward
+        self.toward, self.reads_targets = toward, toward == "labels"
 
     @property
     def learns_labels(self) -> bool:

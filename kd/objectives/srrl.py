@@ -93,6 +93,7 @@ class SoftmaxRegression(Objective):
     """
 
     family = "feature"
+    reads_logits = True
     copies_head = True
     student_taps = teacher_taps = ("embedding",)
 
