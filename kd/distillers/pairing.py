@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Run
+from kd.objectives.base import Objective
+from kd.objectives.setting import Run
 from kd.objectives.token_maps import with_maps
 from kd.types import Outputs
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 

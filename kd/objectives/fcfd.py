@@ -34,9 +34,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, check_temperature, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_temperature
 from kd.objectives.kd import kd
 from kd.objectives.maps import IMAGES, check_maps, resample
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.objectives.stage_layers import StageLayers
 from kd.types import Batch, Outputs
 

@@ -30,10 +30,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, upcast
+from kd.objectives.base import Objective
 from kd.objectives.ce import ce
 from kd.objectives.maps import IMAGES, paired_maps, smaller_size
 from kd.objectives.merged_head import is_average, is_plain, merged_head
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 

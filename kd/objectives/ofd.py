@@ -31,8 +31,9 @@ import torch
 from torch import Tensor, nn
 
 from kd.objectives.ab import depth_weighted_sum
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
 from kd.objectives.maps import as_map, connectors, resample
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 DECAY = 0.99  # of the margins' running sums per batch: an average over about 100 batches

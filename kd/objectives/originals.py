@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import upcast
+from kd.objectives.precision import upcast
 
 
 def transferred(similarity: Tensor, original: Tensor, kept: float = 0.75) -> Tensor:

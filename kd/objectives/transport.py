@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import upcast
 from kd.objectives.pairs import full_precision
+from kd.objectives.precision import upcast
 
 LOWEST = 0.02  # of the regularisation η: exp(−1/η) is a normal number in float32
 

@@ -30,8 +30,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, check_choice, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice
 from kd.objectives.pairs import full_precision
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 NORMALISATIONS = ("standardise", "whiten", "none")

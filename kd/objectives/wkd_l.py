@@ -31,9 +31,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, check_temperature, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_temperature
 from kd.objectives.heads import linear_head
 from kd.objectives.nkd import target_cross_entropy
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.objectives.transport import LOWEST, class_cost, transport
 from kd.types import Batch, Outputs
 

@@ -10,7 +10,7 @@ from kd.config.compose import plain
 from kd.config.members import is_ensemble
 from kd.errors import nearest
 from kd.models.memory_format import MEMORY_FORMATS
-from kd.objectives.base import MAX_TEMPERATURE
+from kd.objectives.checks import MAX_TEMPERATURE
 from kd.teachers.cached import DTYPES
 from kd.validation.ensemble import settings_problems
 from kd.validation.normalisation import normalisation_problems

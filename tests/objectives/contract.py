@@ -10,7 +10,8 @@ from support import gradient
 from torch import Tensor, nn
 
 from kd.data.loader import UNLABELLED
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 Shapes = dict[str, tuple[int, ...]]

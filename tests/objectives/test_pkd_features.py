@@ -10,8 +10,8 @@ from contract import Contract
 from support import built, composed
 
 from kd.build.method import build_method
-from kd.objectives.base import Setting
 from kd.objectives.pkd_features import PearsonFeatures, pkd_features
+from kd.objectives.setting import Setting
 from kd.taps import Taps
 
 

@@ -12,8 +12,8 @@ from support import gradient
 from torch import nn
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.kd import kd
+from kd.objectives.setting import Setting
 from kd.objectives.transport import class_cost, transport
 from kd.objectives.wkd_l import WassersteinLogits, wkd_l
 from kd.types import Outputs
