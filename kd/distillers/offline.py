@@ -45,7 +45,7 @@ class OfflineDistiller(Distiller):
         taught = (TEACHER,) if update is not None and update.learns_labels else ()
         super().__init__(**student, pairings=tuple(self._weights), labels_only=taught)
         for name, term in self.terms_of(TEACHER).items():
-            if not term.reads_labels:  # it is about the student, as masked words are
+            if not term.fits_every_net:  # it is about the student, as masked words are
                 del self.objectives[term_name(TEACHER, name)]
         self.teacher = teacher
         self.teacher_figures = None if update is None else self.task.evaluation(self.num_classes)

@@ -39,6 +39,8 @@ class Objective(TapPairs, ABC):
             the middle of a message; empty if the teacher may change.
         runs_nets: whether the term runs both nets on images of its own, so that the teacher must be
             a single pretrained net.
+        runs_teacher_layers: whether the term runs layers of `Setting.teacher_net`, which end in all
+            of the teacher's classes.
         needs_index: whether the term reads `Batch.index` or `Setting.targets`, as memory banks do.
         one_device: reason why the term cannot be computed on several devices; empty if it can.
         scheduled: settings that a schedule may vary during a run, by the name of argument and
@@ -78,6 +80,7 @@ class Objective(TapPairs, ABC):
     copies_head: ClassVar[bool] = False
     needs_pretrained: ClassVar[str] = ""
     runs_nets: ClassVar[bool] = False
+    runs_teacher_layers: ClassVar[bool] = False
     needs_index: ClassVar[bool] = False
     one_device: ClassVar[str] = ""
     scheduled: ClassVar[Mapping[str, Callable[[float], float]]] = {}
@@ -118,9 +121,15 @@ class Objective(TapPairs, ABC):
         """Whether the term's gradient is that of the task, and not the teacher's."""
         return self.family == "labels"
 
+    @property
     def reads_labels(self) -> bool:
         """Whether the term reads labels in any form."""
         return self.needs_labels or self.reads_targets
+
+    @property
+    def fits_every_net(self) -> bool:
+        """Whether the term compares the logits of one net with labels, and reads nothing else."""
+        return self.reads_labels and not self.needs_teacher and not self.student_taps
 
     @property
     def compares_classes(self) -> bool:

@@ -107,6 +107,8 @@ class FunctionConsistent(Objective):
 
     family = "feature"
     tasks = IMAGES
+    reads_logits = True
+    runs_teacher_layers = True
     needs_pretrained = "runs maps through the layers of a pretrained teacher"
     scheduled: ClassVar = {"temperature": check_temperature}
 

@@ -87,6 +87,7 @@ class RotationClasses(Objective):
     tasks = IMAGES
     family = "feature"
     needs_labels = True
+    reads_logits = True
     runs_nets = True
     scheduled: ClassVar = {"temperature": check_temperature}
 

@@ -91,6 +91,7 @@ class NToOne(Objective):
 
     family = "feature"
     tasks = IMAGES
+    reads_targets = True
     # Modes of several nets deploy and test the others without E and C.
     needs_pretrained = "replaces the head of one student by that of a pretrained teacher's map"
     scheduled: ClassVar = {"beta": check_weight}

@@ -108,6 +108,7 @@ class SelfSupervision(Objective):
 
     tasks = IMAGES
     family = "relation"
+    reads_logits = True
     runs_nets = True
     one_device = ONE_BATCH
     scheduled: ClassVar = {"temperature": check_temperature}

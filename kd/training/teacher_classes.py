@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from kd.build.method import Method
+from kd.build.parts import distiller_class, step_owner
 from kd.config.compose import plain
 from kd.data.base import DataModule
 from kd.errors import UserError, closest, nearest
@@ -100,6 +101,11 @@ def refuse_other_classes(
             "teacher.classes=[…] to the teacher's class of each of the data's (numbers, recorded "
             "names, or by_name), or train on features alone, with "
             + " ".join(f"method.weights.{name}=0" for name in readers)
+        )
+    if distiller_class(cfg).runs_teacher:
+        raise UserError(
+            f"{step_owner(cfg)} reads the teacher's logits, and {have}; set teacher.classes to the "
+            "teacher's class of each of the data's"
         )
     if cfg.teacher.get("update"):
         raise UserError(

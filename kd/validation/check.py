@@ -35,7 +35,7 @@ from kd.validation.problems import attempt, refuse
 from kd.validation.schedules import rate_problems
 from kd.validation.signatures import target_problems
 from kd.validation.task import objective_task_problems, run_task, task_problems
-from kd.validation.teacher_options import update_problems
+from kd.validation.teacher_options import class_map_problems, update_problems
 from kd.validation.values import value_problems
 from kd.validation.views import view_problems
 
@@ -153,6 +153,7 @@ class _Parts:
         self.problems.extend(optimizer_problems(cfg, objectives))
         self.problems.extend(view_problems(cfg, objectives))
         self.problems.extend(label_problems(cfg, given, objectives))
+        self.problems.extend(class_map_problems(cfg, objectives))
         classifies = run_task(cfg, given).classifies
         self.problems.extend(update_problems(cfg, classifies, objectives))
         return objectives

@@ -9,6 +9,7 @@ from kd.build.method import stage_configs
 from kd.build.parts import distiller_class
 from kd.config.members import is_ensemble
 from kd.objectives.base import Objective
+from kd.validation.optimizer import parts_optimizer
 
 WITHOUT_LABELS = "data.labels=false"
 # Control arms whose student, or whose teacher's outputs, depend on the training labels
@@ -50,6 +51,12 @@ def label_problems(
         yield (
             f"teacher.weighting=confidence reads labels, and {WITHOUT_LABELS}; choose "
             "teacher.weighting=entropy"
+        )
+    optimizer = parts_optimizer(cfg)
+    if optimizer is not None and optimizer.by_class:
+        yield (
+            f"optimizer={optimizer.__name__.lower()} reads labels, and {WITHOUT_LABELS}; choose "
+            "optimizer=sgd"
         )
     for name, objective in objectives.items():
         if objective.reads_labels:

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kd.build.parts import distiller_class
+from kd.build.parts import distiller_class, step_owner
 from kd.config.compose import plain
 from kd.config.members import is_ensemble
 from kd.errors import nearest
@@ -87,17 +87,46 @@ def update_problems(
             f"teacher.update={parts}: a classifier's pretrained teacher can train along; remove "
             f"it, or choose mode=offline and data of classes"
         )
+    elif runner := _runner(cfg, objectives):
+        yield (
+            f"teacher.update={parts}: {runner} runs the teacher's net by itself, and needs it as "
+            "it was; remove teacher.update"
+        )
     elif not any(term.needs_teacher for term in objectives.values()):
         yield f"teacher.update={parts}: method={cfg.method.name} reads no teacher; remove it"
-    elif set(parts) != {STATISTICS} and loss != "method" and not _label_terms(objectives):
+    elif (
+        set(parts) != {STATISTICS}
+        and loss != "method"
+        and not any(term.fits_every_net for term in objectives.values())
+    ):
         yield (
             f"teacher.update_loss={loss}: method={cfg.method.name} has no term for labels of a "
             "weight other than 0; set teacher.update_loss=method, or give the labels a weight"
         )
 
 
-def _label_terms(objectives: Mapping[str, Objective]) -> list[Objective]:
-    return [term for term in objectives.values() if term.reads_labels and not term.needs_teacher]
+def _runner(cfg: DictConfig, objectives: Mapping[str, Objective]) -> str | None:
+    """What runs the teacher beside the batches of training; None: nothing does."""
+    if distiller_class(cfg).runs_teacher:
+        return step_owner(cfg)
+    found = [name for name, o in objectives.items() if o.runs_nets or o.runs_teacher_layers]
+    return f"method.objectives.{found[0]}" if found else None
+
+
+def class_map_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Iterator[str]:
+    """Find terms that run the teacher's own layers, whose classes no map selects.
+
+    Args:
+        cfg: the run's config.
+        objectives: those of a weight other than 0.
+    """
+    if is_ensemble(cfg) or (classes := plain(cfg.teacher.get("classes"))) is None:
+        return
+    for name in (name for name, term in objectives.items() if term.runs_teacher_layers):
+        yield (
+            f"teacher.classes={classes}: method.objectives.{name} runs the layers of the teacher "
+            "itself, up to the logits of all its classes; choose another method, such as method=kd"
+        )
 
 
 def _has_own_weights(cfg: DictConfig) -> bool:

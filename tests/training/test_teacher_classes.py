@@ -108,6 +108,8 @@ def test_features_alone_need_no_map(ten, output, tmp_path):
         ((), r"soft reads the teacher's logits.*10 classes.*4; set teacher\.classes.*soft=0"),
         (("method=at", "teacher.update=[fc]"), r"teacher\.update: .* has 10 classes.*set teacher"),
         (("method=srrl",), r"reads the teacher's logits.*set teacher\.classes"),
+        (("method=sskd",), r"weights\.rotations=0 method\.weights\.soft=0"),
+        (("method=fcfd",), r"weights\.soft=0 method\.weights\.function=0"),
         (("teacher.classes=[3,1,7]",), r"has 3 classes.*has 4: 3, 1, 7, 4"),
         (("teacher.classes=[3,1,7,11]",), r"has no class 11; did you mean '1'\? valid: 0, 1, 2"),
         (("teacher.classes=[3,1,7,'04']",), r"has no class '04'; did you mean .*valid: 0, 1"),
@@ -177,6 +179,10 @@ def test_a_name_is_meant_where_a_number_is_written_the_same():
         (("teacher.num_classes=1",), "must be a whole number ≥ 2"),
         (("teacher.classes=[3,4]",), r"belong to teacher\.checkpoint=…"),
         (("teacher=ensemble", "teacher.classes=by_name"), "is of a single teacher"),
+        (
+            ("method=fcfd", "teacher.checkpoint=ten", "teacher.classes=by_name"),
+            r"objectives\.function runs the layers of the teacher itself.*choose another method",
+        ),
     ],
 )
 def test_mistakes_are_found_before_the_run(overrides, message):

@@ -104,7 +104,12 @@ def offline(teacher, student, **others):
     terms = {"hard": CrossEntropy(), "soft": SoftTargets(temperature=2.0), **others}
     weights = {"hard": 0.25, "soft": 0.75, **dict.fromkeys(others, 1.0)}
     distiller = make_distiller(
-        OfflineDistiller, terms, weights, student=student, tap_paths={}, teacher=teacher
+        OfflineDistiller,
+        terms,
+        weights,
+        student=student,
+        tap_paths={"embedding": "fc:in"},
+        teacher=teacher,
     )
     distiller._trainer = None
     return distiller
@@ -124,9 +129,12 @@ def test_the_teacher_has_the_terms_of_the_labels_alone():
     class OfStudent(CrossEntropy):
         reads_targets = False
 
+    class OnTap(CrossEntropy):
+        student_taps = ("embedding",)
+
     teacher = UpdatedTeacher(FrozenTeacher(TwoStages(), {}, []), ["fc"])
-    distiller = offline(teacher, TwoStages(), words=OfStudent())
-    assert distiller.terms.keys() == {"hard", "soft", "words", "teacher/hard"}
+    distiller = offline(teacher, TwoStages(), words=OfStudent(), tap=OnTap())
+    assert distiller.terms.keys() == {"hard", "soft", "words", "tap", "teacher/hard"}
 
 
 def test_a_teacher_that_trains_comes_nearer_to_its_student():
@@ -166,6 +174,16 @@ def test_the_gradient_of_the_teacher_is_that_of_the_chosen_loss(loss):
     assert len(own["params"]) == len(list(student.parameters()))
 
 
+def test_both_views_of_a_batch_reach_the_parts():
+    teacher = UpdatedTeacher(FrozenTeacher(TwoStages(), {}, []), ["fc"])
+    batch = random_batch()
+    second = batch._replace(input=-batch.input)
+    outputs = teacher.outputs(batch._replace(second=second))
+    views = [teacher.outputs(each).logits for each in (batch, second)]
+    torch.testing.assert_close(outputs.logits, torch.cat(views))
+    assert outputs.logits.requires_grad
+
+
 def test_only_the_chosen_norms_train():
     teacher = UpdatedTeacher(FrozenTeacher(TwoStages(0.5), {}, []), ["bn"]).train()
     teacher.example_outputs(torch.zeros(2, 1, 8, 8))
@@ -185,6 +203,10 @@ def test_only_the_chosen_norms_train():
         (("teacher.update=[fc]", "method=ce"), "reads no teacher; remove it"),
         (("teacher.update=[fc]", "method.alpha=1"), r"set teacher\.update_loss=method"),
         (("teacher.update=[fc]", "teacher=ensemble"), "is of a single teacher"),
+        (("teacher.update=[fc]", "method=fcfd"), r"objectives\.function runs the teacher's net"),
+        (("teacher.update=[fc]", "method=sskd"), r"objectives\.rotations runs the teacher's net"),
+        (("teacher.update=[fc]", "method=datafree"), r"method=datafree runs the teacher's net"),
+        (("teacher.update=[fc]", "method=norm"), r"set teacher\.update_loss=method"),
         (("teacher.update=[fc]", "mode=pskd"), "choose mode=offline"),
     ],
 )

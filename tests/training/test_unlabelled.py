@@ -37,6 +37,9 @@ def test_batches_have_no_labels_in_training_alone(augment):
     data = ready(Given(arrays(), labels=False, augment=augment, eval_batch_size=100))
     assert all((batch.target == UNLABELLED).all() for batch in data.train_dataloader())
     assert (data.train_targets == UNLABELLED).all()
+    if augment is None:
+        views = data.variant(two_views="strong").train_dataloader()
+        assert all((batch.both().target == UNLABELLED).all() for batch in views)
     labelled = ready(Given(arrays()))
     for split in ("val", "test"):
         one, other = (next(iter(getattr(d, f"{split}_dataloader")())) for d in (data, labelled))
@@ -92,6 +95,7 @@ def test_the_teacher_is_trained_with_labels(output, tmp_path):
         (("method=dkd", "method.weights.hard=0"), r"objectives\.\w+ reads labels.*method=kd"),
         (("method=crd", "method.weights.hard=0"), r"objectives\.\w+ reads labels.*method=kd"),
         (("method.alpha=1", "control=smoothing"), "control=smoothing reads training labels"),
+        (("method=mlkd", "optimizer=deepkd"), "optimizer=deepkd reads labels.*optimizer=sgd"),
         (("method.alpha=1", "mode=online"), "mode=online.*choose mode=offline"),
         (
             ("method.alpha=1", "teacher=ensemble", "teacher.weighting=confidence"),
@@ -109,7 +113,7 @@ def test_what_reads_labels_is_refused_with_the_remedy(tmp_path, overrides, messa
     assert not (tmp_path / "teachers").exists()
 
 
-@pytest.mark.parametrize("method", ["at", "crd"])
+@pytest.mark.parametrize("method", ["at", "crd", "crld"])
 def test_a_method_without_labels_is_accepted(method):
     knob = ["method.exclude_class=false"] if method == "crd" else []
     check_config(composed("data.labels=false", f"method={method}", "method.weights.hard=0", *knob))
