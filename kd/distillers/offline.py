@@ -87,7 +87,8 @@ class OfflineDistiller(Distiller):
         theirs = update.trained()
         known = {id(parameter) for parameter in theirs}
         own = [p for p in cast(list[nn.Parameter], every) if id(p) not in known]
-        return [{"params": own}, {"params": theirs, "lr": update.rate}]
+        groups: list[dict[str, Any]] = [{"params": own}, {"params": theirs, "lr": update.rate}]
+        return groups
 
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student, head = self.student_taps.probe(images), self.student_taps.head

@@ -80,11 +80,10 @@ class UpdatedTeacher(Teacher):
                 module.train(mode)
         return self
 
-    def state_dict(
-        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
-    ) -> Any:
+    def state_dict(self, *args: Any, destination: Any = None, **kwargs: Any) -> Any:
         """Return the tensors that change."""
         found = {} if destination is None else destination
+        prefix, keep_vars = kwargs.get("prefix", ""), kwargs.get("keep_vars", False)
         for name, value in self.teacher.net.state_dict(keep_vars=keep_vars).items():
             if name in self.changing:
                 found[f"{prefix}teacher.net.{name}"] = value

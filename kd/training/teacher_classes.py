@@ -27,12 +27,12 @@ class TeacherClasses(NamedTuple):
     """What a teacher's logits are about.
 
     Attributes:
-        count: number of the teacher's classes.
+        num_classes: number of the teacher's classes.
         chosen: the teacher's class of each of the data's; None: there is no map.
         same: the logits that the student gets are those of the data's classes.
     """
 
-    count: int
+    num_classes: int
     chosen: list[int] | None
     same: bool
 
@@ -45,7 +45,7 @@ class TeacherClasses(NamedTuple):
         """Entries of result.json; none for a teacher of the data's classes."""
         if self.chosen is None and self.same:
             return {}
-        return {"teacher/classes": self.chosen, "teacher/num_classes": self.count}
+        return {"teacher/classes": self.chosen, "teacher/num_classes": self.num_classes}
 
 
 def teacher_classes(
@@ -92,7 +92,7 @@ def refuse_other_classes(
     terms = {} if method is None else method.objectives
     readers = [name for name, term in terms.items() if term.compares_classes]
     have = (
-        f"teacher={cfg.teacher.name} has {classes.count} classes, and data={data.name} has "
+        f"teacher={cfg.teacher.name} has {classes.num_classes} classes, and data={data.name} has "
         f"{data.num_classes}"
     )
     if readers:

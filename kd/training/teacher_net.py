@@ -56,7 +56,7 @@ def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> Teach
     # Building a net draws random weights, which the loaded ones replace.
     with torch.random.fork_rng(devices=[]):
         seed_everything(cfg.teacher.training.seed, verbose=False)
-        count = teacher_classes(cfg, data).count
+        count = teacher_classes(cfg, data).num_classes
         net = build_net(cfg, "teacher", data, num_classes=count if classifies else None)
     try:
         distiller_class(cfg).check_teacher(net)
