@@ -11,6 +11,7 @@ from torch import nn
 from kd.build.given import GivenParts
 from kd.config.experiment import experiment_settings
 from kd.config.identity import settings_hash
+from kd.data.arrays import Arrays
 from kd.deploy.evaluation.evaluate import _teacher_column
 from kd.deploy.evaluation.notes import teacher_notes
 from kd.deploy.finished_run import FinishedRun
@@ -37,13 +38,14 @@ def ten(output, tmp_path_factory):
 def four():
     """The images of four digits, as classes of their own."""
     whole, labels = digits_arrays(), torch.tensor(CLASSES)
-    fields = {"class_names": [str(each) for each in CLASSES]}
-    for split in ("train", "test"):
-        images, targets = getattr(whole, f"{split}_inputs"), getattr(whole, f"{split}_targets")
-        kept = torch.isin(targets, labels)
-        fields[f"{split}_inputs"] = images[kept]
-        fields[f"{split}_targets"] = (targets[kept][:, None] == labels).int().argmax(1)
-    return whole._replace(**fields)
+
+    def kept(images, targets):
+        chosen = torch.isin(targets, labels)
+        return images[chosen], (targets[chosen][:, None] == labels).int().argmax(1)
+
+    images, targets = kept(whole.train_inputs, whole.train_targets)
+    tested, answers = kept(whole.test_inputs, whole.test_targets)
+    return Arrays(images, targets, tested, answers, [*map(str, CLASSES)])
 
 
 def taught(folder, output, teacher, *overrides, arrays=None, epochs=3):

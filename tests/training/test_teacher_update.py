@@ -59,6 +59,7 @@ def test_named_parts_change_and_all_others_stay(output, tmp_path):
     kept = {name.removeprefix("teacher.teacher.net.") for name in state if "teacher" in name}
     assert kept == changed  # in the checkpoint are these alone
     finished = FinishedRun(tmp_path)  # as kd.evaluate takes it
+    assert finished.teacher is not None
     logits = teacher_predictions(finished.teacher, finished.data, ready(finished.data)).logits
     hits = (logits.argmax(1) == finished.data.test_targets).float().mean().item()
     assert hits == pytest.approx(result["teacher/test/acc_updated"])
@@ -164,7 +165,7 @@ def test_the_gradient_of_the_teacher_is_that_of_the_chosen_loss(loss):
         "labels": 0.25 * F.cross_entropy(theirs, batch.target),
         "method": 0.75 * kd(ours, theirs, 2.0),
     }
-    chosen = sum(term for name, term in terms.items() if loss in (name, "both"))
+    chosen = torch.stack([term for name, term in terms.items() if loss in (name, "both")]).sum()
     (expected,) = torch.autograd.grad(chosen, [net.fc.weight])
     sum(losses(distiller, batch).values()).backward()
     torch.testing.assert_close(net.fc.weight.grad, expected)

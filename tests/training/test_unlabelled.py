@@ -50,8 +50,8 @@ def test_batches_have_no_labels_in_training_alone(augment):
 def weights_of(folder, output, targets, *overrides):
     """Weights of a student whose ten training classes are numbered as `targets` says."""
     whole = arrays((16,) * 10, side=8)
-    held_out = {"val_inputs": whole.test_inputs, "val_targets": whole.test_targets}
-    data = ready(Given(whole._replace(train_targets=targets, **held_out), labels=False))
+    whole = whole._replace(val_inputs=whole.test_inputs, val_targets=whole.test_targets)
+    data = ready(Given(whole._replace(train_targets=targets), labels=False))
     torch.manual_seed(3)
     teacher = built("resnet8")[0]
     cfg = configured(folder, output, "trainer.max_epochs=1", "method.alpha=1", *overrides)
@@ -81,7 +81,7 @@ def test_the_teacher_is_trained_with_labels(output, tmp_path):
     labelled = configured(tmp_path, output)
     assert teacher_key(cfg, build_data(cfg)) == teacher_key(labelled, build_data(labelled))
     result = run(cfg, tmp_path)
-    assert result["teacher/test/acc"] > 0.3
+    assert (result["teacher/test/acc"] or 0) > 0.3
     assert result["test/acc"] > 0.2  # from the teacher alone; chance: 0.1
     assert result["data/labels"] is False
 
