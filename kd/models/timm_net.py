@@ -10,6 +10,7 @@ from torch import nn
 
 from kd.errors import UserError
 from kd.models.sizing import check_forward
+from kd.models.timm_parts import import_timm
 
 
 def timm_net(
@@ -37,7 +38,7 @@ def timm_net(
         UserError: timm is not installed, the architecture or an option does not exist, or the net
             cannot take images of this size.
     """
-    timm = _import_timm()
+    timm = import_timm("timm")
     if not timm.is_model(arch):
         raise UserError(_unknown(arch, timm.list_models()))
     config = timm.get_pretrained_cfg(arch, allow_unregistered=False)
@@ -52,16 +53,6 @@ def timm_net(
         ) from error
     check_forward(net, f"timm {arch!r}", in_channels, image_size)
     return net
-
-
-def _import_timm() -> Any:
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError(
-            "model=timm needs timm, which is not installed; pip install 'kd[timm]'"
-        ) from error
-    return timm
 
 
 def _unknown(arch: str, names: list[str]) -> str:

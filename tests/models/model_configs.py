@@ -17,7 +17,8 @@ _ALL = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 DETECTORS = [n for n in _ALL if re.match("tiny_detector|fcos|retinanet|ssdlite|faster_rcnn", n)]
 NAMES = [name for name in _ALL if name not in (*TEXT, *DETECTORS)]
 WRAPPERS = ("timm", "torchvision")
-OWN = [name for name in NAMES if name not in WRAPPERS]
+TOKENS = ("deit_tiny_cifar", "mixer_tiny_cifar", "vit_tiny_cifar")  # stages are tokens, not maps
+OWN = [name for name in NAMES if name not in (*WRAPPERS, *TOKENS)]
 MLPS = ("mlp800", "mlp1200")
 TOO_SMALL_AT_8 = {"vgg16": 32, "vgg16_half": 32}  # net: the smallest size that works
 
