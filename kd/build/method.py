@@ -12,6 +12,7 @@ from kd.config.compose import plain
 from kd.distillers.stages import Plan, Stage, Weight
 from kd.errors import UserError
 from kd.objectives.base import Objective
+from kd.objectives.token_maps import with_maps
 from kd.schedules import Between, Schedule
 from kd.tasks.base import Task
 from kd.types import Outputs
@@ -81,7 +82,7 @@ class Method(NamedTuple):
     def select_taps(self, teacher: Outputs) -> list[str]:
         """Let the terms drop taps by the teacher's shapes; return those that they still read."""
         for term in self.objectives.values():
-            term.select_taps(term.aligned(teacher))
+            term.select_taps(with_maps(term, term.aligned(teacher)))
         return self.teacher_taps
 
 

@@ -11,7 +11,7 @@ from torch.optim.optimizer import ParamsT
 
 from kd.distillers.compatibility import check_compatible
 from kd.distillers.deployed import ChangedStudent
-from kd.distillers.pairing import NO_OUTPUTS, term_name
+from kd.distillers.pairing import outputs_read, term_name
 from kd.distillers.staged import StagedModule
 from kd.distillers.stages import Plan
 from kd.metrics import Means
@@ -100,8 +100,7 @@ class Distiller(StagedModule, ABC):
         for name, pairing in self.pairings(batch, self.uses_teacher).items():
             for term, objective in self.terms_of(name).items():
                 if term in weights:
-                    teacher = objective.aligned(pairing.teacher or NO_OUTPUTS)
-                    value = objective(pairing.student, teacher, batch)
+                    value = objective(*outputs_read(objective, pairing, batch.input), batch)
                     weight = pairing.weight * weights[term]
                     self.weighted[term_name(name, term)] = (weight, value)
         loss = torch.stack([weight * value for weight, value in self.weighted.values()]).sum()

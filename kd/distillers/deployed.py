@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from kd.objectives.base import Objective
+from kd.objectives.token_maps import with_maps
 from kd.taps import Taps
 
 
@@ -24,4 +25,7 @@ class ChangedStudent(nn.Module):
         self._taps = taps
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.objective.inference_logits(self._taps.outputs(images))
+        outputs = self._taps.outputs(images)
+        if images.dim() == 4:
+            outputs = with_maps(self.objective, outputs)
+        return self.objective.inference_logits(outputs)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd.distillers.deployed import ChangedStudent
 from kd.distillers.evaluation import EvaluatedModule
-from kd.distillers.pairing import NO_OUTPUTS, Pairing, objectives_by_term, term_name
+from kd.distillers.pairing import Pairing, objectives_by_term, outputs_read, term_name
 from kd.objectives.base import Objective, Setting
 from kd.taps import Taps
 from kd.tasks.base import Task
@@ -89,8 +89,7 @@ class PairedModule(EvaluatedModule, ABC):
             nets = own, pairing.teacher_net
             setting = Setting(self.num_classes, targets, *heads, size, self.pad_index, *nets)
             for objective in self.terms_of(name).values():
-                teacher = objective.aligned(pairing.teacher or NO_OUTPUTS)
-                objective.build(pairing.student, teacher, setting)
+                objective.build(*outputs_read(objective, pairing, images), setting)
         return pairings
 
     @property

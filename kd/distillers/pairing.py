@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kd.objectives.base import Objective
+from kd.objectives.token_maps import with_maps
 from kd.types import Outputs
 
 NO_OUTPUTS = Outputs(torch.empty(0), {})  # teacher argument of objectives that read no teacher
@@ -68,3 +69,13 @@ def objectives_by_term(
         own = used if pairing == with_teacher[0] else copy.deepcopy(used)
         found |= {term_name(pairing, name): objective for name, objective in own.items()}
     return found
+
+
+def outputs_read(
+    objective: Objective, pairing: Pairing, inputs: Tensor
+) -> tuple[Outputs, Outputs]:
+    """Return the outputs of student and teacher for a batch as an objective reads them."""
+    student, teacher = pairing.student, objective.aligned(pairing.teacher or NO_OUTPUTS)
+    if inputs.dim() != 4:  # texts, whose tokens are no patches
+        return student, teacher
+    return with_maps(objective, student), with_maps(objective, teacher)

@@ -6,8 +6,8 @@ https://arxiv.org/abs/2105.01601.
 
 from torch import nn
 
-from kd.models.timm_parts import import_timm, into_stages, patch_side
 from kd.models.sizing import check_counts, scaled
+from kd.models.timm_parts import import_timm, into_stages, patch_side
 
 
 def mixer(

@@ -4,6 +4,7 @@ Wightman, "PyTorch Image Models", 2019, https://github.com/huggingface/pytorch-i
 """
 
 from collections import OrderedDict
+from itertools import pairwise
 from types import ModuleType
 
 from torch import nn
@@ -56,11 +57,10 @@ def into_stages(net: str, blocks: nn.Sequential) -> nn.Sequential:
     if len(blocks) < STAGES:
         raise ValueError(f"{net}: depth must be ≥ {STAGES}, one block a stage, got {len(blocks)}")
     ends = [len(blocks) * number // STAGES for number in range(STAGES + 1)]
-    pairs = zip(ends, ends[1:], strict=False)
     return nn.Sequential(
         OrderedDict(
             (f"stage{number}", nn.Sequential(*blocks[start:end]))
-            for number, (start, end) in enumerate(pairs, start=1)
+            for number, (start, end) in enumerate(pairwise(ends), start=1)
         )
     )
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from kd.models.timm_parts import import_timm, into_stages, patch_side
 from kd.models.sizing import check_counts, scaled
+from kd.models.timm_parts import import_timm, into_stages, patch_side
 
 
 def vit(

@@ -88,6 +88,7 @@ class ActivationBoundary(Objective):
     """
 
     family = "feature"
+    refuses_tokens = "it compares which neurons fire, and transformer blocks do not end in a ReLU"
 
     def __init__(self, taps: Sequence[str], margin: float = 1.0) -> None:
         super().__init__()

@@ -101,6 +101,7 @@ class AttentiveFeatures(Objective):
 
     tasks = IMAGES
     family = "feature"
+    tokens_as_maps = True
 
     def __init__(self, taps: Sequence[str], variant: str = "paper") -> None:
         super().__init__()

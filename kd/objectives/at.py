@@ -109,6 +109,7 @@ class AttentionTransfer(Objective):
     """
 
     family = "feature"
+    tokens_as_maps = True
     tasks = IMAGES_AND_BOXES
 
     def __init__(

@@ -65,6 +65,12 @@ class Objective(nn.Module, ABC):
         tasks: names of the tasks, of `kd.tasks.TASKS`, whose nets the term can compare.
         needs_places: whether the student's predictions must belong to fixed places of the image, as
             those of a one-stage detector do.
+        tokens_as_maps: whether `build` and `forward` get the tokens [B, N, D] of nets on patches as
+            maps [B, D, H, W]; see `kd.objectives.token_maps`.
+        refuses_tokens: reason why the term cannot read such tokens; empty if it can, or if it
+            checks the shapes of its taps itself.
+        fitting_student: name of a net in `conf/model`, for terms that read taps that other nets do
+            not have; empty for terms that fit many nets.
         progress: fraction of all training steps done, in [0, 1]; set before every step.
         stage: current stage of a method that has several; see `enter`.
 
@@ -89,6 +95,9 @@ class Objective(nn.Module, ABC):
     scheduled: ClassVar[Mapping[str, Callable[[float], float]]] = {}
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification")
     needs_places: ClassVar[bool] = False
+    tokens_as_maps: ClassVar[bool] = False
+    refuses_tokens: ClassVar[str] = ""
+    fitting_student: ClassVar[str] = ""
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
     paired: bool = False

@@ -97,6 +97,7 @@ class ClassAttention(Objective):
 
     tasks = IMAGES
     family = "feature"
+    refuses_tokens = "class activation maps need a classifier on the average of the last map"
     copies_head = True
 
     def __init__(

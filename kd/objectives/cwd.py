@@ -72,6 +72,7 @@ class ChannelWise(Objective):
     """
 
     family = "feature"
+    tokens_as_maps = True
     tasks = IMAGES_AND_BOXES
 
     def __init__(

@@ -60,6 +60,7 @@ class Hint(Objective):
     """
 
     family = "feature"
+    tokens_as_maps = True
     tasks = (*Objective.tasks, "detection")
 
     def __init__(self, student_tap: str = "stage2", teacher_tap: str = "stage2") -> None:

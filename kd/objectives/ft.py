@@ -95,6 +95,7 @@ class FactorTransfer(Objective):
 
     tasks = IMAGES
     family = "feature"
+    tokens_as_maps = True
 
     def __init__(self, tap: str = "stage3", rate: float = 0.5, variant: str = "paper") -> None:
         super().__init__()

@@ -67,6 +67,7 @@ class InterChannelCorrelation(Objective):
 
     tasks = IMAGES
     family = "feature"
+    tokens_as_maps = True
 
     def __init__(self, tap: str = "stage3") -> None:
         super().__init__()

@@ -140,6 +140,7 @@ class InstanceGraph(Objective):
 
     tasks = IMAGES
     family = "relation"
+    tokens_as_maps = True
     one_device = ONE_BATCH
 
     def __init__(

@@ -97,6 +97,7 @@ class MaskedGenerative(Objective):
     """
 
     family = "feature"
+    tokens_as_maps = True
     tasks = IMAGES_AND_BOXES
 
     def __init__(self, tap: str = "stage3", masked: float = 0.5, variant: str = "paper") -> None:

@@ -104,6 +104,7 @@ class NeuronSelectivity(Objective):
 
     tasks = IMAGES
     family = "feature"
+    tokens_as_maps = True
 
     def __init__(self, taps: Sequence[str]) -> None:
         super().__init__()

@@ -100,6 +100,9 @@ class Overhaul(Objective):
     """
 
     family = "feature"
+    refuses_tokens = (
+        "it compares features before a ReLU, and transformer blocks have none at their end"
+    )
     one_device = "its margins are running averages over all images, of which a device has a part"
 
     def __init__(self, taps: Sequence[str]) -> None:

@@ -76,6 +76,7 @@ class PearsonFeatures(Objective):
     """
 
     family = "feature"
+    tokens_as_maps = True
     tasks = IMAGES_AND_BOXES
 
     def __init__(self, taps: Sequence[str]) -> None:

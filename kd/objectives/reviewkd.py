@@ -109,6 +109,7 @@ class KnowledgeReview(Objective):
     """
 
     family = "feature"
+    tokens_as_maps = True
 
     def __init__(self, taps: Sequence[str], last_tap: str | None = None) -> None:
         super().__init__()

@@ -114,6 +114,7 @@ class SemanticCalibration(Objective):
 
     tasks = IMAGES
     family = "feature"
+    tokens_as_maps = True
     one_device = ONE_BATCH
 
     def __init__(

@@ -81,6 +81,7 @@ class ReusedClassifier(Objective):
 
     tasks = IMAGES
     family = "feature"
+    tokens_as_maps = True
     copies_head = True
 
     def __init__(

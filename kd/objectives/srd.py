@@ -81,6 +81,7 @@ class SimpleRecipe(Objective):
     """
 
     family = "feature"
+    tokens_as_maps = True
     one_device = ONE_BATCH
 
     def __init__(self, tap: str = "embedding", power: float = 4.0) -> None:

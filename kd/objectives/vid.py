@@ -89,6 +89,7 @@ class VariationalInformation(Objective):
     """
 
     family = "feature"
+    tokens_as_maps = True
 
     def __init__(self, taps: Sequence[str], variance: float = 5.0) -> None:
         super().__init__()

@@ -46,7 +46,8 @@ def tap_problems(cfg: DictConfig, place: str, objective: Objective) -> Iterator[
     if available is not None:
         yield from _not_available(cfg, place, "student", objective.student_taps, available)
     else:
-        yield from _unknown_taps(place, "student", objective.student_taps, cfg.student)
+        fitting = objective.fitting_student
+        yield from _unknown_taps(place, "student", objective.student_taps, cfg.student, fitting)
     if objective.needs_teacher:
         yield from _teacher_taps(cfg, place, objective)
 
@@ -85,8 +86,12 @@ def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator
         yield from _unknown_taps(place, "teacher", objective.teacher_taps, cfg.teacher)
 
 
-def _unknown_taps(place: str, role: str, wanted: tuple[str, ...], net: DictConfig) -> Iterator[str]:
+def _unknown_taps(
+    place: str, role: str, wanted: tuple[str, ...], net: DictConfig, fitting: str = ""
+) -> Iterator[str]:
     for tap in wanted:
-        if tap not in net.taps:
+        if tap not in net.taps and fitting:
+            yield f"{place}: {role}={net.name} has no {tap} token or head; choose {role}={fitting}"
+        elif tap not in net.taps:
             hint = nearest(tap, net.taps) if net.taps else _TAPS_HINT.format(role=role, tap=tap)
             yield f"{place}: no tap {tap!r} in {role}={net.name}; {hint}"

@@ -1,4 +1,4 @@
-"""Nets on patches: tokens at the stages, patches that fit the images, and DeiT's two classifiers."""
+"""Nets on patches: tokens at the stages, patches that fit the images, DeiT's two classifiers."""
 
 import re
 import sys
