@@ -34,7 +34,7 @@ KEPT: tuple[str, ...] = (
 
 
 def image_methods() -> list[str]:
-    """Return the names of the methods whose objectives compare classifiers of images."""
+    """Return the names of the methods whose objectives compare any classifiers of images."""
     task = "image_classification"
     targets = {
         path.stem: re.findall(r"_target_: (kd\.objectives\.[\w.]+)", path.read_text())
@@ -43,7 +43,9 @@ def image_methods() -> list[str]:
     return [
         name
         for name, found in targets.items()
-        if all(task in resolve_target(t).tasks for t in found)
+        if all(
+            task in resolve_target(t).tasks and not resolve_target(t).fitting_student for t in found
+        )
     ]
 
 

@@ -42,8 +42,10 @@ SHIPPED = set(
 TEXT_METHODS = ("distilbert", "minilm", "pkd", "tinybert")
 # Methods that compare detectors alone
 BOX_METHODS = ("det_kd", "fgfi")
-# Methods that do not train classifiers of images
-OTHER_METHODS = (*TEXT_METHODS, *BOX_METHODS)
+# Methods that need a student with a distillation token
+TOKEN_METHODS = ("deit",)
+# Methods that do not train every classifier of images
+OTHER_METHODS = (*TEXT_METHODS, *BOX_METHODS, *TOKEN_METHODS)
 TEXT_NETS = ("data=text", "teacher=transformer_mini", "student=transformer_mini_2")
 
 

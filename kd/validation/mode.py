@@ -91,7 +91,10 @@ def _unknown_taps(
 ) -> Iterator[str]:
     for tap in wanted:
         if tap not in net.taps and fitting:
-            yield f"{place}: {role}={net.name} has no {tap} token or head; choose {role}={fitting}"
+            yield (
+                f"{place}: no tap {tap!r} in {role}={net.name}, and the method needs it; choose "
+                f"{role}={fitting}, or a net with such a classifier"
+            )
         elif tap not in net.taps:
             hint = nearest(tap, net.taps) if net.taps else _TAPS_HINT.format(role=role, tap=tap)
             yield f"{place}: no tap {tap!r} in {role}={net.name}; {hint}"
