@@ -7,14 +7,14 @@
 z_class and z_dist are the logits of the classifiers on the two tokens of the student, z_t the
 teacher's.
 
-Paper: Touvron, Cord, Douze, Massa, Sablayrolles & Jégou, "Training data-efficient image transformers
-& distillation through attention", ICML 2021, https://arxiv.org/abs/2012.12877.
+Paper: Touvron, Cord, Douze, Massa, Sablayrolles & Jégou, "Training data-efficient image
+transformers & distillation through attention", ICML 2021, https://arxiv.org/abs/2012.12877.
 
 λ is the method's `alpha`. The paper has ½ for hard distillation, without label smoothing of the
-teacher's class, and 0.1 with T = 3 for soft distillation. Equation 2 writes the student first in KL;
-the teacher's probabilities are the weights here, as in the authors' code and in Hinton et al., which
-that section cites. The authors' code divides the soft term by the number of classes as well. At
-inference both classifiers predict: the mean of their probabilities (`kd.models.deit`).
+teacher's class, and 0.1 with T = 3 for soft distillation. Equation 2 writes the student first in
+KL; the teacher's probabilities are the weights here, as in the authors' code and in Hinton et al.,
+whom that section cites. The authors' code divides the soft term by the number of classes as well.
+At inference both classifiers predict: the mean of their probabilities (`kd.models.deit`).
 
 Reduction: sum over classes, mean over the batch.
 """
@@ -43,8 +43,8 @@ def deit(
     Args:
         student_logits: of the classifier on the distillation token [B, K].
         teacher_logits: [B, K].
-        variant: "hard": cross-entropy with the teacher's class; "soft": divergence from its softened
-            probabilities.
+        variant: "hard": cross-entropy with the teacher's class; "soft": divergence from its
+            softened probabilities.
         temperature: T > 0, read by "soft" alone.
 
     Returns:

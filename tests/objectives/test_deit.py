@@ -92,7 +92,7 @@ def test_a_student_without_the_token_is_refused_with_one_that_has_it(student):
 
 
 def test_mistakes_are_refused():
-    with pytest.raises(ValueError, match="variant must be one of .*, got 'firm'"):
+    with pytest.raises(ValueError, match=r"variant must be one of .*, got 'firm'"):
         DistillationToken("firm")
     with pytest.raises(ValueError, match="temperature must be a number > 0"):
         DistillationToken("soft", 0)

@@ -80,8 +80,8 @@ class TestAsInTheCode(TestExits):
     options: ClassVar = {"gamma": 1.2, "variant": "code", "final": False}
 
 
-class TestTokensAndVectors(TestExits):
-    """Maps of one size, as those of a transformer; a vector is a map of one position."""
+class TestMapsOfOneSize(TestExits):
+    """As those of a transformer."""
 
     taps: ClassVar = {"stage1": (5, 4, 4), "stage2": (5, 4, 4)}
 
@@ -96,7 +96,7 @@ def case():
 
 
 def test_with_gamma_one_it_is_the_cross_entropy_of_label_and_teacher(case):
-    student, teacher, target = case
+    student, teacher, target = (tensor.numpy() for tensor in case)
     logs = np.log(softmax(student))
     hard = -logs[np.arange(6), target].mean()
     soft = -(softmax(teacher) * logs).sum(1).mean()
@@ -106,7 +106,7 @@ def test_with_gamma_one_it_is_the_cross_entropy_of_label_and_teacher(case):
 
 def test_the_minimum_has_the_enhanced_targets(case):
     _, teacher, target = case
-    weights = softmax(teacher)
+    weights = softmax(teacher.numpy())
     rows = np.arange(6)
     weights[rows, target] = (1 + weights[rows, target]) ** 2
     best = torch.from_numpy(np.log(weights)).requires_grad_()
