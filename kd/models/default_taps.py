@@ -1,8 +1,8 @@
 """Default taps of torchvision's and timm's nets by the name of the architecture.
 
 Configs need them before torch is loaded: methods pair the stages of both nets when Hydra composes.
-Only tensors that methods can compare are listed: maps [B, C, H, W] and embeddings [B, C]. The token
-sequences of ViT and the channels-last maps of Swin are neither.
+Only maps [B, C, H, W] and embeddings [B, C] are listed. The stages of a ViT depend on its depth, as
+in conf/model/vit_tiny_cifar.yaml, and no method reads the channels-last maps of Swin.
 """
 
 import re
