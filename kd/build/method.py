@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from kd.build.data import data_task
 from kd.build.instantiate import make
@@ -79,10 +80,10 @@ class Method(NamedTuple):
         """The teacher's taps that the terms read."""
         return [tap for term in self.objectives.values() for tap in term.teacher_taps]
 
-    def select_taps(self, teacher: Outputs) -> list[str]:
-        """Let the terms drop taps by the teacher's shapes; return those that they still read."""
+    def select_taps(self, teacher: Outputs, inputs: Tensor) -> list[str]:
+        """Let the terms drop taps by the teacher's outputs for `inputs`; return those they read."""
         for term in self.objectives.values():
-            term.select_taps(with_maps(term, term.aligned(teacher)))
+            term.select_taps(with_maps(term, term.aligned(teacher), inputs))
         return self.teacher_taps
 
 

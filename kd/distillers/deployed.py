@@ -25,7 +25,5 @@ class ChangedStudent(nn.Module):
         self._taps = taps
 
     def forward(self, images: Tensor) -> Tensor:
-        outputs = self._taps.outputs(images)
-        if images.dim() == 4:
-            outputs = with_maps(self.objective, outputs)
+        outputs = with_maps(self.objective, self._taps.outputs(images), images)
         return self.objective.inference_logits(outputs)

@@ -71,11 +71,7 @@ def objectives_by_term(
     return found
 
 
-def outputs_read(
-    objective: Objective, pairing: Pairing, inputs: Tensor
-) -> tuple[Outputs, Outputs]:
+def outputs_read(objective: Objective, pairing: Pairing, inputs: Tensor) -> tuple[Outputs, Outputs]:
     """Return the outputs of student and teacher for a batch as an objective reads them."""
-    student, teacher = pairing.student, objective.aligned(pairing.teacher or NO_OUTPUTS)
-    if inputs.dim() != 4:  # texts, whose tokens are no patches
-        return student, teacher
-    return with_maps(objective, student), with_maps(objective, teacher)
+    teacher = objective.aligned(pairing.teacher or NO_OUTPUTS)
+    return with_maps(objective, pairing.student, inputs), with_maps(objective, teacher, inputs)

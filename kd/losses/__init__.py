@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kd.objectives.crd import crd as crd
     from kd.objectives.ctkd import ctkd as ctkd
     from kd.objectives.cwd import cwd as cwd
+    from kd.objectives.deit import deit as deit
     from kd.objectives.det_kd import det_kd as det_kd
     from kd.objectives.dist import dist as dist
     from kd.objectives.distilbert import distilbert as distilbert
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from kd.objectives.mlkd import mlkd as mlkd
     from kd.objectives.nkd import nkd as nkd
     from kd.objectives.nst import nst as nst
+    from kd.objectives.ofa import ofa as ofa
     from kd.objectives.ofd import ofd as ofd
     from kd.objectives.pkd import pkd as pkd
     from kd.objectives.pkd_features import pkd_features as pkd_features
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from kd.objectives.ttm import ttm as ttm
     from kd.objectives.ttm import wttm as wttm
     from kd.objectives.vid import vid as vid
+    from kd.objectives.vkd import vkd as vkd
     from kd.objectives.wsld import wsld as wsld
 
 

@@ -13,9 +13,10 @@ Architectures in Knowledge Distillation", NeurIPS 2023, https://arxiv.org/abs/23
 The authors' code has the exponent at all classes and leaves out the label's own cross-entropy:
 weights (1 + p_t[y])^γ − 1 and p_t[k]^γ, `variant="code"`, and also applies the term to the
 student's own logits, as `final=True` does here. Its branches are two depthwise separable
-convolutions for each later stage of a convolutional net, and attention blocks for a transformer.
-Here they are one such convolution for each later stage for all nets, with the patches of a
-transformer or a Mixer as a map; its stride is 2 while the map is larger than the last stage's.
+convolutions for each later stage of a convolutional net, as wide at last as the wider of both nets,
+and attention blocks for a transformer. Here they are one such convolution for each later stage for
+all nets, as wide at last as the student's last stage, with the patches of a transformer or a Mixer
+as a map; its stride is 2 while the map is larger than the last stage's.
 
 Reduction: sum over classes and exits, mean over the batch.
 """

@@ -41,16 +41,19 @@ def as_grid(tokens: Tensor) -> Tensor:
     return tokens[:, prefix:].transpose(1, 2).unflatten(2, (side, side))
 
 
-def with_maps(objective: Objective, outputs: Outputs) -> Outputs:
-    """Return one net's outputs for images as an objective reads them: with tokens as maps, or not.
+def with_maps(objective: Objective, outputs: Outputs, inputs: Tensor) -> Outputs:
+    """Return one net's outputs as an objective reads them: with tokens as maps, or as they are.
 
     Args:
         objective: one that reads taps of these outputs.
         outputs: of the student or the teacher.
+        inputs: images [B, C, H, W], or texts [B, L], whose tokens are no patches.
 
     Raises:
         UserError: the objective cannot read tokens; the message has tap, shape and reason.
     """
+    if inputs.dim() != 4:
+        return outputs
     tokens = [tap for tap, tensor in outputs.taps.items() if tensor.dim() == 3]
     if tokens and objective.refuses_tokens:
         _refuse(objective, outputs, tokens)

@@ -11,11 +11,15 @@ Paper: Miles, Elezi & Deng, "V_kD: Improving Knowledge Distillation using Orthog
 CVPR 2024, https://arxiv.org/abs/2403.06213.
 
 `standardise` brings every embedding of the teacher to mean 0 and variance 1 over its dimensions, a
-layer norm without trained parameters, as public code has it; `whiten` makes the dimensions of a
+layer norm without trained parameters, as in the authors' code; `whiten` makes the dimensions of a
 batch uncorrelated with variance 1 by a Cholesky factor of their covariance, to which a thousandth
-of its mean variance is added, since a batch smaller than the width has a singular one.
+of its mean variance is added, since a batch smaller than the width has a singular one. The authors'
+repository has no whitening.
 
-Maps and tokens of patches are averaged over their positions.
+Maps and tokens of patches are averaged over their positions. The authors' code takes the mean of a
+transformer's patches after its last layer norm, the tap `tokens`; a `vit_tiny_cifar` has its class
+token as `embedding`. That code has reflections (Householder) in place of the exponential where the
+widths differ, and adds KL at T = 1 on a distillation token with the same weight 1 as this term.
 
 Reduction: ⟨·⟩ is the mean over the batch and the teacher's dimensions.
 """

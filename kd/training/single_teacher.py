@@ -85,7 +85,7 @@ def acquire_teacher(
     live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted, images).to(device)
     if method is not None and wanted:
         example = data.example_input(2).to(device)
-        live.taps.keep(method.select_taps(live.example_outputs(example)[""]))
+        live.taps.keep(method.select_taps(live.example_outputs(example)[""], example))
     weights = weights_digest(found.net)
     cache = TeacherCache(cfg, data, live, weights)
     task = task_named(data.task)

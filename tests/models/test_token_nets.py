@@ -27,6 +27,7 @@ def test_stages_are_tokens_of_a_square_grid(name: str, size: int, side: int) -> 
     assert taps["stem"].shape == (2, side**2, 12)
     for stage in range(1, 5):
         assert taps[f"stage{stage}"].shape == (2, PREFIX[name] + side**2, 12)
+    assert taps["tokens"].shape == taps["stage4"].shape
     assert taps["embedding"].shape == (2, 12)
     assert taps["classifier"].shape == (2, 10)
 

@@ -8,13 +8,14 @@ import torch
 from conftest import make_batch
 from contract import Contract
 from safetensors.torch import load_file
-from support import composed, divergence, softmax
+from support import built, composed, divergence, softmax
 
 import kd
 from kd.errors import UserError
 from kd.io.result_file import read_result
 from kd.objectives.base import Setting
 from kd.objectives.deit import ClassToken, DistillationToken, deit
+from kd.taps import Taps
 from kd.types import Outputs
 from kd.validation.check import check_config
 
@@ -82,6 +83,25 @@ def test_each_token_has_its_own_target():
         grad = logits[name].grad
         assert grad is not None
         assert grad.argmin(1).tolist() == pulled
+
+
+def test_the_distillation_head_learns_from_the_teacher_and_the_class_head_from_the_labels():
+    """The teacher names another class than the label, and each head follows its own."""
+    torch.manual_seed(0)
+    net, paths = built("deit_tiny_cifar", dim=12, depth=4)
+    taps = Taps(net, paths, ["classifier", "distillation"])
+    images, target = torch.randn(8, 1, 8, 8), torch.arange(8) % 4
+    teacher, batch = Outputs(9 * torch.eye(10)[target + 5], {}), make_batch(target)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        student = taps.outputs(images)
+        loss = ClassToken()(student, teacher, batch) + DistillationToken()(student, teacher, batch)
+        loss.backward()
+        optimizer.step()
+    heads = taps.outputs(images).taps
+    assert torch.equal(heads["classifier"].argmax(1), target)
+    assert torch.equal(heads["distillation"].argmax(1), target + 5)
 
 
 @pytest.mark.parametrize("student", ["resnet8", "vit_tiny_cifar"])

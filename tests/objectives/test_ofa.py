@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import make_batch
 from contract import Contract
 from support import softmax
 
@@ -104,6 +105,15 @@ def test_with_gamma_one_it_is_the_cross_entropy_of_label_and_teacher(case):
     assert ofa(*case, gamma=1.0, variant="code").item() == pytest.approx(soft, rel=1e-5)
 
 
+def test_gamma_two_adds_a_positive_term_of_the_label_alone(case):
+    """(p + p²)·(−log q) of the label, as the paper expands the power."""
+    student, teacher, target = (tensor.numpy() for tensor in case)
+    p, q = (softmax(logits)[np.arange(6), target] for logits in (teacher, student))
+    added = (-(p + p**2) * np.log(q)).mean()
+    gain = ofa(*case, gamma=2.0) - ofa(*case, gamma=1.0)
+    assert gain.item() == pytest.approx(added, rel=1e-5)
+
+
 def test_the_minimum_has_the_enhanced_targets(case):
     _, teacher, target = case
     weights = softmax(teacher.numpy())
@@ -129,6 +139,26 @@ def test_gamma_enhances_the_label_where_the_teacher_is_sure_of_it():
 
     gains = [pull(p, 2.0) - pull(p, 1.0) for p in (0.05, 0.5, 0.95)]
     assert 0 < gains[0] < gains[1] < gains[2]
+
+
+def test_every_exit_learns_the_classes_from_the_teacher():
+    """Where labels and features agree, the exits do: those of the earlier stages as well."""
+    torch.manual_seed(0)
+    target = torch.arange(20) % 5
+    shapes = {"stage1": (6, 4, 4), "stage2": (8, 2, 2)}
+    own = {tap: 3 * torch.randn(5, *shape)[target] for tap, shape in shapes.items()}
+    taps = {tap: maps + 0.1 * torch.randn(maps.shape) for tap, maps in own.items()}
+    student = Outputs(torch.zeros(20, 5), taps)
+    teacher = Outputs(4 * torch.eye(5)[target], {})
+    objective = OneForAll(["stage1", "stage2"], final=False)
+    objective.build(student, teacher, Setting(5, target))
+    optimizer = torch.optim.Adam(objective.parameters(), lr=0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        objective(student, teacher, make_batch(target)).backward()
+        optimizer.step()
+    for logits in objective.exit_logits(student):
+        assert (logits.argmax(1) == target).all()
 
 
 def test_mistakes_are_refused():

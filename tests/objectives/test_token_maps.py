@@ -46,7 +46,7 @@ def pair(student, teacher, method):
     taps = Taps(*nets[1], term.teacher_taps)
     with torch.no_grad():
         theirs = taps.outputs(images)
-    outputs = with_maps(term, ours), with_maps(term, term.aligned(theirs))
+    outputs = with_maps(term, ours, images), with_maps(term, term.aligned(theirs), images)
     term.build(*outputs, Setting(10, torch.arange(40) % 10, None, taps.head, (8, 8)))
     return term, ours, outputs
 
@@ -83,4 +83,12 @@ def test_tokens_of_other_terms_are_not_refused():
     cfg = composed("method=ab", "student=resnet8", "teacher=resnet8")
     term = build_method(cfg).objectives["boundary"]
     outputs = make_outputs(torch.zeros(2, 10), elsewhere=torch.zeros(2, 17, 12))
-    assert with_maps(term, outputs) is outputs
+    assert with_maps(term, outputs, torch.zeros(2, 1, 8, 8)) is outputs
+
+
+def test_tokens_of_texts_are_no_patches():
+    for method in ("fitnet", "ab"):
+        cfg = composed(f"method={method}", "student=resnet8", "teacher=resnet8")
+        (term, *_) = [o for n, o in build_method(cfg).objectives.items() if n != "hard"]
+        outputs = make_outputs(torch.zeros(2, 10), stage2=torch.zeros(2, 16, 12))
+        assert with_maps(term, outputs, torch.zeros(2, 16, dtype=torch.int64)) is outputs

@@ -5,11 +5,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import make_batch, make_outputs
 from contract import Contract
 from torch import nn
 
 from kd.errors import UserError
 from kd.objectives.base import Setting
+from kd.objectives.token_maps import with_maps
 from kd.objectives.vkd import OrthogonalProjection, vkd, whiten
 from kd.types import Outputs
 
@@ -63,6 +65,22 @@ class TestMapAgainstVector(TestVKD):
     def reference(self, student, teacher, target, objective):
         taps = student.taps["embedding"].mean((2, 3))
         return super().reference(student._replace(taps={"embedding": taps}), teacher, [], objective)
+
+
+def test_tokens_are_the_mean_of_the_patches_without_class_token():
+    torch.manual_seed(0)
+    tokens, maps = torch.randn(3, 17, 4), torch.randn(3, 7, 2, 2)
+    objective = OrthogonalProjection("tokens", "stage3")
+    student, teacher = (
+        with_maps(objective, make_outputs(torch.zeros(3, 5), **taps), torch.zeros(3, 1, 8, 8))
+        for taps in ({"tokens": tokens}, {"stage3": maps})
+    )
+    objective.build(student, teacher, SETTING)
+    matrix = objective.projector.weight.detach().double().numpy()
+    ours = tokens.double().numpy()[:, 1:].mean(1) @ matrix.T
+    expected = smooth_l1(ours - standardised(maps.double().numpy().mean((2, 3))))
+    value = objective(student, teacher, make_batch(torch.arange(3)))
+    assert value.item() == pytest.approx(expected, rel=1e-5)
 
 
 def built(student, teacher, **options):
