@@ -54,8 +54,10 @@ def pair(student, teacher, method):
 @pytest.mark.parametrize("method", READ)
 @pytest.mark.parametrize(
     ("student", "teacher"),
-    [("vit_tiny_cifar", "resnet8"), ("resnet8", "vit_tiny_cifar")],
-    ids=["vit from resnet", "resnet from vit"],
+    [
+        pytest.param("vit_tiny_cifar", "resnet8", id="vit from resnet"),
+        pytest.param("resnet8", "vit_tiny_cifar", id="resnet from vit", marks=pytest.mark.slow),
+    ],
 )
 def test_methods_compare_maps_with_tokens(method, student, teacher):
     term, ours, outputs = pair(student, teacher, method)
