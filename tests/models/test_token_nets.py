@@ -2,6 +2,7 @@
 
 import re
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_the_classifiers_of_deit_are_joined_as_in_the_paper() -> None:
         ("deit_tiny_cifar", {"fusion": "sum"}, "fusion must be one of .*, got 'sum'"),
     ],
 )
-def test_impossible_sizes_are_refused(name: str, options: dict[str, object], message: str) -> None:
+def test_impossible_sizes_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, UserError), match=message):
         build(name, **options)
 

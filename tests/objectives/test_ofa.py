@@ -101,8 +101,8 @@ def test_with_gamma_one_it_is_the_cross_entropy_of_label_and_teacher(case):
     logs = np.log(softmax(student))
     hard = -logs[np.arange(6), target].mean()
     soft = -(softmax(teacher) * logs).sum(1).mean()
-    assert ofa(*case, gamma=1.0).item() == pytest.approx(hard + soft, rel=1e-6)
-    assert ofa(*case, gamma=1.0, variant="code").item() == pytest.approx(soft, rel=1e-5)
+    assert ofa(*case, 1.0).item() == pytest.approx(hard + soft, rel=1e-6)
+    assert ofa(*case, 1.0, "code").item() == pytest.approx(soft, rel=1e-5)
 
 
 def test_gamma_two_adds_a_positive_term_of_the_label_alone(case):
@@ -110,7 +110,7 @@ def test_gamma_two_adds_a_positive_term_of_the_label_alone(case):
     student, teacher, target = (tensor.numpy() for tensor in case)
     p, q = (softmax(logits)[np.arange(6), target] for logits in (teacher, student))
     added = (-(p + p**2) * np.log(q)).mean()
-    gain = ofa(*case, gamma=2.0) - ofa(*case, gamma=1.0)
+    gain = ofa(*case, 2.0) - ofa(*case, 1.0)
     assert gain.item() == pytest.approx(added, rel=1e-5)
 
 
