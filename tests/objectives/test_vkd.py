@@ -1,6 +1,6 @@
 """V_kD (Miles, Elezi & Deng 2024): orthogonal projection and normalisation, against NumPy."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -45,7 +45,11 @@ class TestVKD(Contract):
 
     def reference(self, student, teacher, target, objective):
         matrix = objective.projector.weight.detach().double().numpy()
-        normalise = {"standardise": standardised, "whiten": whitened, "none": np.asarray}
+        normalise: dict[str, Any] = {
+            "standardise": standardised,
+            "whiten": whitened,
+            "none": np.asarray,
+        }
         theirs = normalise[self.normalisation](teacher.taps["embedding"])
         return smooth_l1(student.taps["embedding"] @ matrix.T - theirs)
 
@@ -76,7 +80,7 @@ def test_tokens_are_the_mean_of_the_patches_without_class_token():
         for taps in ({"tokens": tokens}, {"stage3": maps})
     )
     objective.build(student, teacher, SETTING)
-    matrix = objective.projector.weight.detach().double().numpy()
+    matrix = cast(torch.Tensor, objective.projector.weight).detach().double().numpy()
     ours = tokens.double().numpy()[:, 1:].mean(1) @ matrix.T
     expected = smooth_l1(ours - standardised(maps.double().numpy().mean((2, 3))))
     value = objective(student, teacher, make_batch(torch.arange(3)))
@@ -85,10 +89,10 @@ def test_tokens_are_the_mean_of_the_patches_without_class_token():
 
 def built(student, teacher, **options):
     objective = OrthogonalProjection(**options)
-    outputs = [
+    ours, theirs = (
         Outputs(torch.zeros(2, 5), {"embedding": torch.zeros(2, d)}) for d in (student, teacher)
-    ]
-    objective.build(*outputs, SETTING)
+    )
+    objective.build(ours, theirs, SETTING)
     return objective
 
 
