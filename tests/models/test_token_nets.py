@@ -2,10 +2,7 @@
 
 import re
 import sys
-<<<<<<< HEAD
-=======
 from typing import Any
->>>>>>> origin/hd
 
 import numpy as np
 import pytest
@@ -81,11 +78,7 @@ def test_the_classifiers_of_deit_are_joined_as_in_the_paper() -> None:
         ("deit_tiny_cifar", {"fusion": "sum"}, "fusion must be one of .*, got 'sum'"),
     ],
 )
-<<<<<<< HEAD
-def test_impossible_sizes_are_refused(name: str, options: dict[str, object], message: str) -> None:
-=======
 def test_impossible_sizes_are_refused(name: str, options: dict[str, Any], message: str) -> None:
->>>>>>> origin/hd
     with pytest.raises((ValueError, UserError), match=message):
         build(name, **options)
 

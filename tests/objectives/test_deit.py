@@ -8,11 +8,7 @@ import torch
 from conftest import make_batch
 from contract import Contract
 from safetensors.torch import load_file
-<<<<<<< HEAD
-from support import built, composed, divergence, softmax
-=======
 from support import built, composed, divergence, present, softmax
->>>>>>> origin/hd
 
 import kd
 from kd.errors import UserError
@@ -134,8 +130,4 @@ def test_the_student_file_holds_the_net_that_predicts(train, output):
     weights = load_file(run / "student.safetensors")
     assert weights.keys() == net.state_dict().keys()
     assert {"vit.dist_token", "vit.head_dist.weight"} <= weights.keys()
-<<<<<<< HEAD
-    assert sum(p.numel() for p in net.parameters()) == read_result(run)["student/params"]
-=======
     assert sum(p.numel() for p in net.parameters()) == present(read_result(run))["student/params"]
->>>>>>> origin/hd

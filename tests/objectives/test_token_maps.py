@@ -42,14 +42,9 @@ def pair(student, teacher, method):
     torch.manual_seed(0)
     images = torch.randn(4, 1, 8, 8)
     nets = [built(name, **(TINY if "tiny" in name else {})) for name in (student, teacher)]
-<<<<<<< HEAD
-    ours = Taps(*nets[0], term.student_taps).outputs(images)
-    taps = Taps(*nets[1], term.teacher_taps)
-=======
     (own, own_paths), (other, other_paths) = nets
     ours = Taps(own, own_paths, term.student_taps).outputs(images)
     taps = Taps(other, other_paths, term.teacher_taps)
->>>>>>> origin/hd
     with torch.no_grad():
         theirs = taps.outputs(images)
     outputs = with_maps(term, ours, images), with_maps(term, term.aligned(theirs), images)
