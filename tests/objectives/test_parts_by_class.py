@@ -1,11 +1,15 @@
 """Parts of soft terms by label and other classes, against NumPy in float64."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from conftest import make_batch, make_outputs
 from support import softmax
 
+from kd.objectives.base import Objective
 from kd.objectives.crld import CrossView
 from kd.objectives.ctkd import CurriculumTemperature
 from kd.objectives.dkd import Decoupled
@@ -78,7 +82,7 @@ def powers(t):
 
 
 HOT = 1 + 20 / (1 + np.exp(-1.0))  # the initial temperature of ctkd
-CASES = {
+CASES: dict[str, tuple[Objective, Callable[..., Any]]] = {
     "kd": (SoftTargets(3.0), lambda s, t, kept: parts(s, t, 3.0, kept=kept)),
     "ctkd": (CurriculumTemperature(), lambda s, t, kept: parts(s, t, HOT, kept=kept)),
     "ttm": (TransformedTeacher(2.0), lambda s, t, kept: parts(s, t, 1.0, 2.0, kept=kept)),
@@ -148,7 +152,7 @@ def test_temperature_of_ctkd_is_trained_against_both_parts(logits):
     objective.progress = 1.0
     student, teacher = (make_outputs(torch.tensor(z, dtype=torch.float32)) for z in logits)
     batch = make_batch(torch.tensor(TARGET))
-    whole = sum(objective.class_terms(student, teacher, batch, share=1.0))
+    whole = torch.stack(objective.class_terms(student, teacher, batch, share=1.0)).sum()
     slopes = [
         torch.autograd.grad(value, objective.theta)[0]
         for value in (whole, objective(student, teacher, batch))
