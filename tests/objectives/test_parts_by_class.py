@@ -66,9 +66,8 @@ def sphere(z):
     return centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
 
-def on_sphere(s, t):
-    radius = np.linalg.norm(t - t.mean(1, keepdims=True), axis=1).mean()
-    return radius * sphere(s), radius * sphere(t)
+def radius(t):
+    return np.linalg.norm(t - t.mean(1, keepdims=True), axis=1).mean()
 
 
 def gaps(s, t):
@@ -94,7 +93,10 @@ CASES: dict[str, tuple[Objective, Callable[..., Any]]] = {
         WeightedSoftLabels(3.0),
         lambda s, t, kept: parts(s, t, 3.0, weights=gaps(s, t), kept=kept),
     ),
-    "spherical": (Spherical(3.0), lambda s, t, kept: parts(*on_sphere(s, t), 3.0, kept=kept)),
+    "spherical": (
+        Spherical(3.0),
+        lambda s, t, kept: parts(radius(t) * sphere(s), radius(t) * sphere(t), 3.0, kept=kept),
+    ),
     "soft_ce": (
         SoftTargetCrossEntropy(3.0),
         lambda s, t, kept: np.add(parts(s, t, 3.0, kept=kept), (entropy(t, 3.0), 0)),
