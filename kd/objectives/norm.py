@@ -33,7 +33,7 @@ from kd.errors import UserError
 from kd.objectives.base import Objective
 from kd.objectives.ce import ce
 from kd.objectives.maps import IMAGES, paired_maps, smaller_size
-from kd.objectives.merged_head import is_average, is_plain, merged_head
+from kd.objectives.merged_head import is_average, is_plain, merged
 from kd.objectives.precision import upcast
 from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
@@ -149,7 +149,7 @@ class NToOne(Objective):
         (head,) = self._head
         averaged = is_average(student.taps["embedding"], student.taps[self.tap])
         if averaged and is_plain(head):
-            weight, bias = merged_head(head, self.expand, self.contract)
+            weight, bias = merged(head, self.expand, self.contract)
             head.weight.copy_(weight)
             head.bias.copy_(bias)
             self.merged = True

@@ -34,7 +34,7 @@ def class_cost(weight: Tensor, sharpness: float = 1.0) -> Tensor:
     return -torch.expm1(-sharpness * distance)
 
 
-def transport(
+def transport_cost(
     log_source: Tensor, log_goal: Tensor, cost: Tensor, regularisation: float, iterations: int
 ) -> Tensor:
     """Cost of the regularised plan between log-probabilities [B, K] with cost [K, K], [B].

@@ -8,7 +8,7 @@ import torch
 from conftest import make_batch
 from contract import Contract
 from safetensors.torch import load_file
-from support import built, composed, divergence, softmax
+from support import built, composed, divergence, present, softmax
 
 import kd
 from kd.errors import UserError
@@ -130,6 +130,4 @@ def test_the_student_file_holds_the_net_that_predicts(train, output):
     weights = load_file(run / "student.safetensors")
     assert weights.keys() == net.state_dict().keys()
     assert {"vit.dist_token", "vit.head_dist.weight"} <= weights.keys()
-    result = read_result(run)
-    assert result is not None
-    assert sum(p.numel() for p in net.parameters()) == result["student/params"]
+    assert sum(p.numel() for p in net.parameters()) == present(read_result(run))["student/params"]

@@ -97,20 +97,22 @@ def case():
 
 
 def test_with_gamma_one_it_is_the_cross_entropy_of_label_and_teacher(case):
+    own, other, labels = case
     student, teacher, target = (tensor.numpy() for tensor in case)
     logs = np.log(softmax(student))
     hard = -logs[np.arange(6), target].mean()
     soft = -(softmax(teacher) * logs).sum(1).mean()
-    assert ofa(*case, 1.0).item() == pytest.approx(hard + soft, rel=1e-6)
-    assert ofa(*case, 1.0, "code").item() == pytest.approx(soft, rel=1e-5)
+    assert ofa(own, other, labels, 1.0).item() == pytest.approx(hard + soft, rel=1e-6)
+    assert ofa(own, other, labels, 1.0, "code").item() == pytest.approx(soft, rel=1e-5)
 
 
 def test_gamma_two_adds_a_positive_term_of_the_label_alone(case):
     """(p + p²)·(−log q) of the label, as the paper expands the power."""
+    own, other, labels = case
     student, teacher, target = (tensor.numpy() for tensor in case)
     p, q = (softmax(logits)[np.arange(6), target] for logits in (teacher, student))
     added = (-(p + p**2) * np.log(q)).mean()
-    gain = ofa(*case, 2.0) - ofa(*case, 1.0)
+    gain = ofa(own, other, labels, 2.0) - ofa(own, other, labels, 1.0)
     assert gain.item() == pytest.approx(added, rel=1e-5)
 
 

@@ -61,6 +61,7 @@ def test_in_classification_the_stages_come_to_correlate():
     """ResNet-8 of half the width learns the pattern of ResNet-8's channels, at any scale."""
     objectives = build_method(composed("method=pkd_features", "teacher=resnet8")).objectives
     objective = objectives["pearson"]
+    assert isinstance(objective, PearsonFeatures)
     assert objective.student_taps == ("stage1", "stage2", "stage3")
     torch.manual_seed(0)
     nets = [built("resnet8", width=0.5), built("resnet8")]

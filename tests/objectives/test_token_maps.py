@@ -42,9 +42,9 @@ def pair(student, teacher, method):
     torch.manual_seed(0)
     images = torch.randn(4, 1, 8, 8)
     nets = [built(name, **(TINY if "tiny" in name else {})) for name in (student, teacher)]
-    wanted = term.student_taps, term.teacher_taps
-    read, taps = (Taps(*net, names) for net, names in zip(nets, wanted, strict=True))
-    ours = read.outputs(images)
+    (own, own_paths), (other, other_paths) = nets
+    ours = Taps(own, own_paths, term.student_taps).outputs(images)
+    taps = Taps(other, other_paths, term.teacher_taps)
     with torch.no_grad():
         theirs = taps.outputs(images)
     outputs = with_maps(term, ours, images), with_maps(term, term.aligned(theirs), images)

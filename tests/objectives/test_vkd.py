@@ -1,6 +1,6 @@
 """V_kD (Miles, Elezi & Deng 2024): orthogonal projection and normalisation, against NumPy."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -35,11 +35,6 @@ def whitened(rows):
     return centred @ np.linalg.inv(factor).T
 
 
-def matrix_of(objective):
-    projector: Any = objective.projector
-    return projector.weight.detach().double().numpy()
-
-
 class TestVKD(Contract):
     taps: ClassVar = {"embedding": (4,)}
     teacher_taps: ClassVar = {"embedding": (7,)}
@@ -49,12 +44,14 @@ class TestVKD(Contract):
         return OrthogonalProjection(normalisation=self.normalisation)
 
     def reference(self, student, teacher, target, objective):
-        theirs = teacher.taps["embedding"]
-        if self.normalisation != "none":
-            theirs = (
-                standardised(theirs) if self.normalisation == "standardise" else whitened(theirs)
-            )
-        return smooth_l1(student.taps["embedding"] @ matrix_of(objective).T - theirs)
+        matrix = objective.projector.weight.detach().double().numpy()
+        normalise: dict[str, Any] = {
+            "standardise": standardised,
+            "whiten": whitened,
+            "none": np.asarray,
+        }
+        theirs = normalise[self.normalisation](teacher.taps["embedding"])
+        return smooth_l1(student.taps["embedding"] @ matrix.T - theirs)
 
 
 class TestWideStudent(TestVKD):
@@ -83,7 +80,8 @@ def test_tokens_are_the_mean_of_the_patches_without_class_token():
         for taps in ({"tokens": tokens}, {"stage3": maps})
     )
     objective.build(student, teacher, SETTING)
-    ours = tokens.double().numpy()[:, 1:].mean(1) @ matrix_of(objective).T
+    matrix = cast(torch.Tensor, objective.projector.weight).detach().double().numpy()
+    ours = tokens.double().numpy()[:, 1:].mean(1) @ matrix.T
     expected = smooth_l1(ours - standardised(maps.double().numpy().mean((2, 3))))
     value = objective(student, teacher, make_batch(torch.arange(3)))
     assert value.item() == pytest.approx(expected, rel=1e-5)

@@ -20,6 +20,19 @@ def test_the_tables_are_those_of_the_results(name, tmp_path):
     assert [line for line in page.splitlines() if line.startswith("|")] == tables
 
 
+@pytest.mark.parametrize(
+    "page", sorted((REFERENCE / "documents").glob("*.md")), ids=lambda p: p.stem
+)
+def test_the_tables_of_a_reproduction_are_those_of_the_results(page, tmp_path):
+    command = [sys.executable, "scripts/reproduce.py", page.stem, str(tmp_path), "--table"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    stated = page.read_text()
+    tables = [line for line in printed.splitlines() if line.startswith("|")]
+    assert len(tables) > 4
+    assert [line for line in stated.splitlines() if line.startswith("|")] == tables
+    assert printed.strip().splitlines()[-1] in stated  # machine time
+
+
 @pytest.mark.parametrize(("name", "runs"), [("text", 105), ("detection", 15)])
 def test_every_run_of_a_page_is_committed(name, runs):
     assert len(list((REFERENCE / name).glob("*_s*/result.json"))) == runs

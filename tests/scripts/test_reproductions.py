@@ -66,8 +66,8 @@ def test_a_run_a_chain_and_a_restart(tmp_path):
             for number in range(count):
                 pixels = generator.integers(0, 255, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(images / split / label / f"{number}.png")
-    short = ["trainer.max_epochs=1", "teacher.training.trainer.max_epochs=1"]
-    short += ["data.train_samples=null", "--images", images, "--seeds", "0"]
+    short: list[object] = ["trainer.max_epochs=1", "teacher.training.trainer.max_epochs=1"]
+    short += ["data.train_samples=null", "--images", images, "--seeds", 0]
     views = ["views", tmp_path / "views", *short, "--rows", "kd_4", "ce_all"]
     first = reproduced(*views)
     assert first.returncode == 0, first.stderr
