@@ -80,7 +80,8 @@ def whiten(vectors: Tensor) -> Tensor:
     """Make the dimensions of [B, D] uncorrelated over the batch, with mean 0 and variance 1.
 
     Example:
-        >>> vectors = whiten(torch.randn(1000, 3) @ torch.randn(3, 3))
+        >>> mixing = torch.tensor([[1.0, 0.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
+        >>> vectors = whiten(torch.randn(1000, 3) @ mixing)
         >>> (vectors.T @ vectors / 1000).diagonal().round(decimals=1)
         tensor([1., 1., 1.])
     """
