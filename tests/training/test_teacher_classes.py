@@ -96,6 +96,13 @@ def test_a_map_has_a_cache_of_its_own(ten, output, tmp_path):
     assert result["teacher/test/acc"] < 0.6  # the wrong classes
 
 
+@pytest.mark.parametrize("method", ["sskd", "datafree"])
+def test_a_map_holds_for_images_that_are_not_the_datas(ten, output, tmp_path, method):
+    tiny = ("trainer.limit_train_batches=4", f"method={method}", "optimizer.lr=0.01")
+    result = taught(tmp_path, output, ten, "teacher.classes=by_name", *tiny, epochs=2)
+    assert (result["status"], result["teacher/classes"]) == ("completed", CLASSES)
+
+
 def test_features_alone_need_no_map(ten, output, tmp_path):
     result = taught(tmp_path, output, ten, "method=fitnet", "method.alpha=0", epochs=1)
     assert (result["teacher/classes"], result["teacher/num_classes"]) == (None, 10)

@@ -74,6 +74,13 @@ def test_statistics_alone_are_trained_by_no_loss(output, tmp_path):
     assert result["teacher/update_loss"] is None
 
 
+def test_two_views_and_an_optimizer_of_three_gradients(output, tmp_path):
+    result = trained(tmp_path, output, *UPDATE, "method=crld", "optimizer=deepkd")
+    before, after = original(output, result), load_file(tmp_path / "teacher.safetensors")
+    assert not before["fc.weight"].equal(after["fc.weight"])
+    assert result["teacher/outputs"] == "live"
+
+
 def test_an_interrupted_run_resumes_with_the_teacher_as_it_was(output, tmp_path):
     overrides = (*UPDATE, "teacher.update_lr=0.01")
     whole, halves = tmp_path / "whole", tmp_path / "halves"
