@@ -53,7 +53,7 @@ def _method_problems(
         yield (
             f"{_place(cfg)} keeps the gradients of the labels and of the teacher apart, and "
             f"method={cfg.method.name} has no term {lacking}; use optimizer=sgd"
-            + ("" if of_task else ", or a method.alpha below 1")
+            + (", or a method.alpha below 1" if not of_task and "alpha" in cfg.method else "")
         )
     elif kind.by_class and not any(
         term.by_class and not term.learns_labels for term in objectives.values()

@@ -44,6 +44,7 @@ def test_every_method_with_a_soft_term(method):
     [
         (["method=ce", "optimizer=dot"], "method=ce has no term besides that of the labels"),
         (["method.alpha=1", "optimizer=dot"], "method=kd has no term of the labels"),
+        (["method=norm", "optimizer=dot"], "method=norm has no term of the labels; .*sgd$"),
         (["method=dist", "optimizer=deepkd"], "no term of method=dist has these parts; .*dot"),
         (
             ["method.variant=reverse", "optimizer=deepkd"],
