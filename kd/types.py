@@ -12,7 +12,8 @@ class Batch(NamedTuple):
 
     Attributes:
         input: normalised images [B, C, H, W], float32.
-        target: class labels [B], int64, or class probabilities [B, K] of mixed images.
+        target: class labels [B], int64, or class probabilities [B, K] of mixed images; −1 of images
+            whose labels are not used (`data.labels=false`).
         index: position of each sample in the training pool [B], int64; the key of caches and
             memory banks. In validation and test batches, the position in that split's source.
         view: view of each sample [B], int64; 0 where there is no augmentation.

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from kd.config.compose import CONF_DIR, model_config, plain, register_models
+from kd.data.arrays import Arrays
 from kd.data.digits import Digits
 from kd.data.vision import MNIST
 from kd.distillers.base import Distiller
@@ -108,6 +109,14 @@ def built(name, **arguments):
     make_net = get_method(arguments.pop("_target_"))
     net = make_net(in_channels=1, image_size=8, num_classes=10, **arguments)
     return net.eval(), plain(model.taps)
+
+
+def digits_arrays() -> Arrays:
+    """All digits, as their data module holds them."""
+    data = Digits(name="digits", batch_size=64)
+    data.prepare_data()
+    data.setup()
+    return data.arrays
 
 
 def idx(values: torch.Tensor) -> bytes:

@@ -20,7 +20,11 @@ from kd.schedules import Schedule
 
 
 def build_net(
-    cfg: DictConfig, role: str, data: DataModule, model: DictConfig | None = None
+    cfg: DictConfig,
+    role: str,
+    data: DataModule,
+    model: DictConfig | None = None,
+    num_classes: int | None = None,
 ) -> nn.Module:
     """Build a net for the inputs and the classes of the data.
 
@@ -29,16 +33,18 @@ def build_net(
         role: `student` or `teacher`, a key of the config; with `model`, a name for errors.
         data: gives the arguments that depend on it, such as `num_classes`.
         model: the net's config; None: `cfg[role]`.
+        num_classes: of a classifier; None: the data's.
 
     Raises:
         UserError: the net refuses its arguments.
     """
     model = cfg[role] if model is None else model
+    other = {} if num_classes is None else {"num_classes": num_classes}
     net: nn.Module = make(
         model.net,
         "student.net",  # a teacher's or a peer's net is no other kind of thing
         f"{role}={model.name}",
-        **data.net_arguments,
+        **(data.net_arguments | other),
     )
     set_memory_format(net, cfg.channels_last)
     return net

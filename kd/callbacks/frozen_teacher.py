@@ -12,6 +12,8 @@ from kd.teachers.base import Teacher
 class FrozenTeacherCheck(Callback):
     """Raises an error if the teacher changed: training mode, gradients, or other buffers.
 
+    Parts of it that train along, `Teacher.changing`, are left out.
+
     Buffers are compared after every epoch by their checksums, because a net in training mode
     updates its batch norm statistics even without an optimizer.
 
@@ -23,9 +25,18 @@ class FrozenTeacherCheck(Callback):
         self.checksums = self._checksums(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        changing = self._changing(pl_module)
         for net in self._nets(pl_module):
-            training = [name or "the net" for name, part in net.named_modules() if part.training]
-            trained = [name for name, value in net.named_parameters() if value.requires_grad]
+            training = [
+                name or "the net"
+                for name, part in net.named_modules()
+                if part.training and f"{name}.running_mean" not in changing
+            ]
+            trained = [
+                name
+                for name, value in net.named_parameters()
+                if value.requires_grad and name not in changing
+            ]
             if training or trained:
                 raise RuntimeError(
                     f"the teacher is no longer frozen: modules in training mode {training[:3]}, "
@@ -38,7 +49,13 @@ class FrozenTeacherCheck(Callback):
         teacher = getattr(module, "teacher", None)
         return teacher.nets if isinstance(teacher, Teacher) else ()
 
+    def _changing(self, module: LightningModule) -> frozenset[str]:
+        teacher = getattr(module, "teacher", None)
+        return teacher.changing if isinstance(teacher, Teacher) else frozenset()
+
     def _checksums(self, module: LightningModule) -> list[int]:
-        buffers = [buffer for net in self._nets(module) for buffer in net.buffers()]
+        changing = self._changing(module)
+        named = [pair for net in self._nets(module) for pair in net.named_buffers()]
+        buffers = [buffer for name, buffer in named if name not in changing]
         # As float64: NumPy has no bfloat16, and the conversion is exact.
         return [zlib.crc32(buffer.cpu().double().numpy().tobytes()) for buffer in buffers]

@@ -32,7 +32,9 @@ def net_stages(cfg: DictConfig, overrides: Sequence[str], folder: Path) -> Itera
                 # Name, net and taps as configured for the student, width included.
                 teacher = {k: plain(before.cfg.student[k]) for k in ("name", "net", "taps")}
                 # What else the config says about a checkpoint is about the first teacher's.
-                theirs = dict.fromkeys(("epoch", "checkpoint_key", "mean", "std"))
+                theirs = dict.fromkeys(
+                    ("epoch", "checkpoint_key", "mean", "std", "classes", "num_classes", "update")
+                )
                 stage.cfg.teacher.update(teacher, checkpoint=before.reference, **theirs)
         before = stage
         yield stage

@@ -25,8 +25,18 @@ NO_PART_OF_NUMBERS = (
 _DISPLAY = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps")
 # Keys of `data` that say where the data lie and how they are read.
 _PLACE_OF_DATA = ("root", "download", "workers", "num_workers")
-# Settings that configs of earlier versions lack: null has the same effect as their absence.
-_NULL_IS_ABSENT = {"control", "data.train_samples", "data.leave_out"}
+# Settings that configs of earlier versions lack, with the value that has the effect of absence.
+_AS_ABSENT: Mapping[str, Any] = {
+    "control": None,
+    "data.train_samples": None,
+    "data.leave_out": None,
+    "data.labels": True,
+    "teacher.classes": None,
+    "teacher.num_classes": None,
+    "teacher.update": None,
+    "teacher.update_loss": "both",
+    "teacher.update_lr": None,
+}
 # Lightning's callbacks that observe a run. `kd.callbacks` has no others.
 _PASSIVE_CALLBACKS = {
     *("DeviceStatsMonitor", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary"),
@@ -64,13 +74,11 @@ def numeric_part(key: str, content: Any, recognised: bool = True) -> Any:
         content: plain.
         recognised: the run has fingerprints of its data and its weights, which stand for paths.
     """
-    if content is None and key in _NULL_IS_ABSENT:
+    if _is_absent(key, content):
         return {}
     if not isinstance(content, Mapping):
         return content
-    content = {
-        k: v for k, v in content.items() if v is not None or f"{key}.{k}" not in _NULL_IS_ABSENT
-    }
+    content = {k: v for k, v in content.items() if not _is_absent(f"{key}.{k}", v)}
     if key == "callbacks":
         return {name: leaf for name, leaf in content.items() if leaf and not _is_passive(leaf)}
     if key == "data" and recognised:
@@ -96,6 +104,11 @@ def _without_variant(method: Mapping[str, Any]) -> dict[str, Any]:
     }
     kept = {key: value for key, value in method.items() if key != "variant"}
     return {**kept, "objectives": terms}
+
+
+def _is_absent(setting: str, value: Any) -> bool:
+    """Whether a config without the setting has the same effect."""
+    return setting in _AS_ABSENT and value == _AS_ABSENT[setting]
 
 
 def _without_display(content: Any) -> Any:

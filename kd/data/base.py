@@ -54,6 +54,7 @@ class DataModule(LightningDataModule, ABC):
         augment: random change of whole training batches; None: there is none.
         two_views: the second view of each image in training batches, set by the run: `strong`, or
             `same`, one more of `view`, unless the data name another; "": there is none.
+        labels: whether training batches have labels; validation and test batches do.
     """
 
     task: ClassVar[str] = "image_classification"
@@ -64,6 +65,7 @@ class DataModule(LightningDataModule, ABC):
     view: ViewSpace
     augment: Augmentation | None
     two_views: Literal["", "strong", "same"] = ""
+    labels: bool = True
 
     @property
     @abstractmethod
@@ -132,7 +134,10 @@ class DataModule(LightningDataModule, ABC):
     @property
     @abstractmethod
     def train_targets(self) -> Tensor | None:
-        """Labels of the training pool by index [N], int64; None if `limits.index` is not empty."""
+        """Labels of the training pool by index [N], int64; None if `limits.index` is not empty.
+
+        Without `labels`, all are −1.
+        """
 
     @property
     @abstractmethod

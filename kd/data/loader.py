@@ -21,6 +21,7 @@ from kd.types import Batch
 ORDER = 1
 AUGMENTATION = 3
 SECOND_VIEW = 4
+UNLABELLED = -1  # target of a sample whose label is not used; no class has this number
 
 
 class EpochSampler:
@@ -125,6 +126,16 @@ def check_batch_size(batch_size: int, world_size: int) -> None:
         )
 
 
+def unlabelled(targets: Tensor) -> Tensor:
+    """Return targets of the same shape that say nothing.
+
+    Example:
+        >>> unlabelled(torch.tensor([3, 0]))
+        tensor([-1, -1])
+    """
+    return torch.full_like(targets, UNLABELLED)
+
+
 class TensorLoader:
     """Iterates over `Batch`es of samples held in memory: images, or padded token ids.
 
@@ -142,6 +153,7 @@ class TensorLoader:
         finished: returns the number of batches of this epoch whose step is done; None: the number
             yielded is used. They differ by one when a step is interrupted, and a resumed run would
             skip that batch.
+        labelled: whether batches have the targets; False: all are `UNLABELLED`, mixed ones as well.
     """
 
     batch_sampler = None  # Lightning reads it from every loader that has a `sampler`
@@ -160,8 +172,10 @@ class TensorLoader:
         augmentation: Augmentation | None = None,
         second: "TensorLoader | None" = None,
         finished: Callable[[], int] | None = None,
+        labelled: bool = True,
     ) -> None:
-        self.inputs, self.targets, self.sampler = inputs, targets, sampler
+        self.inputs, self.sampler, self.labelled = inputs, sampler, labelled
+        self.targets = targets if labelled else unlabelled(targets)
         self.view_space, self.seed, self.augmentation = view_space, seed, augmentation
         self.normalise: Callable[[Tensor], Tensor] = torch.nn.Identity()
         if mean is not None and std is not None:
@@ -188,8 +202,7 @@ class TensorLoader:
             batch = self.show(order[rows], views[rows])
             if self.augmentation is not None:
                 seed = stream(self.seed, AUGMENTATION, self.sampler.epoch, rows.start)
-                input, target = self.augmentation.seeded(seed, batch.input, batch.target)
-                batch = batch._replace(input=input, target=target)
+                batch = self._augmented(self.augmentation, seed, batch)
             batch = batch._replace(input=self._trimmed(self.normalise(batch.input)))
             yield batch if self.second is None else self._with_second(batch)
 
@@ -200,6 +213,12 @@ class TensorLoader:
         shown = self.second.show(batch.index, views)
         second = shown._replace(input=self.second.normalise(shown.input))
         return batch._replace(second=second)
+
+    def _augmented(self, augmentation: Augmentation, seed: int, batch: Batch) -> Batch:
+        # Mixing encodes class indices, which -1 is not.
+        labels = batch.target if self.labelled else torch.zeros_like(batch.target)
+        input, target = augmentation.seeded(seed, batch.input, labels)
+        return batch._replace(input=input, target=target if self.labelled else batch.target)
 
     def _trimmed(self, input: Tensor) -> Tensor:
         """Cut texts [B, L] behind the end of the longest one; return images as they are."""

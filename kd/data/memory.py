@@ -44,6 +44,8 @@ class MemoryDataModule(SplitArrays):
             `split_seed`; None: all. A teacher is trained on the same ones.
         leave_out: classes, as names or labels, that the transfer set is without. Validation, test
             and the teacher's training have them.
+        labels: False: training batches have no labels. The validation split is the same: a share of
+            each class, and labelled, as the test set is.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class MemoryDataModule(SplitArrays):
         second: ViewSpace | None = None,
         train_samples: int | None = None,
         leave_out: Sequence[str | int] | None = None,
+        labels: bool = True,
     ) -> None:
         super().__init__(
             name=name,
@@ -68,6 +71,7 @@ class MemoryDataModule(SplitArrays):
             split_seed=split_seed,
             train_samples=train_samples,
             leave_out=leave_out,
+            labels=labels,
         )
         for key, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
             if size < 1:
@@ -132,9 +136,10 @@ class MemoryDataModule(SplitArrays):
         if self.augment is not None:
             self.augment.num_classes = self.num_classes
         inputs, targets = self.arrays.train_inputs, self.arrays.train_targets
-        loader = self._loader(inputs, targets, sampler, self.view_space, self.augment)
+        data = inputs, targets, sampler
+        loader = self._loader(*data, self.view_space, self.augment, labelled=self.labels)
         if self.two_views:
-            loader.second = self._loader(inputs, targets, sampler, self.second_space)
+            loader.second = self._loader(*data, self.second_space, labelled=self.labels)
             loader.second.seed = stream(self.seed, SECOND_VIEW)
         return loader
 
@@ -182,6 +187,7 @@ class MemoryDataModule(SplitArrays):
         sampler: EpochSampler,
         view: ViewSpace,
         augment: Augmentation | None = None,
+        labelled: bool = True,
     ) -> TensorLoader:
         sampler.rows = sampler.rows.to(inputs.device)
         return TensorLoader(
@@ -195,6 +201,7 @@ class MemoryDataModule(SplitArrays):
             pad_index=self.pad_index,
             augmentation=augment,
             finished=self._finished_batches if self.trainer else None,
+            labelled=labelled,
         )
 
     def _finished_batches(self) -> int:

@@ -9,16 +9,23 @@ from kd.data.splits import stratified_split
 from kd.errors import UserError, nearest
 
 
-def check_selection(train_samples: int | None, leave_out: Sequence[str | int] | None) -> None:
+def check_selection(
+    train_samples: int | None, leave_out: Sequence[str | int] | None, labels: bool = True
+) -> None:
     """Refuse settings that cannot select training samples.
 
     Raises:
-        ValueError: `train_samples` is no whole number ≥ 1, or `leave_out` no list with a class.
+        ValueError: `train_samples` is no whole number ≥ 1, `leave_out` no list with a class, or
+            classes are left out of samples without labels.
     """
     if train_samples is not None and (not isinstance(train_samples, int) or train_samples < 1):
         raise ValueError(f"train_samples must be ≥ 1 or null, got {train_samples!r}")
     if leave_out is not None and (isinstance(leave_out, str | int) or not leave_out):
         raise ValueError(f"leave_out must be a list of classes, as [3], or null, got {leave_out!r}")
+    if leave_out is not None and not labels:
+        raise ValueError(
+            "leave_out chooses samples by their labels, which labels=false does not use; set one"
+        )
 
 
 def keep_samples(rows: Tensor, targets: Tensor, count: int, seed: int) -> Tensor:

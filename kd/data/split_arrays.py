@@ -8,6 +8,7 @@ from torch import Tensor
 from kd.data.arrays import Arrays, Pool, digest
 from kd.data.base import DataModule
 from kd.data.evaluation_sets import warn_of_missing_classes
+from kd.data.loader import unlabelled
 from kd.data.selection import check_selection, keep_samples, leave_out_classes
 from kd.data.splits import Normalisation, Split, make_split
 from kd.errors import UserError
@@ -17,7 +18,7 @@ class SplitArrays(DataModule):
     """Samples in memory, split into training and validation; a subclass adds their loaders.
 
     Args:
-        name, val_fraction, split_seed, train_samples, leave_out: as `MemoryDataModule`.
+        name, val_fraction, split_seed, train_samples, leave_out, labels: as `MemoryDataModule`.
     """
 
     def __init__(
@@ -28,15 +29,16 @@ class SplitArrays(DataModule):
         split_seed: int,
         train_samples: int | None,
         leave_out: Sequence[str | int] | None,
+        labels: bool,
     ) -> None:
         super().__init__()
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be in (0, 1), got {val_fraction!r}")
         check_seed("split_seed", split_seed)
-        check_selection(train_samples, leave_out)
+        check_selection(train_samples, leave_out, labels)
         self.name = name
         self.val_fraction, self.split_seed = val_fraction, split_seed
-        self.train_samples, self.leave_out = train_samples, leave_out
+        self.train_samples, self.leave_out, self.labels = train_samples, leave_out, labels
         self._pool = Pool()
         self._split: Split | None = None
 
@@ -123,7 +125,8 @@ class SplitArrays(DataModule):
         rows = self.split.train
         if self.leave_out is None:
             return rows
-        return leave_out_classes(rows, self.train_targets, self.class_names, self.leave_out)
+        targets = self.arrays.train_targets
+        return leave_out_classes(rows, targets, self.class_names, self.leave_out)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -140,7 +143,8 @@ class SplitArrays(DataModule):
 
     @property
     def train_targets(self) -> Tensor:
-        return self.arrays.train_targets
+        targets = self.arrays.train_targets
+        return targets if self.labels else unlabelled(targets)
 
     @property
     def test_targets(self) -> Tensor:

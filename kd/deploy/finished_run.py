@@ -3,6 +3,7 @@
 import logging
 from contextlib import redirect_stdout
 from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,8 +26,10 @@ from kd.io.result_file import FORMAT, Result, mistyped, upgraded
 from kd.io.run_folder import RunFolder
 from kd.io.student_metadata import read_student_metadata
 from kd.io.tensors import tensor_shapes
+from kd.io.weights import load_weights
 from kd.models.shrink import shrink_to
 from kd.teachers.registry import Registry
+from kd.teachers.updated import UpdatedTeacher
 from kd.training.acquired import AcquiredTeacher
 from kd.training.controls import control_of
 from kd.training.student import build_student
@@ -162,7 +165,13 @@ class FinishedRun:
         # Nothing is trained, so its outputs for training images are neither saved nor, by
         # `refresh`, deleted.
         cfg.teacher.cache.mode = "off"
-        return acquire(check_config(cfg), self.data, self._device, _train_nothing)
+        acquired = acquire(check_config(cfg), self.data, self._device, _train_nothing)
+        assert acquired is not None  # see `_needs_teacher`
+        if isinstance(acquired.teacher, UpdatedTeacher) and self._teacher_checkpoint is None:
+            # As it was at the selected epoch; the logits are those of the beginning.
+            load_weights(acquired.teacher.nets[0], RunFolder(self.folder).weights_of("teacher"))
+            acquired = replace(acquired, test_logits=None)
+        return acquired
 
     @property
     def teacher_was_given(self) -> bool:

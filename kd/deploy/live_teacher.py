@@ -12,6 +12,7 @@ from kd.teachers.base import Teacher
 from kd.teachers.cached import CachedTeacher
 from kd.teachers.ensemble import EnsembleTeacher
 from kd.teachers.frozen import FrozenTeacher
+from kd.teachers.updated import UpdatedTeacher
 from kd.types import Batch
 
 
@@ -67,7 +68,7 @@ class LiveTeacher(nn.Module):
 
 def _single(teacher: Teacher) -> FrozenTeacher | None:
     """Return the net whose taps the teacher has; None for an ensemble without `features`."""
-    if isinstance(teacher, CachedTeacher):
+    if isinstance(teacher, CachedTeacher | UpdatedTeacher):
         return teacher.teacher
     if isinstance(teacher, EnsembleTeacher):
         features = teacher.features

@@ -9,7 +9,7 @@ from kd.data.normalise import Normalise
 from kd.data.splits import Normalisation
 from kd.distillers.image_bank import ImageBank
 from kd.distillers.synthesis import Judges, Synthesis
-from kd.objectives.base import Run
+from kd.objectives.setting import Run
 from kd.teachers.frozen import FrozenTeacher
 from kd.types import Batch
 

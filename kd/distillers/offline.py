@@ -1,4 +1,4 @@
-"""Offline distillation: a pretrained, frozen teacher.
+"""Offline distillation: a pretrained teacher, frozen but for parts that may train along.
 
 Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015,
 https://arxiv.org/abs/1503.02531. The teacher outputs belong to exactly the view of an image that
@@ -8,20 +8,24 @@ whether they are cached or computed on the batch.
 
 from typing import Any, ClassVar, cast
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 
 from kd.data.loader import TensorLoader
 from kd.distillers.base import Distiller
-from kd.distillers.pairing import Pairing
+from kd.distillers.pairing import Pairing, term_name
 from kd.teachers.base import Teacher
-from kd.types import Batch, joined
+from kd.teachers.updated import UpdatedTeacher, detached
+from kd.types import Batch, Outputs, joined
+
+TEACHER = "teacher"  # pairing of the labels with a teacher of which parts train
 
 
 class OfflineDistiller(Distiller):
     """A student distilled from a frozen teacher, or trained on labels alone.
 
     Args:
-        teacher: live or cached; None: no objective reads one.
+        teacher: live or cached; None: no objective reads one. Parts of an `UpdatedTeacher` train.
         test_logits: the teacher's logits [N, K] on the test set, in its order, for
             `test/agreement` without running the teacher again.
         **student: as `Distiller`.
@@ -37,8 +41,15 @@ class OfflineDistiller(Distiller):
         **student: Any,
     ) -> None:
         self._weights = {"": 1.0} if teacher is None else dict(teacher.pairing_weights)
-        super().__init__(**student, pairings=tuple(self._weights))
+        update = teacher if isinstance(teacher, UpdatedTeacher) else None
+        taught = (TEACHER,) if update is not None and update.learns_labels else ()
+        super().__init__(**student, pairings=tuple(self._weights), labels_only=taught)
+        for name, term in self.terms_of(TEACHER).items():
+            if not term.fits_every_net:  # it is about the student, as masked words are
+                del self.objectives[term_name(TEACHER, name)]
         self.teacher = teacher
+        self.teacher_figures = None if update is None else self.task.evaluation(self.num_classes)
+        self._updated_accuracy: float | None = None
         self.test_logits = test_logits
         self._prepared_epoch = -1  # of the teacher outputs that are ready
 
@@ -49,10 +60,35 @@ class OfflineDistiller(Distiller):
         if self.teacher is None or not with_teacher:
             return {name: Pairing(student, weight=weight) for name, weight in self._weights.items()}
         teacher = self.teacher.pairing_outputs(batch)
+        if self.update is not None:
+            return self._updating(self.update, student, teacher[""])
         return {name: Pairing(student, teacher[name], w) for name, w in self._weights.items()}
 
     def rows(self, batch: Batch) -> Batch:
         return batch.both()
+
+    @property
+    def update(self) -> UpdatedTeacher | None:
+        """The teacher, if parts of it train."""
+        return self.teacher if isinstance(self.teacher, UpdatedTeacher) else None
+
+    def _updating(
+        self, update: UpdatedTeacher, student: Outputs, teacher: Outputs
+    ) -> dict[str, Pairing]:
+        """The student's pairing, and the teacher's with the labels."""
+        theirs = teacher if update.learns_method else detached(teacher)
+        pairings = {"": Pairing(student, theirs)}
+        return pairings | ({TEACHER: Pairing(teacher)} if update.learns_labels else {})
+
+    def parameter_groups(self) -> ParamsT:
+        update, every = self.update, super().parameter_groups()
+        if update is None or update.rate is None:
+            return every
+        theirs = update.trained()
+        known = {id(parameter) for parameter in theirs}
+        own = [p for p in cast(list[nn.Parameter], every) if id(p) not in known]
+        groups: list[dict[str, Any]] = [{"params": own}, {"params": theirs, "lr": update.rate}]
+        return groups
 
     def example_pairings(self, images: Tensor) -> dict[str, Pairing]:
         student, head = self.student_taps.probe(images), self.student_taps.head
@@ -104,9 +140,29 @@ class OfflineDistiller(Distiller):
             teacher.prepare(loader, index, report)
 
     def teacher_test_logits(self, batch: Batch) -> Tensor | None:
+        if self.update is not None and self.teacher_figures is not None:
+            now = self.update.outputs(batch).logits  # of the weights that are tested
+            self.teacher_figures.update(now, batch.target)
+            return now
         if self.test_logits is None:
             return None
         return self.test_logits[batch.index.cpu()].to(batch.input.device)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        if self.teacher_figures is not None:
+            self._updated_accuracy = self.teacher_figures.compute()["acc"].item()
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        found = super().weights()
+        return found if self.update is None else found | {TEACHER: self.update.nets[0].state_dict()}
+
+    def results(self) -> dict[str, Any]:
+        update = self.update
+        if update is None:
+            return super().results()
+        said = {"teacher/update": list(update.parts), "teacher/update_loss": update.loss}
+        return super().results() | said | {"teacher/test/acc_updated": self._updated_accuracy}
 
 
 _PROGRESS_HOOK = "on_teacher_progress"  # of callbacks: (images done, images in total)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from kd.distillers.deployed import ChangedStudent
 from kd.distillers.evaluation import EvaluatedModule
 from kd.distillers.pairing import Pairing, objectives_by_term, outputs_read, term_name
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
+from kd.objectives.setting import Setting
 from kd.taps import Taps
 from kd.tasks.base import Task
 from kd.types import Batch

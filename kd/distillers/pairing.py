@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Run
+from kd.objectives.base import Objective
+from kd.objectives.setting import Run
 from kd.objectives.token_maps import with_maps
 from kd.types import Outputs
 
@@ -18,7 +19,8 @@ class Pairing(NamedTuple):
     """Outputs of one student and its teacher on the same batch.
 
     student: outputs of the net that is trained, with gradients.
-    teacher: outputs of its teacher, without gradients; None: it is trained on labels alone.
+    teacher: outputs of its teacher, without gradients unless parts of the teacher train along;
+        None: it is trained on labels alone.
     weight: factor of every loss term of the pairing.
     student_net, teacher_net: the nets themselves; None: the student of the mode, and no single net.
     run_student, run_teacher: run the nets on other images; see `Setting`.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from kd.distillers.generator import Generator
 from kd.metrics import Means
-from kd.objectives.base import Run
 from kd.objectives.datafree import Inversion, inversion, recorded_statistics
+from kd.objectives.setting import Run
 from kd.teachers.frozen import FrozenTeacher
 
 _BETAS = (0.5, 0.999)  # of Adam, as in the code of Fang et al. 2022

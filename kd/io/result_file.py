@@ -73,6 +73,10 @@ Result = TypedDict(
             "hash of the images, labels, class names, split and normalisation; null if the data "
             "cannot be recognised, and then `config_hash` differs from that of all other runs",
         ],
+        "data/labels": Annotated[
+            bool,
+            "false: the training samples had no labels (`data.labels=false`); absent otherwise",
+        ],
         "git_commit": Annotated[
             str | None, "commit of the checkout that ran; null outside a git repository"
         ],
@@ -125,6 +129,25 @@ Result = TypedDict(
         "teacher/test/acc_per_class": Annotated[
             list[float | None] | None,
             "teacher's test accuracy by class, in the order of the labels",
+        ],
+        "teacher/classes": Annotated[
+            list[int] | None,
+            "the teacher's class of each of the data's (`teacher.classes`); null if it has others, "
+            "and the student learns from its features; absent if the two have the same classes",
+        ],
+        "teacher/num_classes": Annotated[
+            int, "number of the teacher's classes; absent as `teacher/classes`"
+        ],
+        "teacher/update": Annotated[
+            list[str], "parts of the teacher that trained along (`teacher.update`); else absent"
+        ],
+        "teacher/update_loss": Annotated[
+            str | None, "the loss that reached them; null: they are no parameters, but statistics"
+        ],
+        "teacher/test/acc_updated": Annotated[
+            float | None,
+            "teacher's test accuracy after the selected epoch, with the parts that trained along; "
+            "`teacher/test/acc` is that of the teacher before, `test/agreement` that with it after",
         ],
         "teacher/params": Annotated[int | None, "number of the teacher's parameters"],
         "compression": Annotated[float | None, "teacher's number of parameters over the student's"],

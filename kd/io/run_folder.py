@@ -15,7 +15,7 @@ _FILES = re.compile(
     | figures/(confusion|dark-knowledge)(-dark)?\.(png|svg)
     | evaluation(/figures)? | evaluation/evaluation\.(json|md|html)
     | evaluation/figures/(reliability|confusion|confusion-difference|corruption)(-dark)?\.(png|svg)
-    | (student|ensemble|bank|(peer|branch)\d{1,4}|test_predictions)\.safetensors
+    | (student|teacher|ensemble|bank|(peer|branch)\d{1,4}|test_predictions)\.safetensors
     | export/student-(fp32|fp16|int8)\.(onnx|pt2|pte|xml|bin|safetensors)(\.json|\.md)?
     | compression\.(json|md)
     | result\.json | hparams\.yaml | events\.out\.tfevents\.\d+\.[^/]+

@@ -26,7 +26,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.checks import check_temperature
+from kd.objectives.logits import LogitObjective
+from kd.objectives.precision import upcast
 
 
 def abkd(

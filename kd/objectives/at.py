@@ -27,7 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import Objective, Setting, check_choice, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice
 from kd.objectives.maps import (
     IMAGES_AND_BOXES,
     as_sequence,
@@ -35,6 +36,8 @@ from kd.objectives.maps import (
     drop_single_positions,
     resample,
 )
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "mean_square")

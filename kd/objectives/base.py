@@ -1,53 +1,19 @@
-"""Base classes of loss terms, and what most of them need."""
+"""Base class of loss terms."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from kd.objectives.setting import Setting
+from kd.objectives.tap_pairs import TapPairs
 from kd.types import Batch, Outputs
-
-Run = Callable[[Tensor], Outputs]  # images [B, C, H, W] -> outputs of a net
-
-
-class Setting(NamedTuple):
-    """The data and the nets' heads, for adapters that depend on more than the shapes of taps.
-
-    Attributes:
-        num_classes: number of classes K.
-        targets: labels [N] of the training pool, int64, in the order of `Batch.index`.
-        student_head: the module that turns the tap `embedding` into logits; None where the net has
-            no such module. An objective that only reads it must not register it as a submodule, or
-            the head would be saved and optimised twice.
-        teacher_head: the same of the teacher.
-        image_size: height and width of the images in pixels; None where inputs are no images.
-        pad_index: token id that fills texts up to the length of a batch; None where inputs are no
-            texts.
-        student_net, teacher_net: the nets, for objectives that need more than their outputs, such
-            as a detector's decoding; not to be registered as submodules. None: an ensemble.
-        run_student, run_teacher: run a net on images of the objective's own, for outputs with the
-            taps that the method reads: the student as in a training step, the teacher without
-            gradients. None: the mode or the teacher cannot.
-    """
-
-    num_classes: int
-    targets: Tensor
-    student_head: nn.Module | None = None
-    teacher_head: nn.Module | None = None
-    image_size: tuple[int, int] | None = None
-    pad_index: int | None = None
-    student_net: nn.Module | None = None
-    teacher_net: nn.Module | None = None
-    run_student: Run | None = None
-    run_teacher: Run | None = None
-
 
 Family = Literal["labels", "response", "feature", "relation"]
 
 
-class Objective(nn.Module, ABC):
+class Objective(TapPairs, ABC):
     """Base class of all loss terms.
 
     A term is the mean over the batch, unweighted, with the constants of its formula inside (T² of
@@ -60,8 +26,12 @@ class Objective(nn.Module, ABC):
         family: group of the method in the table of `python -m kd.methods`; None: "feature" with
             taps, "response" without.
         needs_teacher: whether `forward` reads the teacher's outputs.
-        needs_labels: whether `forward` reads `Batch.target` as class indices, which mixed images
-            (mixup, CutMix) do not have.
+        needs_labels: whether `forward` or `build` reads labels as class indices, which mixed images
+            (mixup, CutMix) and unlabelled ones do not have.
+        reads_targets: whether it reads `Batch.target` in some form, as class indices or as the
+            probabilities of mixed images; a term with `needs_labels` does.
+        reads_logits: whether a term with taps reads the teacher's logits as well; see
+            `compares_classes`.
         by_class: whether the term falls into a part of the label and one of the other classes, see
             `class_terms`.
         copies_head: whether `build` copies the teacher's head, which must be trained by then.
@@ -69,14 +39,14 @@ class Objective(nn.Module, ABC):
             the middle of a message; empty if the teacher may change.
         runs_nets: whether the term runs both nets on images of its own, so that the teacher must be
             a single pretrained net.
+        runs_teacher_layers: whether the term runs layers of `Setting.teacher_net`, which end in all
+            of the teacher's classes.
         needs_index: whether the term reads `Batch.index` or `Setting.targets`, as memory banks do.
         one_device: reason why the term cannot be computed on several devices; empty if it can.
         scheduled: settings that a schedule may vary during a run, by the name of argument and
             attribute, each with a function that raises ValueError for values out of range.
         two_views: whether outputs and batch must have two views of each image: 2·B rows, those of
             the first views before those of the second.
-        paired: whether the taps were given to `pair`, so that `teacher.taps` has the student's
-            names in `build` and `forward`.
         tasks: names of the tasks, of `kd.tasks.TASKS`, whose nets the term can compare.
         needs_places: whether the student's predictions must belong to fixed places of the image, as
             those of a one-stage detector do.
@@ -103,11 +73,14 @@ class Objective(nn.Module, ABC):
 
     family: ClassVar[Family | None] = None
     needs_teacher: ClassVar[bool] = True
-    needs_labels: ClassVar[bool] = False
+    needs_labels: bool = False
+    reads_targets: bool = False
+    reads_logits: ClassVar[bool] = False
     two_views: ClassVar[bool] = False
     copies_head: ClassVar[bool] = False
     needs_pretrained: ClassVar[str] = ""
     runs_nets: ClassVar[bool] = False
+    runs_teacher_layers: ClassVar[bool] = False
     needs_index: ClassVar[bool] = False
     one_device: ClassVar[str] = ""
     scheduled: ClassVar[Mapping[str, Callable[[float], float]]] = {}
@@ -116,46 +89,9 @@ class Objective(nn.Module, ABC):
     tokens_as_maps: ClassVar[bool] = False
     refuses_tokens: ClassVar[str] = ""
     fitting_student: ClassVar[str] = ""
-    student_taps: tuple[str, ...] = ()
-    teacher_taps: tuple[str, ...] = ()
-    paired: bool = False
     by_class: bool = False
     progress: float = 0.0
     stage: str = ""
-
-    def pair(self, taps: Sequence[str]) -> None:
-        """Set the taps that are compared with each other.
-
-        Args:
-            taps: a name for both nets, or two names `student:teacher`.
-
-        Raises:
-            ValueError: there are none, or one of the student has two partners.
-        """
-        if not taps:
-            raise ValueError(
-                "taps is empty: the two nets have no stage in common; name some of the nets' taps, "
-                "or give a net without any its own, as student.taps={stage1: features.3}"
-            )
-        names = [tap.partition(":") for tap in taps]
-        self.student_taps = tuple(own for own, _, _ in names)
-        self.teacher_taps = tuple(other or own for own, _, other in names)
-        self.paired = True
-        pairs = set(zip(self.student_taps, self.teacher_taps, strict=True))
-        if len(pairs) > len({own for own, _ in pairs}):
-            raise ValueError(f"taps must pair a tap of the student once, got {list(taps)}")
-
-    def keep_pairs(self, taps: Sequence[str]) -> None:
-        """Drop the pairs whose tap of the student is not among `taps`."""
-        kept = zip(self.student_taps, self.teacher_taps, strict=True)
-        self.pair([f"{own}:{other}" for own, other in kept if own in taps])
-
-    def aligned(self, teacher: Outputs) -> Outputs:
-        """Return the teacher's outputs with its taps by the student's names of `pair`."""
-        if not self.paired or self.student_taps == self.teacher_taps or not teacher.taps:
-            return teacher
-        names = zip(self.student_taps, self.teacher_taps, strict=True)
-        return teacher._replace(taps={own: teacher.taps[other] for own, other in names})
 
     def select_taps(self, teacher: Outputs) -> None:
         """Drop the pairs of taps that the teacher's shapes rule out, before outputs are cached.
@@ -184,6 +120,23 @@ class Objective(nn.Module, ABC):
     def learns_labels(self) -> bool:
         """Whether the term's gradient is that of the task, and not the teacher's."""
         return self.family == "labels"
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether the term reads labels in any form."""
+        return self.needs_labels or self.reads_targets
+
+    @property
+    def fits_every_net(self) -> bool:
+        """Whether the term compares the logits of one net with labels, and reads nothing else."""
+        return self.reads_labels and not self.needs_teacher and not self.student_taps
+
+    @property
+    def compares_classes(self) -> bool:
+        """Whether the teacher's classes must be the student's: a term without taps reads logits."""
+        return self.needs_teacher and (
+            self.reads_logits or self.copies_head or not self.teacher_taps
+        )
 
     @property
     def changes_student(self) -> bool:
@@ -233,113 +186,3 @@ class Objective(nn.Module, ABC):
             teacher: logits [B, K] and the taps of `teacher_taps`; without gradients.
             batch: images, labels and indices of the batch.
         """
-
-
-MAX_TEMPERATURE = 1e6  # T² stays finite in float32, whose largest number is 3.4e38
-
-
-def check_temperature(temperature: float) -> float:
-    """Return `temperature` as a float.
-
-    Raises:
-        ValueError: it is not a number in (0, 1e6].
-    """
-    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if not number or not temperature > 0:
-        raise ValueError(f"temperature must be a number > 0, got {temperature!r}")
-    if temperature > MAX_TEMPERATURE:
-        raise ValueError(f"temperature must be ≤ {MAX_TEMPERATURE:g}, got {temperature!r}")
-    return float(temperature)
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Check that the setting `name` has one of the values in `choices`.
-
-    Raises:
-        ValueError: it has another value.
-    """
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {list(choices)}, got {value!r}")
-
-
-def upcast(tensor: Tensor) -> Tensor:
-    """Convert float16 and bfloat16 to float32; return any other tensor unchanged."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-class LogitObjective(Objective):
-    """Base class of terms that read nothing but the logits of the two nets.
-
-    Args:
-        standardise: standardise every row of logits of both nets first; see `standardise`. The
-            term is then invariant to scale and shift of the student's logits. It needs K > 2: with
-            two classes every standardised row is ±(1, −1)/√2. The setting changes neither
-            temperature nor weight; the paper has T = 2 and weights of 9 for T²·KL and 0.1 for the
-            labels: `experiment=logit_standardisation`.
-
-    Attributes:
-        reads_raw_logits: whether `compare` gets the logits as they are, because it also reads
-            confidences from them, and standardises what it softens by itself.
-    """
-
-    family = "response"
-    reads_raw_logits: ClassVar[bool] = False
-
-    def __init__(self, standardise: bool = False) -> None:
-        super().__init__()
-        self.standardise = standardise
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        return self.compare(*self._logits(student, teacher), batch.target)
-
-    def class_terms(
-        self, student: Outputs, teacher: Outputs, batch: Batch, share: float
-    ) -> tuple[Tensor, Tensor]:
-        return self.compare_by_class(*self._logits(student, teacher), batch.target, share)
-
-    def _logits(self, student: Outputs, teacher: Outputs) -> tuple[Tensor, Tensor]:
-        """Logits [B, K] of student and teacher in float32, as `compare` takes them."""
-        # A method without a teacher (tfkd) has no teacher outputs to read.
-        reference = teacher if self.needs_teacher else student
-        ours, theirs = student.logits.float(), reference.logits.float()
-        if self.reads_raw_logits:
-            return ours, theirs
-        return self.standardised(ours), self.standardised(theirs)
-
-    def standardised(self, logits: Tensor) -> Tensor:
-        """Return logits [B, K] standardised, or as they are without `standardise`."""
-        return standardise(logits) if self.standardise else logits
-
-    @abstractmethod
-    def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        """Compute the term from logits [B, K] in float32 and labels [B]."""
-
-    def compare_by_class(
-        self, student: Tensor, teacher: Tensor, target: Tensor, share: float
-    ) -> tuple[Tensor, Tensor]:
-        """Compute the parts of `class_terms` from logits [B, K] and labels [B]."""
-        raise NotImplementedError(f"{type(self).__name__} has no parts by class")
-
-
-def standardise(logits: Tensor) -> Tensor:
-    """Scale and shift every row of logits to mean 0 and (unbiased) standard deviation 1.
-
-    Sun, Ren, Li, Wang & Cao, "Logit Standardization in Knowledge Distillation", CVPR 2024,
-    https://arxiv.org/abs/2403.01427. As in the paper, 1e-7 is added to the deviation; constant
-    rows become 0.
-
-    Args:
-        logits: [B, K].
-
-    Returns:
-        [B, K].
-
-    Example:
-        >>> import torch
-        >>> standardise(torch.tensor([[1.0, 2.0, 3.0]]))
-        tensor([[-1.0000,  0.0000,  1.0000]])
-    """
-    centred = logits - logits.mean(1, keepdim=True)
-    # The gradient of sqrt is infinite at 0, the variance of a constant row.
-    variance = centred.square().sum(1, keepdim=True) / (logits.shape[1] - 1)
-    return centred / (variance.clamp_min(1e-14).sqrt() + 1e-7)

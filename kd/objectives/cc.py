@@ -24,8 +24,10 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, check_choice
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, full_precision, gram
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 VARIANTS = ("kernel", "mean_difference")

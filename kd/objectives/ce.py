@@ -11,7 +11,8 @@ Reduction: sum over classes, mean over the batch.
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import Objective, upcast
+from kd.objectives.base import Objective
+from kd.objectives.precision import upcast
 from kd.types import Batch, Outputs
 
 
@@ -50,6 +51,7 @@ class CrossEntropy(Objective):
 
     family = "labels"
     needs_teacher = False
+    reads_targets = True
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()

@@ -42,8 +42,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, check_choice, check_temperature, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice, check_temperature
 from kd.objectives.pairs import flat, full_precision
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 VARIANTS = ("nce", "paper")
@@ -172,7 +175,8 @@ class Contrastive(Objective):
         momentum: weight in [0, 1) of a bank's row when its image is seen again.
         variant: "nce" or "paper"; see the module's docstring.
         positives: "bank" or "batch"; see the module's docstring.
-        exclude_class: whether negatives are of other classes; else they are any other images.
+        exclude_class: whether negatives are of other classes; else they are any other images,
+            and no labels are read.
 
     Raises:
         ValueError: a setting is out of range, or there is no such variant.
@@ -180,7 +184,6 @@ class Contrastive(Objective):
 
     family = "relation"
     needs_index = True
-    needs_labels = True
     one_device = "its bank of embeddings would hold on each device the images seen there"
     labels: Tensor  # of the training pool [M]
     student_bank: Tensor  # [M, dim]; rows of images not seen yet are zero
@@ -211,6 +214,7 @@ class Contrastive(Objective):
         self.tap, self.dim, self.negatives = tap, dim, negatives
         self.temperature, self.momentum = check_temperature(temperature), momentum
         self.variant, self.positives, self.exclude_class = variant, positives, exclude_class
+        self.needs_labels = exclude_class
         self.student_taps = self.teacher_taps = (tap,)
         self.student_embedding: nn.Module = nn.Identity()
         self.teacher_embedding: nn.Module = nn.Identity()

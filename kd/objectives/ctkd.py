@@ -22,8 +22,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from kd.objectives.base import LogitObjective, upcast
 from kd.objectives.kd import kd, kl_by_class
+from kd.objectives.logits import LogitObjective
+from kd.objectives.precision import upcast
 
 
 def ctkd(

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kd.objectives.base import upcast
+from kd.objectives.precision import upcast
 
 
 class Statistics(NamedTuple):

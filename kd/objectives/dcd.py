@@ -24,8 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, upcast
+from kd.objectives.base import Objective
 from kd.objectives.pairs import ONE_BATCH, flat, full_precision
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 LARGEST = 10.0  # of the scale a, as in the authors' code

@@ -23,10 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, check_choice, check_temperature, upcast
+from kd.objectives.base import Objective
 from kd.objectives.ce import CrossEntropy, ce
+from kd.objectives.checks import check_choice, check_temperature
 from kd.objectives.kd import kd
 from kd.objectives.maps import IMAGES
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 VARIANTS = ("hard", "soft")

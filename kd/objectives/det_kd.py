@@ -24,8 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, check_temperature, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_temperature
 from kd.objectives.detection_loss import detector_of
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 
@@ -21,6 +22,7 @@ class DetectionLoss(Objective):
 
     family = "labels"
     needs_teacher = False
+    reads_targets = True
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
 
     def __init__(self) -> None:

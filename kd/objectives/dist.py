@@ -22,8 +22,10 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.checks import check_temperature
+from kd.objectives.logits import LogitObjective
 from kd.objectives.pairs import ONE_BATCH
+from kd.objectives.precision import upcast
 
 # Squared length below which a centred row of probabilities is rounding error: float32 resolves
 # 6e-8 near 1, and (1e-7)² = 1e-14.

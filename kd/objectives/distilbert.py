@@ -20,7 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, upcast
+from kd.objectives.base import Objective
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.objectives.tokens import TokenObjective, mean_over_tokens, projector, shortened
 from kd.types import Batch, Outputs
 

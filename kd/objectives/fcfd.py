@@ -34,9 +34,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, check_temperature, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_temperature
 from kd.objectives.kd import kd
 from kd.objectives.maps import IMAGES, check_maps, resample
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.objectives.stage_layers import StageLayers
 from kd.types import Batch, Outputs
 
@@ -104,6 +107,8 @@ class FunctionConsistent(Objective):
 
     family = "feature"
     tasks = IMAGES
+    reads_logits = True
+    runs_teacher_layers = True
     needs_pretrained = "runs maps through the layers of a pretrained teacher"
     scheduled: ClassVar = {"temperature": check_temperature}
 

@@ -22,8 +22,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, upcast
+from kd.objectives.base import Objective
 from kd.objectives.maps import check_maps, resample
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 _RATIOS = (0.5, 1.0, 2.0)  # height / width
@@ -111,6 +113,7 @@ class FineGrainedImitation(Objective):
     """
 
     family = "feature"
+    reads_targets = True
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
 
     def __init__(

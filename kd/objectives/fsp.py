@@ -26,8 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, check_choice, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice
 from kd.objectives.maps import IMAGES, check_maps
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "project")

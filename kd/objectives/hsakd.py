@@ -26,10 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Run, Setting, check_choice, check_temperature, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice, check_temperature
 from kd.objectives.kd import kd
 from kd.objectives.maps import IMAGES, as_sequence, check_maps
+from kd.objectives.precision import upcast
 from kd.objectives.rotations import TURNS, both_runs, rotated
+from kd.objectives.setting import Run, Setting
 from kd.types import Batch, Outputs
 
 STAGES = ("", "heads", "transfer")
@@ -84,6 +87,7 @@ class RotationClasses(Objective):
     tasks = IMAGES
     family = "feature"
     needs_labels = True
+    reads_logits = True
     runs_nets = True
     scheduled: ClassVar = {"temperature": check_temperature}
 

@@ -28,9 +28,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, upcast
+from kd.objectives.base import Objective
 from kd.objectives.maps import IMAGES, resample
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram, off_diagonal
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 
@@ -141,6 +143,7 @@ class InstanceGraph(Objective):
     tasks = IMAGES
     family = "relation"
     tokens_as_maps = True
+    reads_logits = True
     one_device = ONE_BATCH
 
     def __init__(

@@ -23,8 +23,10 @@ Reduction: logarithm of a sum over features; sum over pairs of images.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, check_choice
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, full_precision, gram
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 VARIANTS = ("entropy", "difference")

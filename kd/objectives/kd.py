@@ -23,8 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd.objectives.abkd import alpha_beta
-from kd.objectives.base import LogitObjective, check_choice, check_temperature, upcast
+from kd.objectives.checks import check_choice, check_temperature
 from kd.objectives.dkd import decoupled_kl
+from kd.objectives.logits import LogitObjective
+from kd.objectives.precision import upcast
 
 VARIANTS = {"forward": (1.0, 0.0), "reverse": (0.0, 1.0), "hellinger": (0.5, 0.5)}
 

@@ -17,7 +17,8 @@ section 2.1, https://arxiv.org/abs/1503.02531).
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, upcast
+from kd.objectives.logits import LogitObjective
+from kd.objectives.precision import upcast
 
 
 def logit_mse(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

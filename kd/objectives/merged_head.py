@@ -26,7 +26,7 @@ def is_average(embedding: Tensor, maps: Tensor) -> bool:
 
 
 @torch.no_grad()
-def merged_head(head: nn.Linear, *layers: nn.Module) -> tuple[Tensor, Tensor]:
+def merged(head: nn.Linear, *layers: nn.Module) -> tuple[Tensor, Tensor]:
     """Return weight and bias of one layer that computes head(f + average of layers(F)).
 
     Args:
@@ -43,7 +43,7 @@ def merged_head(head: nn.Linear, *layers: nn.Module) -> tuple[Tensor, Tensor]:
         >>> head, double = nn.Linear(1, 1), nn.Conv2d(1, 1, 1)
         >>> for layer, factor in ((head, 1.0), (double, 2.0)):
         ...     _ = nn.init.constant_(layer.weight, factor), nn.init.zeros_(layer.bias)
-        >>> merged_head(head, double)[0]
+        >>> merged(head, double)[0]
         tensor([[3.]], dtype=torch.float64)
     """
     added = nn.Sequential(*(copy.deepcopy(layer).cpu().double().eval() for layer in layers))

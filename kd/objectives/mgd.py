@@ -22,8 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, check_choice
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice
 from kd.objectives.maps import IMAGES_AND_BOXES, paired_maps, resample
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "channels")

@@ -17,7 +17,8 @@ Reduction: sum over tokens attended to, mean over heads and tokens of a text, th
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import Setting, upcast
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.objectives.tokens import (
     NEVER,
     TokenObjective,

@@ -26,7 +26,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_choice, check_temperature, upcast
+from kd.objectives.checks import check_choice, check_temperature
+from kd.objectives.logits import LogitObjective
 from kd.objectives.mlkd_levels import (
     EVERY,
     Masks,
@@ -35,6 +36,7 @@ from kd.objectives.mlkd_levels import (
     sum_of_levels,
 )
 from kd.objectives.pairs import ONE_BATCH
+from kd.objectives.precision import upcast
 
 VARIANTS = ("masked", "paper")
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)  # of the authors' code for CIFAR-100

@@ -30,10 +30,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, upcast
+from kd.objectives.base import Objective
 from kd.objectives.ce import ce
 from kd.objectives.maps import IMAGES, paired_maps, smaller_size
-from kd.objectives.merged_head import is_average, is_plain, merged_head
+from kd.objectives.merged_head import is_average, is_plain, merged
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 
@@ -89,6 +91,7 @@ class NToOne(Objective):
 
     family = "feature"
     tasks = IMAGES
+    reads_targets = True
     # Modes of several nets deploy and test the others without E and C.
     needs_pretrained = "replaces the head of one student by that of a pretrained teacher's map"
     scheduled: ClassVar = {"beta": check_weight}
@@ -146,7 +149,7 @@ class NToOne(Objective):
         (head,) = self._head
         averaged = is_average(student.taps["embedding"], student.taps[self.tap])
         if averaged and is_plain(head):
-            weight, bias = merged_head(head, self.expand, self.contract)
+            weight, bias = merged(head, self.expand, self.contract)
             head.weight.copy_(weight)
             head.bias.copy_(bias)
             self.merged = True

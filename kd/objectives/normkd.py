@@ -9,7 +9,7 @@ Paper: Chi, Zheng, Li, Yang, Wu, Lin & Cai, "NormKD: Normalized Logits for Knowl
 2023, https://arxiv.org/abs/2308.00520.
 
 Both nets' logits are thus softened to the same degree in every sample. As softmax ignores a shift,
-the probabilities are those of logit standardisation (`standardise` of `kd.objectives.base`), which
+the probabilities are those of logit standardisation (`kd.objectives.logits.standardise`), which
 came later; NormKD differs in its weight σ(z_t[i])² of each sample, by which samples that the
 teacher is sure of count more. The scale and shift of the student's logits play no part, so that the
 labels alone determine its confidence. The authors' code divides by zero for a row of equal logits;
@@ -22,8 +22,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kd.objectives.base import Objective, check_temperature, standardise, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_temperature
 from kd.objectives.kd import kl_per_sample
+from kd.objectives.logits import standardise
+from kd.objectives.precision import upcast
 from kd.types import Batch, Outputs
 
 

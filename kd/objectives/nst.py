@@ -28,9 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
 from kd.objectives.maps import IMAGES, check_maps, drop_single_positions, resample
 from kd.objectives.pairs import full_precision
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 

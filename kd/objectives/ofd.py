@@ -31,8 +31,9 @@ import torch
 from torch import Tensor, nn
 
 from kd.objectives.ab import depth_weighted_sum
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
 from kd.objectives.maps import as_map, connectors, resample
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 DECAY = 0.99  # of the margins' running sums per batch: an average over about 100 batches
@@ -121,7 +122,7 @@ class Overhaul(Objective):
         """Mean negative response [C, 1, 1] per channel so far, these maps included in training."""
         seen: Tensor = getattr(self, f"negative_{tap}")
         if self.training:
-            seen.mul_(DECAY).add_(negative_responses(teacher))
+            seen.mul_(DECAY).add_(negative_responses(teacher.detach()))
         total, count = seen
         # A channel without negative responses has total 0 and so the margin 0.
         return (total / count.clamp_min(1e-6))[:, None, None]

@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import upcast
 from kd.objectives.pairs import full_precision
+from kd.objectives.precision import upcast
 
 
 def transferred(similarity: Tensor, original: Tensor, kept: float = 0.75) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from kd.errors import UserError
-from kd.objectives.base import upcast
+from kd.objectives.precision import upcast
 
 # Reason for `Objective.one_device`: the mean over devices is not the term of the whole batch.
 ONE_BATCH = "it compares the images of a batch, and each device would see a part of them"

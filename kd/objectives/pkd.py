@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Setting, upcast
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.objectives.tokens import TokenObjective, check_rank, projector
 from kd.types import Batch, Outputs
 

@@ -20,8 +20,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, upcast
+from kd.objectives.base import Objective
 from kd.objectives.maps import IMAGES_AND_BOXES, as_sequence, check_maps, resample
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 _SMALLEST = 1e-6  # added to a standard deviation, as in the authors' code

@@ -17,7 +17,8 @@ batch size: 30 000 there is 30 000 / B here, 470 at B = 64.
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import Objective, check_choice
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice
 from kd.objectives.pairs import ONE_BATCH, check_images, flat, gram, off_diagonal
 from kd.types import Batch, Outputs
 

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import upcast
 from kd.objectives.dkd import decoupled_kl
 from kd.objectives.kd import kl_per_sample
 from kd.objectives.nkd import other_terms, target_terms
+from kd.objectives.precision import upcast
 
 log = logging.getLogger(__name__)
 

@@ -31,8 +31,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
 from kd.objectives.maps import as_map, resample
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 LEVELS = (4, 2, 1)  # sizes of the average pools

@@ -25,9 +25,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.checks import check_temperature
 from kd.objectives.dkd import other_logits
 from kd.objectives.kd import kl_per_sample
+from kd.objectives.logits import LogitObjective
+from kd.objectives.precision import upcast
 
 # exp underflows to 0 at it, and where every class has it, probabilities are uniform in both nets
 _LEFT_OUT = -1e9

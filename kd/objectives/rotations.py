@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from kd.errors import UserError
-from kd.objectives.base import Run, Setting
+from kd.objectives.setting import Run, Setting
 
 TURNS = 4  # rotations by 0, 90, 180 and 270 degrees
 

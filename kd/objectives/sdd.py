@@ -28,10 +28,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting, check_choice, check_temperature, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice, check_temperature
 from kd.objectives.heads import frozen_head, linear_head
 from kd.objectives.maps import IMAGES, paired_maps
+from kd.objectives.precision import upcast
 from kd.objectives.regions import BASES, common_scales, region_logits, region_terms
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 

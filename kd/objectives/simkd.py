@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
 from kd.objectives.heads import frozen_head
 from kd.objectives.maps import IMAGES, paired_maps, resample, smaller_size
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 

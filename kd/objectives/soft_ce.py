@@ -14,8 +14,8 @@ Reduction: sum over classes, mean over the batch.
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import upcast
 from kd.objectives.kd import SoftTargets
+from kd.objectives.precision import upcast
 
 
 def soft_ce(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0) -> Tensor:

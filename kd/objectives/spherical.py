@@ -25,8 +25,10 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_choice, check_temperature, upcast
+from kd.objectives.checks import check_choice, check_temperature
 from kd.objectives.kd import kd, kl_by_class
+from kd.objectives.logits import LogitObjective
+from kd.objectives.precision import upcast
 
 AIMS = ("labels", "teacher")
 
@@ -103,7 +105,7 @@ class Spherical(LogitObjective):
         super().__init__(standardise)
         self.temperature = check_temperature(temperature)
         check_choice("toward", toward, AIMS)
-        self.toward = toward
+        self.toward, self.reads_targets = toward, toward == "labels"
 
     @property
     def learns_labels(self) -> bool:

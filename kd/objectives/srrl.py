@@ -24,9 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, check_choice, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice
 from kd.objectives.heads import frozen_head
 from kd.objectives.pairs import full_precision
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 VARIANTS = ("paper", "soft")
@@ -93,6 +96,7 @@ class SoftmaxRegression(Objective):
     """
 
     family = "feature"
+    reads_logits = True
     copies_head = True
     student_taps = teacher_taps = ("embedding",)
 

@@ -29,12 +29,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Run, Setting, check_choice, check_temperature, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice, check_temperature
 from kd.objectives.kd import kd, kl_per_sample
 from kd.objectives.maps import IMAGES
 from kd.objectives.originals import similarities, transferred
 from kd.objectives.pairs import ONE_BATCH
+from kd.objectives.precision import upcast
 from kd.objectives.rotations import TURNS, both_runs, rotated
+from kd.objectives.setting import Run, Setting
 from kd.types import Batch, Outputs
 
 STAGES = ("", "head", "transfer")
@@ -105,6 +108,7 @@ class SelfSupervision(Objective):
 
     tasks = IMAGES
     family = "relation"
+    reads_logits = True
     runs_nets = True
     one_device = ONE_BATCH
     scheduled: ClassVar = {"temperature": check_temperature}

@@ -24,8 +24,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_choice, check_temperature
+from kd.objectives.checks import check_choice, check_temperature
 from kd.objectives.kd import kd
+from kd.objectives.logits import LogitObjective
 
 VARIANTS = ("code", "paper")
 

@@ -22,7 +22,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kd.objectives.base import Setting, upcast
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.objectives.tokens import (
     TokenObjective,
     check_heads,

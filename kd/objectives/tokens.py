@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 # Added to the scores of padding: exp() of it is 0 in float32, and differences of it stay finite.

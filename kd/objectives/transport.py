@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import upcast
 from kd.objectives.pairs import full_precision
+from kd.objectives.precision import upcast
 
 LOWEST = 0.02  # of the regularisation η: exp(−1/η) is a normal number in float32
 
@@ -34,7 +34,7 @@ def class_cost(weight: Tensor, sharpness: float = 1.0) -> Tensor:
     return -torch.expm1(-sharpness * distance)
 
 
-def transport(
+def transport_cost(
     log_source: Tensor, log_goal: Tensor, cost: Tensor, regularisation: float, iterations: int
 ) -> Tensor:
     """Cost of the regularised plan between log-probabilities [B, K] with cost [K, K], [B].

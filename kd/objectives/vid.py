@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
 from kd.objectives.maps import as_map, resample
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 FLOOR = 1e-5  # ε, the smallest variance: log σ² has no lower bound

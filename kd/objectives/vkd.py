@@ -30,8 +30,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, check_choice, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_choice
 from kd.objectives.pairs import full_precision
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 NORMALISATIONS = ("standardise", "whiten", "none")
@@ -77,7 +80,8 @@ def whiten(vectors: Tensor) -> Tensor:
     """Make the dimensions of [B, D] uncorrelated over the batch, with mean 0 and variance 1.
 
     Example:
-        >>> vectors = whiten(torch.randn(1000, 3) @ torch.randn(3, 3))
+        >>> mixing = torch.tensor([[1.0, 0.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
+        >>> vectors = whiten(torch.randn(1000, 3) @ mixing)
         >>> (vectors.T @ vectors / 1000).diagonal().round(decimals=1)
         tensor([1., 1., 1.])
     """

@@ -31,10 +31,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from kd.errors import UserError
-from kd.objectives.base import Objective, Setting, check_temperature, upcast
+from kd.objectives.base import Objective
+from kd.objectives.checks import check_temperature
 from kd.objectives.heads import linear_head
 from kd.objectives.nkd import target_cross_entropy
-from kd.objectives.transport import LOWEST, class_cost, transport
+from kd.objectives.precision import upcast
+from kd.objectives.setting import Setting
+from kd.objectives.transport import LOWEST, class_cost, transport_cost
 from kd.types import Batch, Outputs
 
 
@@ -83,7 +86,7 @@ def wkd_l(
     log_student, log_teacher = (
         _without(logits / temperature, target).log_softmax(1) for logits in (student, teacher)
     )
-    distance = transport(log_student, log_teacher, upcast(cost), regularisation, iterations)
+    distance = transport_cost(log_student, log_teacher, upcast(cost), regularisation, iterations)
     return target_cross_entropy(student, teacher, target) + gamma * distance.mean()
 
 

@@ -21,8 +21,10 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd.objectives.base import LogitObjective, check_temperature, upcast
+from kd.objectives.checks import check_temperature
 from kd.objectives.kd import kl_by_class, kl_per_sample
+from kd.objectives.logits import LogitObjective
+from kd.objectives.precision import upcast
 
 
 def wsld(

@@ -17,14 +17,16 @@ class Teacher(nn.Module, ABC):
     """One or several frozen nets that yield outputs for the student's batches.
 
     A teacher stays in eval mode and has an empty state dict: its weights have a file of their own,
-    which all its students share.
+    which all its students share. `UpdatedTeacher` alone has parts that train.
 
     Attributes:
         pairing_weights: weight in the loss of each pairing that the teacher serves, by name. Only
             an ensemble with `combine=losses` has more than one, named "".
+        changing: names of the parameters and buffers of its net that training changes.
     """
 
     pairing_weights: Mapping[str, float] = {"": 1.0}
+    changing: frozenset[str] = frozenset()
 
     @property
     def run(self) -> Callable[[Tensor], Outputs] | None:
@@ -81,7 +83,7 @@ class Teacher(nn.Module, ABC):
 
     @abstractmethod
     def outputs(self, batch: Batch) -> Outputs:
-        """Return logits [B, K] and the wanted taps for a batch, without gradients."""
+        """Return logits [B, K] and the wanted taps for a batch, without gradients if frozen."""
 
     def pairing_outputs(self, batch: Batch) -> dict[str, Outputs]:
         """Return the outputs for a batch, by pairing."""

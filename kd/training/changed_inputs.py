@@ -14,8 +14,8 @@ from kd.teachers.registry import Registry
 from kd.training.controls import control_of
 from kd.training.fingerprints import data_fingerprint, weights_hash
 from kd.training.identify import difference, start_checkpoint
-from kd.training.single_teacher import configured_teacher
 from kd.training.start_weights import load_start
+from kd.training.teacher_net import configured_teacher
 from kd.training.teacher_run import teacher_key
 from kd.validation.check import check_config
 

@@ -10,6 +10,7 @@ from kd.build.method import Method
 from kd.data.base import DataModule
 from kd.errors import UserError
 from kd.objectives.ce import CrossEntropy
+from kd.tasks import task_named
 from kd.teachers.base import Teacher
 from kd.teachers.shuffled import ShuffledTeacher
 from kd.training.acquired import AcquiredTeacher
@@ -40,8 +41,13 @@ def use_control(
     control = control_of(cfg)
     if acquired is None or control not in ("smoothing", "shuffled", "shuffled_class"):
         return acquired
-    if acquired.test_logits is None:
+    if not task_named(data.task).classifies:
         raise UserError(f"control={control} is for classifiers; data={data.name} has another task")
+    if control == "smoothing" and acquired.test_logits is None:
+        raise UserError(
+            f"control=smoothing needs the teacher's confidence in the classes of data={data.name}, "
+            "and it has others; set teacher.classes"
+        )
     if control == "smoothing":
         _smooth(method, mean_confidence(acquired.teacher, data, device), data.num_classes)
         return acquired

@@ -19,8 +19,8 @@ from kd.errors import UserError, nearest
 CONTROLS = ("ce", "smoothing", "untrained", "shuffled_class", "shuffled", "self")
 LABELS_ONLY = ("ce", "smoothing")
 # Keys of a single teacher that do not describe its net
-_KEPT = ("epoch", "cache", "training")
-_NO_CHECKPOINT = ("checkpoint", "checkpoint_key", "mean", "std")
+_KEPT = ("epoch", "cache", "training", "update", "update_loss", "update_lr")
+_NO_CHECKPOINT = ("checkpoint", "checkpoint_key", "mean", "std", "classes", "num_classes")
 
 
 def control_of(cfg: DictConfig) -> str | None:
@@ -76,5 +76,5 @@ def _use_labels(cfg: DictConfig, control: str) -> None:
 def _use_student_as_teacher(cfg: DictConfig) -> None:
     """Replace the teacher's net by the student's, to be trained on labels."""
     net = {key: OmegaConf.to_container(cfg.student[key], resolve=True) for key in ("net", "taps")}
-    kept = {key: cfg.teacher[key] for key in _KEPT}
+    kept = {key: cfg.teacher[key] for key in _KEPT if key in cfg.teacher}
     cfg.teacher = {"name": cfg.student.name, **net, **kept, **dict.fromkeys(_NO_CHECKPOINT)}

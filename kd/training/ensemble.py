@@ -11,7 +11,8 @@ from kd.config.members import member_configs
 from kd.data.base import DataModule
 from kd.teachers.ensemble import EnsembleTeacher
 from kd.training.acquired import AcquiredTeacher
-from kd.training.single_teacher import Train, acquire_teacher
+from kd.training.single_teacher import acquire_teacher
+from kd.training.teacher_net import Train
 
 log = logging.getLogger(__name__)
 

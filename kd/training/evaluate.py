@@ -73,6 +73,8 @@ def evaluate(cfg: DictConfig, folder: Path, parts: RunParts, test: bool) -> Resu
     monitor = distiller.task.monitor
     result = {monitor: selected.score, "best_epoch": selected.epoch, **tested}
     result |= distiller.results() | figures_of_limits(trainer, data, test)
+    if not data.labels:
+        result["data/labels"] = False
     result |= {
         "student/params": parameters,
         "epochs": trainer.current_epoch,

@@ -1,5 +1,7 @@
 """The data of a run, with the checks that need them."""
 
+import logging
+
 from lightning import Trainer
 
 from kd.build.data import build_data
@@ -10,6 +12,8 @@ from kd.training.limits import warn_of_limits
 from kd.validation.check import CheckedConfig
 from kd.validation.data import refuse_unsupported
 from kd.validation.views import views_wanted
+
+log = logging.getLogger(__name__)
 
 
 def load_data(checked: CheckedConfig, trainer: Trainer, given: DataModule | None) -> DataModule:
@@ -29,4 +33,10 @@ def load_data(checked: CheckedConfig, trainer: Trainer, given: DataModule | None
     refuse_unsupported(cfg, data, checked.method)
     data.two_views = views_wanted(cfg, checked.method.objectives)
     warn_of_limits(trainer, data)
+    if not data.labels:
+        log.info(
+            "data.labels=false: training labels are not read; the epoch is chosen by the labels of "
+            "the %d validation samples",
+            data.num_samples["val"],
+        )
     return data

@@ -1,58 +1,41 @@
-"""A single net as the teacher: its weights are loaded, found in the registry, or trained now."""
+"""A single net as the teacher: tested once, and live or cached in training."""
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from lightning import seed_everything
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from kd.build.given import GivenParts
 from kd.build.method import Method
-from kd.build.parts import build_net, distiller_class
 from kd.config.compose import plain
 from kd.data.base import DataModule
 from kd.data.loader import TensorLoader
 from kd.errors import UserError
-from kd.io.checkpoint.finite import refuse_not_finite
-from kd.io.own_files import delete_run
 from kd.io.result_file import read_result
 from kd.io.run_folder import RunFolder
-from kd.io.weights import kept_epoch, read_file
 from kd.tasks import task_named
 from kd.tasks.base import Task
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
-from kd.teachers.registry import Registry
 from kd.teachers.two_views import TwoViewTeacher
 from kd.training.acquired import AcquiredTeacher
-from kd.training.controls import control_of
 from kd.training.fingerprints import DIGITS, recipe_hash, weights_digest
-from kd.training.start_weights import load_start
 from kd.training.teacher_cache import TeacherCache
 from kd.training.teacher_checks import check_outputs
+from kd.training.teacher_classes import refuse_other_classes, teacher_classes
+from kd.training.teacher_net import TeacherNet, Train, configured_teacher, given_net
 from kd.training.teacher_normalisation import renormalise
-from kd.training.teacher_run import teacher_data, teacher_key, teacher_run
+from kd.training.teacher_update import with_update
 
 log = logging.getLogger(__name__)
 
 # Largest difference between a teacher's test figure and its record: other hardware may decide a
 # few close images otherwise. 2e-3 is 20 of 10 000.
 _ACCURACY_TOLERANCE = 2e-3
-
-Train = Callable[[DictConfig, Path, GivenParts], Any]
-
-
-class _Net(NamedTuple):
-    """A teacher net with its weights, their source, and their folder or file if they have one."""
-
-    net: nn.Module
-    source: str
-    path: Path | None = None
 
 
 def acquire_teacher(
@@ -77,32 +60,43 @@ def acquire_teacher(
         UserError: the weights cannot be loaded, or their test figure differs from the recorded one.
     """
     started = time.perf_counter()
-    found = _given(given) if given is not None else configured_teacher(cfg, data, train)
+    classes = teacher_classes(cfg, data, given)
+    refuse_other_classes(cfg, data, method, classes)
+    found = configured_teacher(cfg, data, train) if given is None else given_net(cfg, given)
     seconds = time.perf_counter() - started if found.source == "trained now" else 0.0
 
     foreign = found.source in ("checkpoint", "given")
     images = renormalise(cfg, data, found.net, found.path, foreign)
     wanted = [] if method is None else method.teacher_taps
-    live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted, images).to(device)
+    live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted, images, classes.map)
+    live.to(device)
     if method is not None and wanted:
         example = data.example_input(2).to(device)
         live.taps.keep(method.select_taps(live.example_outputs(example)[""], example))
     weights = weights_digest(found.net)
     cache = TeacherCache(cfg, data, live, weights)
     task = task_named(data.task)
-    logits, figures = _tested(cache, live, task, data, device)
-    _log_figure(cfg, found, task, figures)
+    logits, figures = _tested(cache, live, task, data, device) if classes.same else (None, {})
+    if figures:
+        _log_figure(cfg, found, task, figures)
     if logits is not None:
         check_outputs(cfg.teacher.name, logits, data, foreign)
     if found.path is not None and found.source != "checkpoint":
         _check_record(found.path, task, figures, cfg.teacher.epoch)
-    teacher = cache.for_training()
-    if data.two_views:
-        second = TeacherCache(cfg, data, live, weights, second=True).for_training()
-        teacher = TwoViewTeacher(teacher, second)
+    teacher = with_update(cfg, live) or _of_all_views(cfg, data, cache)
     live.cpu()  # where the student's adapters are built; Lightning moves both to the device
     hashes = weights[:DIGITS], recipe_hash(found.path)
-    return AcquiredTeacher(teacher, logits, figures, found.source, *hashes, seconds)
+    about = (found.source, *hashes, seconds)
+    return AcquiredTeacher(teacher, logits, figures, *about, classes=classes.result)
+
+
+def _of_all_views(cfg: DictConfig, data: DataModule, cache: TeacherCache) -> Teacher:
+    """Return the teacher for training, live or cached, of both views if batches have two."""
+    first = cache.for_training()
+    if not data.two_views:
+        return first
+    second = TeacherCache(cfg, data, cache.teacher, cache.weights, second=True)
+    return TwoViewTeacher(first, second.for_training())
 
 
 def _tested(
@@ -113,68 +107,6 @@ def _tested(
         return None, dict(_evaluated(live, task, data, device))
     logits = _predict(cache.for_test(), data, device)
     return logits, {"acc": (logits.argmax(1) == data.test_targets).float().mean().item()}
-
-
-def _given(net: nn.Module) -> _Net:
-    refuse_not_finite(net.state_dict(), "the teacher that was given")
-    return _Net(net, "given")
-
-
-def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> _Net:
-    """Build the net that the config describes, with its trained weights."""
-    # Building a net draws random weights, which the loaded ones replace.
-    with torch.random.fork_rng(devices=[]):
-        seed_everything(cfg.teacher.training.seed, verbose=False)
-        net = build_net(cfg, "teacher", data)
-    try:
-        distiller_class(cfg).check_teacher(net)
-    except ValueError as error:
-        raise UserError(f"teacher={cfg.teacher.name}: {error}") from error
-    if control_of(cfg) == "untrained":
-        return _Net(net, "untrained")
-    path, source = _weights(cfg, data, train)
-    epoch = cfg.teacher.epoch
-    key = cfg.teacher.get("checkpoint_key") if source == "checkpoint" else None
-    load_start(net, path if epoch is None else kept_epoch(path, epoch), key)
-    return _Net(net, source, path)
-
-
-def _weights(cfg: DictConfig, data: DataModule, train: Train) -> tuple[Path, str]:
-    """Return the folder or file of the teacher's weights, and their source."""
-    if cfg.teacher.checkpoint is not None:
-        return Path(cfg.teacher.checkpoint), "checkpoint"
-    if data.limits.registry:
-        raise UserError(
-            f"teacher={cfg.teacher.name} has no checkpoint, and a teacher trained now could not be "
-            f"found again: {data.limits.registry}. Train it with method=ce student="
-            f"{cfg.teacher.name} and pass its folder as teacher.checkpoint"
-        )
-    registry = Registry(Path(cfg.paths.teachers))
-
-    def train_in(folder: Path) -> None:
-        log.info("teacher %s is not in %s yet: training it now", cfg.teacher.name, registry.root)
-        run = teacher_run(cfg, folder)
-        _resume(run, folder)
-        train(run, folder, GivenParts(data=teacher_data(cfg, data)))
-
-    path, trained = registry.get_or_train(teacher_key(cfg, data), train_in)
-    return path, "trained now" if trained else "reused"
-
-
-def _resume(run: DictConfig, folder: Path) -> None:
-    """Resume a teacher's training that an earlier process did not finish, if it left a checkpoint.
-
-    A damaged checkpoint is deleted with all of the unfinished training.
-    """
-    state = RunFolder(folder).last
-    try:
-        if state.is_file():
-            read_file(state)
-            log.info("resuming the teacher's training from %s", state)
-            run.resume = str(folder)
-    except UserError as error:
-        log.warning("%s; the teacher is trained from the beginning", error)
-        delete_run(folder)
 
 
 def _predict(teacher: Teacher, data: DataModule, device: torch.device) -> Tensor:
@@ -198,7 +130,9 @@ def _evaluated(
     return {name: value.item() for name, value in evaluation.compute().items()}
 
 
-def _log_figure(cfg: DictConfig, found: _Net, task: Task, figures: Mapping[str, float]) -> None:
+def _log_figure(
+    cfg: DictConfig, found: TeacherNet, task: Task, figures: Mapping[str, float]
+) -> None:
     epoch = cfg.teacher.epoch
     name = cfg.teacher.name if epoch is None else f"{cfg.teacher.name} after epoch {epoch}"
     where = found.source if found.path is None else f"{found.source}, {found.path}"

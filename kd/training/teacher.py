@@ -9,8 +9,9 @@ from kd.data.base import DataModule
 from kd.training.acquired import AcquiredTeacher
 from kd.training.controls import control_of
 from kd.training.ensemble import acquire_ensemble
-from kd.training.single_teacher import Train, acquire_teacher
+from kd.training.single_teacher import acquire_teacher
 from kd.training.teacher_checks import check_teacher_files
+from kd.training.teacher_net import Train
 from kd.validation.check import CheckedConfig
 
 

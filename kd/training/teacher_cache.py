@@ -99,7 +99,7 @@ class TeacherCache:
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each output for one sample, by name."""
         images = self.data.example_input(1)
-        outputs = self.teacher.taps.probe(images.to(self.teacher.device))
+        outputs = self.teacher.example_outputs(images.to(self.teacher.device))[""]
         found = {"logits": outputs.logits, **outputs.taps}
         return {name: tuple(tensor.shape[1:]) for name, tensor in found.items()}
 
@@ -147,6 +147,8 @@ class TeacherCache:
         }
         if self.teacher.renormalise is not None:
             content["normalisation"] = self.teacher.renormalise.wanted
+        if self.teacher.classes is not None:
+            content["classes"] = self.teacher.classes.classes.tolist()
         about = {
             "teacher": self.cfg.teacher.name,
             "data": f"{self.data.name}, {split}",

@@ -34,9 +34,10 @@ def teacher_result(
         name = "none" if distiller_class(cfg).teacher_kind == "pretrained" else cfg.teacher.name
         return {"teacher": name, **nothing, "teacher_forwards": 0}
     theirs = count_parameters(acquired.teacher)
-    score, seconds = acquired.test_figures[task.selection], round(acquired.seconds, 3)
+    score, seconds = acquired.test_figures.get(task.selection), round(acquired.seconds, 3)
     values = (score, theirs, acquired.source, seconds)
-    figures: dict[str, Any] = {f"teacher/test/{k}": v for k, v in acquired.test_figures.items()}
+    figures: dict[str, Any] = dict.fromkeys(per_class)
+    figures |= {f"teacher/test/{k}": v for k, v in acquired.test_figures.items()}
     if acquired.test_logits is not None:
         counts = confusion_matrix(acquired.test_logits, data.test_targets)
         figures["teacher/test/acc_per_class"] = class_accuracies(counts)
@@ -48,6 +49,7 @@ def teacher_result(
         **dict(zip(keys, values, strict=True)),
         **figures,
         **members,
+        **acquired.classes,
         "compression": round(theirs / parameters, 3),
         "teacher/outputs": acquired.teacher.output_source,
         "teacher/cache_seconds": round(acquired.teacher.seconds, 3),

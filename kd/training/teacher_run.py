@@ -9,6 +9,8 @@ from kd.config.compose import plain
 from kd.config.identity import content_hash
 from kd.data.base import DataModule
 
+# As in configs without these keys: no part of this net trains apart from the others.
+_NO_UPDATE = {"update": None, "update_loss": "both", "update_lr": None}
 # Device and progress bar do not change which teacher is trained.
 _NOT_IN_KEY = ("accelerator", "devices", "enable_progress_bar")
 
@@ -48,8 +50,11 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
         run.data.pop("second", None)
         for key in {"views", "augment", "leave_out"} & set(run.data):  # not data from elsewhere
             run.data[key] = None
+        if "labels" in run.data:
+            run.data.labels = True
         for part in ("method", "mode", "optimizer", "scheduler", "trainer", "seed"):
             run[part] = training[part]
+        run.teacher.update(_NO_UPDATE if "update" in run.teacher else {})
         run.resume, run.keep_epochs = None, cfg.teacher.epoch is not None
         run.figures = False
         if "control" in run:
@@ -62,10 +67,10 @@ def teacher_run(cfg: DictConfig, folder: Path) -> DictConfig:
 
 
 def teacher_data(cfg: DictConfig, data: DataModule) -> DataModule:
-    """Return the same data as the teacher is trained on: every class and view, not augmented.
+    """Return the same data as the teacher is trained on: labelled, every class and view.
 
-    `data.views`, `data.augment` and `data.leave_out` are settings of the student's training.
+    `data.views`, `.augment`, `.leave_out` and `.labels` are settings of the student's training.
     """
     training = cfg.teacher.training
     settings = {"batch_size": training.batch_size, "seed": training.seed}
-    return data.variant(**settings, views=None, augment=None, leave_out=None)
+    return data.variant(**settings, views=None, augment=None, leave_out=None, labels=True)

@@ -21,6 +21,7 @@ from kd.errors import UserError
 from kd.objectives.base import Objective
 from kd.schedules import Schedule
 from kd.validation.ensemble import combination_problems
+from kd.validation.labels import label_problems
 from kd.validation.method import (
     check_method,
     check_objectives,
@@ -34,6 +35,7 @@ from kd.validation.problems import attempt, refuse
 from kd.validation.schedules import rate_problems
 from kd.validation.signatures import target_problems
 from kd.validation.task import objective_task_problems, run_task, task_problems
+from kd.validation.teacher_options import class_map_problems, update_problems
 from kd.validation.values import value_problems
 from kd.validation.views import view_problems
 
@@ -150,6 +152,10 @@ class _Parts:
         self.problems.extend(objective_problems(cfg, objectives))
         self.problems.extend(optimizer_problems(cfg, objectives))
         self.problems.extend(view_problems(cfg, objectives))
+        self.problems.extend(label_problems(cfg, given, objectives))
+        self.problems.extend(class_map_problems(cfg, objectives))
+        classifies = run_task(cfg, given).classifies
+        self.problems.extend(update_problems(cfg, classifies, objectives))
         return objectives
 
     def optimization(self, place: str) -> Schedule | None:

@@ -10,11 +10,12 @@ from kd.config.compose import plain
 from kd.config.members import is_ensemble
 from kd.errors import nearest
 from kd.models.memory_format import MEMORY_FORMATS
-from kd.objectives.base import MAX_TEMPERATURE
+from kd.objectives.checks import MAX_TEMPERATURE
 from kd.teachers.cached import DTYPES
 from kd.validation.ensemble import settings_problems
 from kd.validation.normalisation import normalisation_problems
 from kd.validation.numbers import is_integer, is_number
+from kd.validation.teacher_options import teacher_option_problems
 
 # `auto` caches if there is room, `on` insists, `refresh` computes the outputs again.
 MODES = ("auto", "on", "off", "refresh")
@@ -28,6 +29,7 @@ def value_problems(cfg: DictConfig) -> Iterator[str]:
     yield from _trainings(cfg)
     yield from _cache(cfg)
     yield from normalisation_problems(cfg)
+    yield from teacher_option_problems(cfg)
     yield from _epoch(cfg)
     if is_ensemble(cfg):
         yield from settings_problems(cfg)

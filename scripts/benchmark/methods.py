@@ -26,7 +26,7 @@ from project import Project
 from kd.build.method import build_method
 from kd.build.trainer import build_optimizer
 from kd.config.compose import plain
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.taps import Taps
 
 # An FSP matrix has one entry per pair of channels, so nets of different widths need projections.

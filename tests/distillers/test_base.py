@@ -11,10 +11,10 @@ from support import linear_net, make_distiller, random_batch
 from kd.distillers.base import Distiller
 from kd.distillers.offline import OfflineDistiller
 from kd.distillers.stages import Plan, Stage
-from kd.objectives.base import Setting
 from kd.objectives.ce import CrossEntropy
 from kd.objectives.fitnet import Hint
 from kd.objectives.kd import SoftTargets
+from kd.objectives.setting import Setting
 from kd.schedules import Until
 from kd.teachers.frozen import FrozenTeacher
 

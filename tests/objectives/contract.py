@@ -9,7 +9,9 @@ from conftest import make_batch
 from support import gradient
 from torch import Tensor, nn
 
-from kd.objectives.base import Objective, Setting
+from kd.data.loader import UNLABELLED
+from kd.objectives.base import Objective
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 Shapes = dict[str, tuple[int, ...]]
@@ -138,6 +140,43 @@ class Contract:
                 assert parameter.grad is not None, f"no gradient at {name}"
                 assert parameter.grad.isfinite().all(), name
         assert all(t.grad is None for t in (teacher.logits, *teacher.taps.values()))
+
+    def test_a_teacher_of_which_parts_train(self):
+        objective, student, teacher, batch = self.case()
+        student = as_leaves(student, True)
+        expected = self.value(objective, student, teacher, batch)
+        objective = self.case()[0]
+        for step in range(2):  # a memory with the graph of the first step would fail in the second
+            theirs = as_leaves(teacher, True)
+            loss = self.value(objective, student, theirs, batch)
+            assert step or loss.equal(expected)
+            loss.backward()
+            for tensor in (theirs.logits, *theirs.taps.values()):
+                assert tensor.grad is None or tensor.grad.isfinite().all()
+
+    def test_labels_are_read_by_terms_that_say_so_alone(self):
+        objective, student, teacher, batch = self.case()
+        if objective.reads_labels:
+            return
+        expected = self.value(objective, student, teacher, batch)
+        labelled, blind = self.setting, type(self)()
+
+        def setting(classes: int) -> Setting:
+            found = labelled(classes)
+            return found._replace(targets=torch.full_like(found.targets, UNLABELLED))
+
+        vars(blind).update(vars(self), setting=setting)
+        objective = blind.case()[0]
+        batch = batch._replace(target=torch.full_like(batch.target, UNLABELLED))
+        assert self.value(objective, student, teacher, batch).equal(expected)
+
+    def test_logits_of_the_teacher_are_read_by_terms_that_say_so_alone(self):
+        objective, student, teacher, batch = self.case()
+        if objective.compares_classes:
+            return
+        other = teacher._replace(logits=torch.full((len(batch.target), 9), torch.nan))
+        expected = self.value(objective, student, teacher, batch)
+        assert self.value(self.case()[0], student, other, batch).equal(expected)
 
     def test_the_loss_falls_under_its_own_gradient(self):
         objective, student, teacher, batch = self.case()

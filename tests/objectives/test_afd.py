@@ -9,7 +9,7 @@ from contract import Contract
 
 from kd.errors import UserError
 from kd.objectives.afd import AttentiveFeatures, attention_weights, channel_distance
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)

@@ -10,8 +10,8 @@ from contract import Contract
 from torch import nn
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.catkd import ClassAttention, class_map_distance, class_maps
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 

@@ -10,7 +10,7 @@ from support import built, composed
 from torch import nn
 
 from kd.build.method import build_method
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.taps import Taps
 
 METHODS = [

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from conftest import make_batch
 from contract import Contract
 
-from kd.objectives.base import Setting
 from kd.objectives.crd import Contrastive
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 LATE = 7  # images whose rows the bank does not have yet

@@ -16,8 +16,8 @@ from torch import nn
 from kd.data.digits import Digits
 from kd.data.views import Shift
 from kd.models.resnet_cifar import resnet_cifar
-from kd.objectives.base import Setting
 from kd.objectives.crd import Contrastive
+from kd.objectives.setting import Setting
 from kd.taps import Taps
 from kd.types import Batch
 

@@ -11,8 +11,8 @@ from conftest import make_batch
 from contract import Contract
 from support import divergence, softmax
 
-from kd.objectives.base import Setting
 from kd.objectives.dcd import DiscriminativeConsistent, dcd
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 

@@ -13,8 +13,8 @@ from support import built, composed, divergence, present, softmax
 import kd
 from kd.errors import UserError
 from kd.io.result_file import read_result
-from kd.objectives.base import Setting
 from kd.objectives.deit import ClassToken, DistillationToken, deit
+from kd.objectives.setting import Setting
 from kd.taps import Taps
 from kd.types import Outputs
 from kd.validation.check import check_config

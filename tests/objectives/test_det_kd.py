@@ -15,9 +15,9 @@ from kd.models.detector import Detector
 from kd.models.faster_rcnn import FasterRCNN
 from kd.models.tiny_detector import TinyDetector
 from kd.models.torchvision_detector import torchvision_detector
-from kd.objectives.base import Setting
 from kd.objectives.det_kd import DetectionKD
 from kd.objectives.detection_loss import DetectionLoss
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 SIZE = 32  # 4² cells of 8 pixels

@@ -8,8 +8,8 @@ import torch
 from support import UNUSED
 from token_contract import TokenContract
 
-from kd.objectives.base import Setting
 from kd.objectives.distilbert import HiddenCosine, MaskedWords, distilbert
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 

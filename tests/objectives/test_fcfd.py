@@ -14,8 +14,8 @@ from support import divergence, gradient, softmax
 from torch import nn
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.fcfd import FunctionConsistent, fcfd
+from kd.objectives.setting import Setting
 from kd.taps import Taps
 from kd.types import Outputs
 

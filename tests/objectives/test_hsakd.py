@@ -11,8 +11,8 @@ from support import random_batch, softmax
 from test_ft import convolve
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.hsakd import RotationClasses, hsakd
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 STUDENT: Shapes = {"stage1": (3, 4, 4), "stage2": (2, 2, 2)}

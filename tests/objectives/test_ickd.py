@@ -8,8 +8,8 @@ import torch
 from contract import Contract
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.ickd import InterChannelCorrelation, channel_correlation, ickd
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)

@@ -9,8 +9,8 @@ import torch
 from contract import Contract
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.irg import InstanceGraph, edges, relative_change
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 

@@ -9,7 +9,7 @@ import torch
 from conftest import make_batch
 
 import kd.objectives
-from kd.objectives.base import LogitObjective
+from kd.objectives.logits import LogitObjective
 from kd.types import Outputs
 
 # For constructors that ask for more than they have defaults for.

@@ -15,7 +15,7 @@ from kd import losses
 from kd.build.method import build_method
 from kd.config.compose import CONF_DIR
 from kd.objectives import VARIANTS
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 NAMES = losses.__all__

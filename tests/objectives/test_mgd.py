@@ -9,8 +9,8 @@ from conftest import make_batch
 from contract import Contract
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.mgd import MaskedGenerative, mgd, random_mask
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)

@@ -13,8 +13,8 @@ from torch import nn
 
 import kd
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.norm import NToOne, norm
+from kd.objectives.setting import Setting
 from kd.training.run import run
 from kd.types import Outputs
 

@@ -6,8 +6,8 @@ import torch
 from contract import Contract
 from support import gradient
 
-from kd.objectives.base import standardise
 from kd.objectives.kd import kd
+from kd.objectives.logits import standardise
 from kd.objectives.normkd import NormalizedLogits, normkd
 
 

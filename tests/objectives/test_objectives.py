@@ -11,11 +11,12 @@ from support import gradient
 
 from kd.errors import UserError
 from kd.objectives.at import AttentionTransfer
-from kd.objectives.base import Objective, Setting
+from kd.objectives.base import Objective
 from kd.objectives.ce import CrossEntropy
 from kd.objectives.cosine import Cosine
 from kd.objectives.fitnet import Hint
 from kd.objectives.maps import resample
+from kd.objectives.setting import Setting
 
 B, K, D = 5, 7, 6
 SETTING = Setting(K, torch.arange(20) % K)

@@ -10,8 +10,8 @@ from contract import Contract
 from support import softmax
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.ofa import OneForAll, ofa
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 

@@ -9,7 +9,7 @@ from support import built, composed
 
 from kd.build.method import build_method
 from kd.objectives.at import AttentionTransfer
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.taps import Taps
 from kd.types import Outputs
 

@@ -1,6 +1,6 @@
 """Cao et al. 2022: correlation of channels."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from contract import Contract
 from support import built, composed
 
 from kd.build.method import build_method
-from kd.objectives.base import Setting
 from kd.objectives.pkd_features import PearsonFeatures, pkd_features
+from kd.objectives.setting import Setting
 from kd.taps import Taps
 
 
@@ -70,13 +70,14 @@ def test_in_classification_the_stages_come_to_correlate():
     with torch.no_grad():
         teacher = theirs.outputs(images)
     objective.build(ours.outputs(images), teacher, Setting(10, torch.arange(32) % 10))
-    assert isinstance(objective.align["stage3"], torch.nn.Conv2d)
+    align: Any = objective.align
+    assert isinstance(align["stage3"], torch.nn.Conv2d)
     parameters = [*ours.net.parameters(), *objective.parameters()]
     optimizer = torch.optim.Adam(parameters, 0.01)
     found = []
     for _ in range(40):
         student = ours.outputs(images)
-        aligned = objective.align["stage3"](student.taps["stage3"])
+        aligned = align["stage3"](student.taps["stage3"])
         found.append(correlation(aligned, teacher.taps["stage3"]))
         optimizer.zero_grad()
         objective(student, teacher, make_batch(torch.arange(32))).backward()

@@ -11,8 +11,8 @@ from contract import Contract
 from support import softmax
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.rrd import RelationalRepresentation, rrd
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 

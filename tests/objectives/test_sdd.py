@@ -12,12 +12,12 @@ from support import gradient
 from torch import nn
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.dkd import dkd
 from kd.objectives.kd import kd
 from kd.objectives.nkd import nkd
 from kd.objectives.regions import region_logits
 from kd.objectives.sdd import ScaleDecoupled, sdd
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 

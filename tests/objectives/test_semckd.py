@@ -10,8 +10,8 @@ from contract import Contract
 from support import gradient
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.semckd import SemanticCalibration, similarity_rows, stage_attention
+from kd.objectives.setting import Setting
 from kd.types import Outputs
 
 SETTING = Setting(5, torch.arange(10) % 5)

@@ -9,7 +9,7 @@ from contract import Contract
 from torch import nn
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.objectives.simkd import ReusedClassifier
 from kd.types import Outputs
 

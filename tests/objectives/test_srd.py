@@ -10,7 +10,7 @@ from contract import Contract
 from support import gradient
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.objectives.srd import SimpleRecipe, srd
 from kd.types import Outputs
 

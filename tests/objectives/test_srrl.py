@@ -11,8 +11,8 @@ from contract import Contract
 from torch import nn
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.heads import frozen_head
+from kd.objectives.setting import Setting
 from kd.objectives.srrl import SoftmaxRegression, srrl
 from kd.types import Outputs
 

@@ -10,9 +10,9 @@ from rotating import images_of, net
 from support import composed, configured, random_batch, softmax
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.originals import similarities, transferred
 from kd.objectives.rotations import both_runs, rotated
+from kd.objectives.setting import Setting
 from kd.objectives.sskd import SelfSupervision, sskd
 from kd.training.run import run
 from kd.types import Outputs

@@ -6,7 +6,7 @@ import pytest
 import torch
 from token_contract import TokenContract
 
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.objectives.tinybert import TinyBERT
 from kd.types import Outputs
 

@@ -9,7 +9,7 @@ from support import built, composed, gradient
 
 from kd.build.method import build_method
 from kd.errors import UserError
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.objectives.token_maps import as_grid, with_maps
 from kd.taps import Taps
 

@@ -11,7 +11,7 @@ from contract import Contract, altered, as_leaves
 from support import gradient
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.objectives.vid import VariationalInformation, gaussian_nll
 from kd.types import Outputs
 

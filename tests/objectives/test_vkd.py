@@ -10,7 +10,7 @@ from contract import Contract
 from torch import nn
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.objectives.token_maps import with_maps
 from kd.objectives.vkd import OrthogonalProjection, vkd, whiten
 from kd.types import Outputs

@@ -8,7 +8,7 @@ import torch
 from contract import Contract
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.objectives.wkd_f import WassersteinFeatures, wkd_f
 from kd.types import Outputs
 

@@ -12,9 +12,9 @@ from support import gradient
 from torch import nn
 
 from kd.errors import UserError
-from kd.objectives.base import Setting
 from kd.objectives.kd import kd
-from kd.objectives.transport import class_cost, transport
+from kd.objectives.setting import Setting
+from kd.objectives.transport import class_cost, transport_cost
 from kd.objectives.wkd_l import WassersteinLogits, wkd_l
 from kd.types import Outputs
 
@@ -92,7 +92,7 @@ def random_rows(number=6, dtype=torch.float64):
 
 def test_with_little_entropy_it_is_the_linear_programmes_optimum():
     (source, goal), cost = random_rows()
-    found = transport(source, goal, cost, 0.02, 400)
+    found = transport_cost(source, goal, cost, 0.02, 400)
     for value, p, q in zip(found, source.exp(), goal.exp(), strict=True):
         assert value.item() == pytest.approx(exact(p.numpy(), q.numpy(), cost.numpy()), abs=5e-3)
 
@@ -100,9 +100,11 @@ def test_with_little_entropy_it_is_the_linear_programmes_optimum():
 def test_it_is_a_distance():
     """Nearly 0 from itself, positive otherwise, and the same in both directions."""
     (source, goal), cost = random_rows()
-    there, back = (transport(a, b, cost, 0.05, 200) for a, b in ((source, goal), (goal, source)))
+    there, back = (
+        transport_cost(a, b, cost, 0.05, 200) for a, b in ((source, goal), (goal, source))
+    )
     torch.testing.assert_close(there, back, rtol=1e-4, atol=1e-6)
-    assert (transport(source, source, cost, 0.02, 200) < 0.05 * there).all()
+    assert (transport_cost(source, source, cost, 0.02, 200) < 0.05 * there).all()
     assert (there > 0.01).all()
 
 

@@ -7,7 +7,7 @@ import torch
 from contract import Contract
 from torch import Tensor
 
-from kd.objectives.base import Setting
+from kd.objectives.setting import Setting
 from kd.types import Batch, Outputs
 
 L, PAD = 5, 7

@@ -4,6 +4,7 @@ import torch
 from conftest import make_batch
 from torch import nn
 
+from kd.teachers.class_map import ClassMap
 from kd.teachers.frozen import FrozenTeacher
 
 
@@ -33,3 +34,14 @@ def test_frozen_teacher_does_not_change():
     assert list(module.state_dict()) == ["1.weight", "1.bias"]
     assert not any(p.requires_grad for p in net.parameters())
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_a_class_map_selects_every_kind_of_logits():
+    net, images = make_net(), torch.randn(3, 1, 8, 8)
+    teacher = FrozenTeacher(net, {}, [], classes=ClassMap([7, 2]))
+    expected = net(images)[:, [7, 2]]
+    batch = make_batch(torch.zeros(3, dtype=torch.long))._replace(input=images)
+    assert teacher.outputs(batch).logits.equal(expected)
+    assert teacher.run(images).logits.equal(expected)
+    assert teacher.logits(images).equal(expected)
+    assert teacher.example_outputs(images)[""].logits.equal(expected)

@@ -121,7 +121,7 @@ def _name(run: FinishedRun) -> str:
 
 def _teacher_column(run: FinishedRun, data: DataModule, device: torch.device) -> list[_Column]:
     acquired = None if run.teacher_was_given else run.teacher
-    if acquired is None:
+    if acquired is None or acquired.has_other_classes:
         return []
     acquired.teacher.to(device)
     net = LiveTeacher(acquired.teacher, run.data.normalisation).to(device)

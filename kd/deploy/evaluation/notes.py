@@ -36,6 +36,16 @@ def teacher_notes(run: FinishedRun, has_embedding: bool) -> Iterator[str]:
     teacher = run.teacher
     if teacher is None:
         return
+    if teacher.has_other_classes:
+        yield (
+            f"The teacher is left out: it has {teacher.classes['teacher/num_classes']} other "
+            "classes, and the student has learnt from its features alone."
+        )
+    if parts := run.result.get("teacher/update"):
+        yield (
+            f"The teacher is as it was at the selected epoch: parts of it ({', '.join(parts)}) "
+            "trained along with the student."
+        )
     if teacher.members:
         embedding = "" if has_embedding else ", without an embedding of its own for CKA"
         yield (

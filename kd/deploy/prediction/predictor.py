@@ -160,6 +160,11 @@ def _with_teacher(predictor: AnyPredictor, run: FinishedRun) -> AnyPredictor:
             f"(method={run.result.get('method')}, mode={run.result.get('mode')})"
         )
 
+    if teacher.has_other_classes:
+        raise UserError(
+            f"teacher=true: the teacher of {predictor.source} has other classes than its student; "
+            "give run=FOLDER of the teacher's own run to see them"
+        )
     live = LiveTeacher(teacher.teacher, student.normalisation)
     if isinstance(predictor, TextPredictor):
         return text_predictor.with_teacher(predictor, live)

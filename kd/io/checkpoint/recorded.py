@@ -1,4 +1,4 @@
-"""Normalisation of images that is recorded with a checkpoint."""
+"""Normalisation of images, and names of classes, that are recorded with a checkpoint."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +46,22 @@ def recorded_normalisation(path: Path) -> Recorded | None:
         if isinstance(content, dict) and _are_numbers(content.get(mean), content.get(std)):
             return Recorded(content[mean], content[std], folder / name)
     return None
+
+
+def recorded_classes(path: Path) -> list[str]:
+    """Return the names of the classes that weights tell apart; empty: not recorded.
+
+    Args:
+        path: a checkpoint, or the folder of a run.
+
+    Raises:
+        UserError: the description in a weights file is damaged.
+    """
+    for file in _described(path):
+        metadata = read_student_metadata(file)
+        if metadata and metadata["class_names"]:
+            return metadata["class_names"]
+    return []
 
 
 def _described(path: Path) -> Iterator[Path]:

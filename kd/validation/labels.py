@@ -1,0 +1,83 @@
+"""Checks of a run on a transfer set without labels: nothing that trains the student reads them."""
+
+from collections.abc import Iterator, Mapping
+
+from omegaconf import DictConfig, OmegaConf
+
+from kd.build.given import GivenParts
+from kd.build.method import stage_configs
+from kd.build.parts import distiller_class
+from kd.config.members import is_ensemble
+from kd.objectives.base import Objective
+from kd.validation.optimizer import parts_optimizer
+
+WITHOUT_LABELS = "data.labels=false"
+# Control arms whose student, or whose teacher's outputs, depend on the training labels
+_CONTROLS = ("ce", "smoothing", "shuffled_class")
+_TEACHER_ALONE = "a method that reads the teacher alone, such as method=kd method.alpha=1"
+
+
+def uses_labels(cfg: DictConfig, given: GivenParts) -> bool:
+    """Return whether the training batches of a run have labels."""
+    return given.data.labels if given.data is not None else bool(cfg.data.get("labels", True))
+
+
+def label_problems(
+    cfg: DictConfig, given: GivenParts, objectives: Mapping[str, Objective]
+) -> Iterator[str]:
+    """Find what reads training labels, although the run has none.
+
+    Args:
+        cfg: the run's config.
+        given: parts that the run has beside its config.
+        objectives: those of a weight other than 0.
+    """
+    if uses_labels(cfg, given):
+        return
+    control = cfg.get("control")
+    if control in _CONTROLS:
+        yield (
+            f"control={control} reads training labels, and {WITHOUT_LABELS}; choose untrained, "
+            "shuffled or self"
+        )
+        return
+    if distiller_class(cfg).teacher_kind != "pretrained":
+        yield (
+            f"mode={cfg.mode.name}: its nets learn from labels and from each other, and "
+            f"{WITHOUT_LABELS}; choose mode=offline, which has a trained teacher"
+        )
+        return
+    if is_ensemble(cfg) and cfg.teacher.get("weighting") == "confidence":
+        yield (
+            f"teacher.weighting=confidence reads labels, and {WITHOUT_LABELS}; choose "
+            "teacher.weighting=entropy"
+        )
+    optimizer = parts_optimizer(cfg)
+    if optimizer is not None and optimizer.by_class:
+        yield (
+            f"optimizer={optimizer.__name__.lower()} reads labels, and {WITHOUT_LABELS}; choose "
+            "optimizer=sgd"
+        )
+    for name, objective in objectives.items():
+        if objective.reads_labels:
+            yield (
+                f"method.objectives.{name} reads labels, and {WITHOUT_LABELS}; "
+                f"{_remedy(cfg, name, objective)}"
+            )
+
+
+def _remedy(cfg: DictConfig, name: str, objective: Objective) -> str:
+    """What to set instead: the term's weight to 0, if others remain; else another method."""
+    if objective.needs_labels or set(cfg.method.objectives) == {name}:
+        return f"choose {_TEACHER_ALONE}"
+    found = []
+    if _vanishes_with_alpha(cfg, name):
+        found.append("method.alpha=1 (its weight is 1 - alpha)")
+    places = [stage.place for stage in stage_configs(cfg) if stage.weights.get(name, 0) != 0]
+    return f"set {' or '.join([*found, *(f'{place}.{name}=0' for place in places)])}"
+
+
+def _vanishes_with_alpha(cfg: DictConfig, name: str) -> bool:
+    if not isinstance(OmegaConf.select(cfg, "method.alpha"), int | float):
+        return False
+    return all(stage.changed(cfg, "alpha", 1.0).get(name, 0) == 0 for stage in stage_configs(cfg))
