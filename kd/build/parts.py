@@ -93,6 +93,11 @@ def _distiller(cfg: DictConfig) -> DictConfig:
     return found
 
 
+def distiller_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Return the arguments of the run's LightningModule that the config has."""
+    return {k: v for k, v in plain(_distiller(cfg)).items() if not k.startswith("_")}
+
+
 def build_distiller(
     cfg: DictConfig, method: Method, scheduler: Schedule, **parts: Any
 ) -> Distiller:

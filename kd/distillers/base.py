@@ -105,6 +105,17 @@ class Distiller(StagedModule, ABC):
             ValueError: it cannot; names the remedy.
         """
 
+    @classmethod
+    def check_settings(cls, **settings: Any) -> None:
+        """Refuse settings of the mode that are out of range, before a teacher is trained.
+
+        Args:
+            settings: the mode's in the config, of the types of the constructor's arguments.
+
+        Raises:
+            ValueError: one is; the message has its value.
+        """
+
     @property
     def uses_teacher(self) -> bool:
         """Whether any term of nonzero weight reads a teacher at this step."""

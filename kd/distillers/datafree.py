@@ -20,6 +20,7 @@ channels, which belong to the teacher's input. The validation set serves to sele
 figure `test/acc_last`, of the last epoch, is without that selection.
 """
 
+import inspect
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -88,9 +89,10 @@ class DataFreeDistiller(OfflineDistiller):
             raise ValueError("data-free distillation needs a single teacher that runs live")
         self.check_teacher(teacher.net)
         super().__init__(teacher=teacher, **options)
+        rounds = steps, count, noise, width, lr, noise_lr, common
         factors = statistics, asked, adversarial
-        synthesis = Synthesis(steps, count, noise, width, lr, noise_lr, common, factors)
-        self.live, self.generated = teacher, GeneratedImages(synthesis, every, initial, bank)
+        self.live = teacher
+        self.generated = _generated(every, initial, bank, *rounds, *factors)
 
     @classmethod
     def check_teacher(cls, net: nn.Module) -> None:
@@ -99,6 +101,12 @@ class DataFreeDistiller(OfflineDistiller):
                 "the teacher has no batch norm, whose statistics replace the training images; "
                 "choose a teacher with batch norms, such as teacher=resnet20"
             )
+
+    @classmethod
+    def check_settings(cls, **settings: Any) -> None:
+        parameters = inspect.signature(cls).parameters.values()
+        own = [p for p in parameters if p.name not in ("teacher", "options")]
+        _generated(*(settings.get(p.name, p.default) for p in own))
 
     def build_adapters(self, images: Tensor, targets: Tensor) -> dict[str, Pairing]:
         if self.normalisation is None:
@@ -136,3 +144,21 @@ class DataFreeDistiller(OfflineDistiller):
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         return super().weights() | {"bank": self.generated.bank.filled()}
+
+
+def _generated(
+    every: int,
+    initial: int,
+    bank: int,
+    steps: int,
+    count: int,
+    noise: int,
+    width: int,
+    lr: float,
+    noise_lr: float,
+    common: float,
+    *factors: float,
+) -> GeneratedImages:
+    """The images of a run, with the settings in the order of `DataFreeDistiller`."""
+    synthesis = Synthesis(steps, count, noise, width, lr, noise_lr, common, factors)
+    return GeneratedImages(synthesis, every, initial, bank)

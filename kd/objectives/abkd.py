@@ -20,6 +20,7 @@ on CIFAR-100, 32, is 2·T² at T = 4.
 Reduction: sum over classes, mean over the batch.
 """
 
+import math
 from typing import ClassVar
 
 import torch
@@ -117,8 +118,8 @@ class AlphaBeta(LogitObjective):
         self.temperature = check_temperature(temperature)
         powers = {"teacher_power": teacher_power, "student_power": student_power}
         for name, power in powers.items():
-            if not power >= 0:
-                raise ValueError(f"{name} must be ≥ 0, got {power!r}")
+            if not 0 <= power < math.inf:
+                raise ValueError(f"{name} must be a finite number ≥ 0, got {power!r}")
         self.teacher_power, self.student_power = teacher_power, student_power
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ Outputs have 2·B rows, those of the weak views before those of the strong ones.
 Reduction: sum over classes and over the views, mean over images; masked ones count as 0.
 """
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -70,7 +71,6 @@ def crld(
         Zhang et al. 2024, https://arxiv.org/abs/2412.16493
     """
     student, teacher = upcast(student_logits), upcast(teacher_logits)
-
     masks = confident(teacher, (weak_threshold, strong_threshold))
     return over_views(student, teacher, masks, (within, across), soft_targets(temperature))
 
@@ -139,7 +139,7 @@ class CrossView(LogitObjective):
         self.temperature = check_temperature(temperature)
         thresholds = {"weak_threshold": weak_threshold, "strong_threshold": strong_threshold}
         for name, value in {"within": within, "across": across, **thresholds}.items():
-            if value < 0 or (name in thresholds and value > 1):
+            if not 0 <= value <= (1 if name in thresholds else math.inf):
                 allowed = "in [0, 1]" if name in thresholds else "≥ 0"
                 raise ValueError(f"{name} must be {allowed}, got {value!r}")
         self.weights = within, across

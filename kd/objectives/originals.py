@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd.objectives.pairs import full_precision
 from kd.objectives.precision import upcast
 
 
@@ -31,4 +32,6 @@ def transferred(similarity: Tensor, original: Tensor, kept: float = 0.75) -> Ten
 def similarities(changed: Tensor, images: Tensor) -> Tensor:
     """Cosines [R, B] of embeddings of rotated images [R, D] and of images [B, D]."""
     ours, theirs = (F.normalize(upcast(each), dim=1, eps=1e-6) for each in (changed, images))
-    return ours @ theirs.T
+    # Ranks and divergences of cosines: in bfloat16 many would be equal.
+    with full_precision(ours):
+        return ours @ theirs.T

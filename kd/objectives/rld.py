@@ -138,7 +138,7 @@ class RefinedLogits(LogitObjective):
             "correlation_weight": correlation_weight,
         }
         for name, weight in weights.items():
-            if weight < 0:
+            if not weight >= 0:
                 raise ValueError(f"{name} must be ≥ 0, got {weight!r}")
         self.weights = confidence_weight, correlation_weight
 

@@ -29,11 +29,16 @@ def both_runs(method: str, setting: Setting) -> tuple[Run, Run]:
     """Return what runs student and teacher on rotated images.
 
     Raises:
-        UserError: one of them cannot be run.
+        UserError: one of them cannot be run, or the images are not square.
     """
     if setting.run_student is None or setting.run_teacher is None:
         raise UserError(
             f"method={method} runs both nets on rotated images, which needs a single teacher whose "
             "outputs are its own; name a model as the teacher, and leave mode and control out"
+        )
+    if setting.image_size is not None and len({*setting.image_size}) > 1:
+        raise UserError(
+            f"method={method} rotates images by 90 degrees, which must be square, and those of the "
+            f"data have height and width {setting.image_size}; choose data of square images"
         )
     return setting.run_student, setting.run_teacher

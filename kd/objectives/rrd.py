@@ -75,8 +75,8 @@ def rrd(
         ours = student @ memory.T / student_temperature
         theirs = teacher @ memory.T / teacher_temperature
     if filled is not None:
-        # Finite, as 0 · −∞ is no number; e^(−1e4) is 0 in float32.
-        ours, theirs = (scores.masked_fill(~filled, -1e4) for scores in (ours, theirs))
+        # Finite, as 0 · −∞ is no number, and far below −1 / τ of any temperature.
+        ours, theirs = (scores.masked_fill(~filled, -1e30) for scores in (ours, theirs))
     return F.cross_entropy(ours, F.softmax(theirs, dim=1))
 
 

@@ -127,7 +127,9 @@ class SelfSupervision(Objective):
         if not 0 <= kept <= 1:
             raise ValueError(f"kept must be in [0, 1], got {kept!r}")
         if not min(contrast, transformed) >= 0:
-            raise ValueError(f"weights must be ≥ 0, got {contrast!r} and {transformed!r}")
+            raise ValueError(
+                f"contrast and transformed must be ≥ 0, got {contrast!r} and {transformed!r}"
+            )
         self.temperature = check_temperature(temperature)
         self.contrast_temperature = check_temperature(contrast_temperature)
         self.kept, self.contrast, self.transformed = kept, contrast, transformed

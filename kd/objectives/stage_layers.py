@@ -22,19 +22,25 @@ class StageLayers:
         role: of the net, for errors.
 
     Raises:
-        UserError: the net is no sequence that has them.
+        UserError: the net is no sequence that has them, or has them in another order.
     """
 
     def __init__(self, net: nn.Module | None, stages: Sequence[str], role: str) -> None:
         layers = dict(net.named_children()) if isinstance(net, nn.Sequential) else {}
         order = list(layers)
         ends = [order.index(stage) for stage in stages if stage in layers]
-        if len(ends) < len(stages) or ends != sorted(ends):
+        if len(ends) < len(stages):
             raise UserError(
-                f"the method runs the {role}'s layers from stage to stage: it needs an "
+                f"fcfd runs the {role}'s layers from stage to stage: it needs an "
                 f"nn.Sequential with the members {', '.join(stages)}, and the {role} is "
                 f"{'an ensemble' if net is None else type(net).__name__} with "
                 f"{', '.join(order) or 'no such members'}; take one of the nets of kd.models"
+            )
+        if ends != sorted(ends):
+            raise UserError(
+                f"fcfd runs the {role}'s layers from stage to stage, and method.taps names its "
+                f"stages as {', '.join(stages)}; name them in the order of the layers, "
+                f"{', '.join(order[end] for end in sorted(ends))}"
             )
         spans = pairwise([*ends, len(order) - 1])
         self.live = [nn.Sequential(*list(layers.values())[a + 1 : b + 1]) for a, b in spans]
@@ -69,6 +75,7 @@ class StageLayers:
             atol = 1e-3 * float(expected.abs().max())
             if found.shape != expected.shape or not torch.allclose(found, expected, 1e-3, atol):
                 raise UserError(
-                    f"the {role}'s layers behind stage {number + 1} do not make its next "
-                    "output; another layer lies between, or method.taps is out of order"
+                    f"fcfd: the {role}'s layers behind stage {number + 1} of method.taps do not "
+                    "make its next output, so that another layer lies between; take one of the "
+                    "nets of kd.models"
                 )

@@ -22,6 +22,7 @@ Reduction: sum over channels, mean over regions and the batch.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kd.errors import UserError
 from kd.objectives.base import Objective
 from kd.objectives.maps import IMAGES_AND_BOXES, paired_maps
 from kd.objectives.precision import upcast
@@ -40,7 +41,7 @@ def wkd_f(
         student_map: [B, C, H, W], already projected to the teacher's channels.
         teacher_map: [B, C, H', W'].
         mean_weight: γ ≥ 0, weight of the means' distance.
-        grid: number n ≥ 1 of regions along each side of the map.
+        grid: number n ≥ 1 of regions along each side of the map, at most its positions there.
 
     Returns:
         Scalar ≥ 0: sum over channels, mean over regions and the batch.
@@ -81,7 +82,8 @@ class WassersteinFeatures(Objective):
     Args:
         tap: canonical name of a tap with maps [B, C, H, W] in both nets.
         mean_weight: γ ≥ 0, weight of the means' distance.
-        grid: whole number n ≥ 1 of regions along each side of the map.
+        grid: whole number n ≥ 1 of regions along each side of the map, at most the positions of
+            the smaller one.
 
     Raises:
         ValueError: a setting is out of range.
@@ -103,6 +105,14 @@ class WassersteinFeatures(Objective):
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         student_map, teacher_map = paired_maps("wkd_f", student, teacher, self.tap, self.tap)
+        side = min(*student_map.shape[2:], *teacher_map.shape[2:])
+        if self.grid > side:
+            raise UserError(
+                f"wkd_f has grid={self.grid} regions along each side of tap {self.tap!r}, where "
+                f"the maps {list(student_map.shape[1:])} of the student and "
+                f"{list(teacher_map.shape[1:])} of the teacher have {side} positions a side in "
+                f"common; set method.grid to at most {side}, or name an earlier stage"
+            )
         width = teacher_map.shape[1]
         self.projector = nn.Sequential(
             nn.Conv2d(student_map.shape[1], width, 1), nn.BatchNorm2d(width), nn.ReLU()

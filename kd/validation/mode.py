@@ -5,7 +5,13 @@ from collections.abc import Iterator
 from omegaconf import DictConfig
 
 from kd.build.given import GivenParts
-from kd.build.parts import distiller_class, has_own_step, peer_configs, step_owner
+from kd.build.parts import (
+    distiller_class,
+    distiller_settings,
+    has_own_step,
+    peer_configs,
+    step_owner,
+)
 from kd.config.members import is_ensemble
 from kd.errors import nearest
 from kd.objectives.base import Objective
@@ -15,10 +21,14 @@ _TAPS_HINT = "it has no default taps: give module paths, as {role}.taps={{{tap}:
 
 
 def mode_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
-    """Find a teacher that the mode does not use, and peers that cannot be built."""
+    """Find settings out of range, a teacher that the mode does not use, and unknown peers."""
     if has_own_step(cfg) and cfg.mode.name != "offline":
         yield f"mode={cfg.mode.name}: {step_owner(cfg)} has a mode of its own; leave mode out"
         return
+    try:
+        distiller_class(cfg).check_settings(**distiller_settings(cfg))
+    except ValueError as error:
+        yield f"{step_owner(cfg)}: {error}"
     kind, name = distiller_class(cfg).teacher_kind, cfg.teacher.name
     if distiller_class(cfg).runs_teacher and is_ensemble(cfg):
         yield f"teacher=ensemble: {step_owner(cfg)} needs the net of one teacher; name a model"

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd.config.targets import resolve_target
 from kd.objectives.base import Objective
+from kd.objectives.kd import SoftTargets
 from kd.optimizers.base import PartsOptimizer
 
 # Precisions with a scaler, which multiplies the loss and divides `.grad` again
@@ -52,12 +53,13 @@ def _method_problems(
         yield (
             f"{_place(cfg)} keeps the gradients of the labels and of the teacher apart, and "
             f"method={cfg.method.name} has no term {lacking}; use optimizer=sgd"
-            + ("" if of_task else ", or a method.alpha below 1")
+            + (", or a method.alpha below 1" if not of_task and "alpha" in cfg.method else "")
         )
     elif kind.by_class and not any(
         term.by_class and not term.learns_labels for term in objectives.values()
     ):
-        remedy = "a method.alpha above 0" if cfg.method.get("alpha") == 0 else "method=kd or dkd"
+        remedy = "method.variant=forward" if _other_divergence(objectives) else "method=kd or dkd"
+        remedy = "a method.alpha above 0" if cfg.method.get("alpha") == 0 else remedy
         yield (
             f"{_place(cfg)} splits the soft term into label and other classes, and no term of "
             f"method={cfg.method.name} has these parts; use optimizer=dot, or {remedy}"
@@ -65,6 +67,11 @@ def _method_problems(
     augment = OmegaConf.select(cfg, "data.augment._target_")
     if kind.by_class and augment and resolve_target(augment).mixes:
         yield f"{_place(cfg)} reads labels, and data/augment={augment.split('.')[-1]} mixes them"
+
+
+def _other_divergence(objectives: Mapping[str, Objective]) -> bool:
+    """Whether the soft targets have a divergence without the parts by class."""
+    return any(isinstance(o, SoftTargets) and o.variant != "forward" for o in objectives.values())
 
 
 def _setting_problems(cfg: DictConfig) -> Iterator[str]:

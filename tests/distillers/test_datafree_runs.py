@@ -181,6 +181,8 @@ def test_a_teacher_without_batch_norm_is_refused_before_it_is_trained(output, tm
     ("overrides", "message"),
     [
         (["mode=pskd"], "mode=pskd: method=datafree has a mode of its own; leave mode out"),
+        (["method.lr=0"], "method=datafree: lr must be > 0, got 0"),
+        (["method.bank=5"], "method=datafree: bank must be ≥ count=128, got 5"),
         (["teacher=ensemble"], "teacher=ensemble: method=datafree needs the net of one teacher"),
         (
             ["data=text", "teacher=transformer_mini", "student=transformer_mini_2"],

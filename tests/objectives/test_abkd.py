@@ -162,10 +162,15 @@ def test_a_smaller_teachers_power_gives_a_larger_share_to_classes_of_great_disag
     assert shares[-1] > 10 * shares[0]
 
 
-@pytest.mark.parametrize("options", [{"teacher_power": -0.1}, {"student_power": float("nan")}])
+@pytest.mark.parametrize(
+    "options",
+    [{"teacher_power": -0.1}, {"student_power": float("nan")}, {"teacher_power": float("inf")}],
+)
 def test_powers_out_of_range_raise(options):
     (name,) = options
-    with pytest.raises(ValueError, match=f"{name} must be ≥ 0, got {options[name]}"):
+    with pytest.raises(
+        ValueError, match=f"{name} must be a finite number ≥ 0, got {options[name]}"
+    ):
         AlphaBeta(**options)
 
 

@@ -75,6 +75,7 @@ def test_parts_by_class_sum_to_the_term(logits):
     ("options", "message"),
     [
         ({"within": -1.0}, "within must be ≥ 0, got -1.0"),
+        ({"across": float("nan")}, "across must be ≥ 0, got nan"),
         ({"weak_threshold": 1.5}, r"weak_threshold must be in \[0, 1\], got 1.5"),
         ({"temperature": 0.0}, "temperature must be a number > 0"),
     ],

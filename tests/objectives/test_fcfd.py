@@ -220,8 +220,12 @@ def test_other_nets_are_refused():
 
     with pytest.raises(UserError, match=r"student's layers.*members stage1.*student is Wrapped"):
         build(Wrapped())
-    with pytest.raises(UserError, match=r"the student's layers behind stage 1 do not make its"):
+    with pytest.raises(UserError, match=r"student's layers behind stage 1 of method.taps do not"):
         build(make_net((3, 4, 5)).eval())
+    with pytest.raises(
+        UserError, match=r"as stage2, stage1; .*order of the layers, stage1, stage2"
+    ):
+        build(None, taps=["stage2", "stage1"])
     objective, ours, _, (student, teacher) = case()
     with pytest.raises(UserError, match="teacher is an ensemble"):
         objective.build(student, teacher, Setting(5, torch.arange(8), student_net=ours))

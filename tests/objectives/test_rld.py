@@ -131,6 +131,7 @@ def test_a_label_that_the_teacher_ranks_last_leaves_the_confidence_alone():
         ({"temperature": 0}, "temperature must be a number > 0, got 0"),
         ({"confidence_temperature": "x"}, "temperature must be a number > 0, got 'x'"),
         ({"confidence_weight": -1.0}, "confidence_weight must be ≥ 0, got -1.0"),
+        ({"confidence_weight": float("nan")}, "confidence_weight must be ≥ 0, got nan"),
         ({"correlation_weight": -0.5}, "correlation_weight must be ≥ 0, got -0.5"),
     ],
 )

@@ -10,8 +10,8 @@ from rotating import images_of, net
 from support import composed, configured, random_batch, softmax
 
 from kd.errors import UserError
-from kd.objectives.originals import transferred
-from kd.objectives.rotations import rotated
+from kd.objectives.originals import similarities, transferred
+from kd.objectives.rotations import both_runs, rotated
 from kd.objectives.setting import Setting
 from kd.objectives.sskd import SelfSupervision, sskd
 from kd.training.run import run
@@ -166,6 +166,23 @@ def test_other_teachers_are_refused(method, other):
         check_config(composed(f"method={method}", other))
 
 
+def test_cosines_have_their_digits_under_autocast():
+    torch.manual_seed(0)
+    turned, images = torch.randn(6, 5), torch.randn(2, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = similarities(turned, images)
+    torch.testing.assert_close(found, similarities(turned, images), rtol=0, atol=0)
+
+
+def test_images_that_are_not_square_are_refused():
+    run_net = net(3, 5, 0)
+    setting = Setting(
+        3, torch.arange(4), image_size=(8, 6), run_student=run_net, run_teacher=run_net
+    )
+    with pytest.raises(UserError, match=r"sskd rotates images.*square.*\(8, 6\)"):
+        both_runs("sskd", setting)
+
+
 def test_a_teacher_with_outputs_of_other_images_is_refused(output, tmp_path):
     cfg = configured(tmp_path, output, "method=sskd", "control=shuffled")
     with pytest.raises(UserError, match="method=sskd runs both nets on rotated images"):
@@ -176,7 +193,7 @@ def test_a_teacher_with_outputs_of_other_images_is_refused(output, tmp_path):
     ("settings", "message"),
     [
         ({"kept": 1.5}, r"kept must be in \[0, 1\]"),
-        ({"contrast": -1.0}, "weights must be ≥ 0"),
+        ({"contrast": -1.0}, r"contrast and transformed must be ≥ 0, got -1\.0 and 2\.7"),
         ({"temperature": 0.0}, "temperature must be"),
     ],
 )

@@ -129,6 +129,16 @@ def test_invalid_settings_raise(options, message):
         WassersteinFeatures("stage3", **options)
 
 
+def test_more_regions_than_positions_are_refused():
+    student, teacher = (
+        Outputs(torch.zeros(2, 5), {"stage3": torch.zeros(2, 3, n, n)}) for n in (4, 2)
+    )
+    setting = Setting(5, torch.arange(10) % 5)
+    with pytest.raises(UserError, match=r"grid=3.*\[3, 4, 4\].*\[3, 2, 2\].*at most 2"):
+        WassersteinFeatures(grid=3).build(student, teacher, setting)
+    WassersteinFeatures(grid=2).build(student, teacher, setting)
+
+
 def test_vectors_are_refused():
     student, teacher = (
         Outputs(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))

@@ -44,7 +44,12 @@ def test_every_method_with_a_soft_term(method):
     [
         (["method=ce", "optimizer=dot"], "method=ce has no term besides that of the labels"),
         (["method.alpha=1", "optimizer=dot"], "method=kd has no term of the labels"),
+        (["method=norm", "optimizer=dot"], "method=norm has no term of the labels; .*sgd$"),
         (["method=dist", "optimizer=deepkd"], "no term of method=dist has these parts; .*dot"),
+        (
+            ["method.variant=reverse", "optimizer=deepkd"],
+            "optimizer=dot, or method.variant=forward",
+        ),
         (["optimizer=dot", "trainer.precision=16-mixed"], "use trainer.precision=bf16-mixed"),
         (["optimizer=deepkd", "trainer.gradient_clip_val=1"], "gradient_clip_val=1: .*no single"),
         (["optimizer=dot", "compile=default"], "compile=default: optimizer=dot goes backward"),
