@@ -87,8 +87,8 @@ def test_rows_that_are_not_filled_do_not_count():
     padded, filled = torch.cat([memory, torch.zeros(9, 8)]), torch.arange(29) < 20
     torch.testing.assert_close(rrd(s, t, padded, filled), rrd(s, t, memory))
     assert not torch.isclose(rrd(s, t, padded), rrd(s, t, memory))
-    cold = {"student_temperature": 1e-6}
-    torch.testing.assert_close(rrd(s, t, padded, filled, **cold), rrd(s, t, memory, **cold))
+    cold = 1e-6
+    torch.testing.assert_close(rrd(s, t, padded, filled, cold), rrd(s, t, memory, None, cold))
 
 
 def test_the_memory_holds_the_latest_images_and_is_in_the_checkpoint():
