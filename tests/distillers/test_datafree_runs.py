@@ -189,7 +189,6 @@ def test_a_teacher_without_batch_norm_is_refused_before_it_is_trained(output, tm
             "method=datafree: not for text classification; choose method=",
         ),
         (["control=shuffled"], "control=shuffled: method=datafree has images of its own"),
-        (["method.bank=5"], "method=datafree: bank must be ≥ count=128, got 5"),
         (
             [
                 "+method.objectives.views._target_=kd.objectives.crld.CrossView",
