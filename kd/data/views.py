@@ -7,7 +7,7 @@ epoch, run and sweep job.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from math import gcd
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from kd.data.counter_rng import hashed
 
 _NO_EPOCHS = (2**32, 2**32 + 1)  # in place of an epoch, for draws that hold for all epochs
+_STRIDES = 1 << 20  # strong views chained to crops are up to 10⁸ views
 
 
 class ViewSpace(ABC):
@@ -140,13 +141,20 @@ class Limited(ViewSpace):
         return self.space.apply(images, view)
 
     def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
-        strides = [a for a in range(1, self.size + 1) if gcd(a, self.size) == 1]
+        strides = _coprime(self.size).to(index.device)
         first, stride = (hashed(index, seed, key) for key in _NO_EPOCHS)
-        stride = index.new_tensor(strides)[(stride * len(strides)) >> 32]
+        stride = strides[(stride * len(strides)) >> 32]
         return (((first * self.size) >> 32) + epoch % self.count * stride) % self.size
 
     def seen(self, epochs: int) -> float:
         return min(self.count, epochs)
+
+
+@lru_cache(maxsize=8)
+def _coprime(size: int) -> Tensor:
+    """Return the numbers that are coprime to a size, up to it and to 2²⁰ -> int64 [n]."""
+    numbers = torch.arange(1, min(size, _STRIDES) + 1)
+    return numbers[torch.gcd(numbers, torch.tensor(size)) == 1]
 
 
 def crop(images: Tensor, padding: int, window: Tensor) -> Tensor:

@@ -64,6 +64,7 @@ class DataFreeDistiller(OfflineDistiller):
     """
 
     tasks = ("image_classification",)
+    two_views = ""
     runs_teacher = "its images are generated while the student trains"
     one_device = "each device would have a generator and a bank of its own"
 

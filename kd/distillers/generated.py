@@ -72,8 +72,9 @@ class GeneratedImages(nn.Module):
         """Return a batch of the bank of the same size as one of the training set."""
         self._batches += 1
         places = self.bank.draw(len(batch.input))
-        images, target = self.bank.images[places], self.bank.target[places]
-        return Batch(self.normalise(images), target, places, torch.zeros_like(places), batch.epoch)
+        images = self.normalise(self.bank.images[places]).to(batch.input.dtype)
+        target, view = self.bank.target[places], torch.zeros_like(places)
+        return Batch(images, target, places, view, batch.epoch)
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self._batches)

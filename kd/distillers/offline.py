@@ -6,7 +6,7 @@ the student sees ("consistent teaching", Beyer et al. 2022, https://arxiv.org/ab
 whether they are cached or computed on the batch.
 """
 
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
@@ -32,7 +32,7 @@ class OfflineDistiller(Distiller):
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification", "detection")
-    two_views = "rows"
+    two_views: ClassVar[Literal["", "rows", "nets"]] = "rows"
 
     def __init__(
         self,

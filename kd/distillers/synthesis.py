@@ -47,7 +47,7 @@ class Judges(NamedTuple):
 
     def judge(self, images: Tensor, target: Tensor) -> tuple[Inversion, dict[str, Tensor]]:
         """Return the terms of images [B, C, S, S] in (0, 1), and the figures to log."""
-        given = self.normalise(255 * images)
+        given = self.normalise(255 * images).to(images.dtype)  # of trainer.precision=bf16-true
         with recorded_statistics(self.teacher.net) as layers:
             theirs = self.teacher.logits(given)
         ours = theirs if self.student is None else self.student(given).logits

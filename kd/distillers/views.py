@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from kd.teachers.two_views import second_of
 from kd.types import Batch
 
 
@@ -24,6 +25,4 @@ def views_of(batch: Batch, views: int) -> list[Tensor]:
     """
     if views == 1:
         return [batch.input]
-    if batch.second is None:
-        raise RuntimeError("the batch has one view of each image, and two are needed")
-    return [batch.input, batch.second.input]
+    return [batch.input, second_of(batch).input]

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2105.01601.
 from torch import nn
 
 from kd.models.sizing import check_counts, scaled
-from kd.models.timm_parts import import_timm, into_stages, patch_side
+from kd.models.timm_parts import check_ratios, import_timm, into_stages, patch_side
 
 
 def mixer(
@@ -52,12 +52,14 @@ def mixer(
     check_counts(dim=dim, depth=depth)
     if not 0 <= drop_path < 1:
         raise ValueError(f"drop_path must be in [0, 1), got {drop_path!r}")
+    wide = scaled(dim, width)
+    check_ratios(wide, token_ratio=token_ratio, mlp_ratio=mlp_ratio)
     net: nn.Module = import_timm("mixer").models.mlp_mixer.MlpMixer(
         in_chans=in_channels,
         img_size=image_size,
         num_classes=num_classes,
         patch_size=patch_side("mixer", image_size, patch),
-        embed_dim=scaled(dim, width),
+        embed_dim=wide,
         num_blocks=depth,
         mlp_ratio=(token_ratio, mlp_ratio),
         drop_path_rate=drop_path,

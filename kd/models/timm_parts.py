@@ -1,4 +1,4 @@
-"""Parts that nets on patches of timm share: side of a patch, stages of blocks, the import of timm.
+"""Parts that nets on patches of timm share: sizes, stages of blocks, the import of timm.
 
 Wightman, "PyTorch Image Models", 2019, https://github.com/huggingface/pytorch-image-models.
 """
@@ -41,6 +41,22 @@ def patch_side(net: str, image_size: int, patch: int | None = None) -> int:
             f"of {sides}"
         )
     return patch
+
+
+def check_ratios(dim: int, **ratios: float) -> None:
+    """Refuse layers of `ratio · dim` units that have none.
+
+    Raises:
+        ValueError: names the first.
+
+    Example:
+        >>> check_ratios(192, mlp_ratio=0)
+        Traceback (most recent call last):
+        ValueError: mlp_ratio must be ≥ 1 / 192, one unit, got 0
+    """
+    for name, ratio in ratios.items():
+        if not ratio * dim >= 1:
+            raise ValueError(f"{name} must be ≥ 1 / {dim}, one unit, got {ratio!r}")
 
 
 def into_stages(net: str, blocks: nn.Sequential) -> nn.Sequential:

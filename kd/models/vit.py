@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from kd.models.sizing import check_counts, scaled
-from kd.models.timm_parts import import_timm, into_stages, patch_side
+from kd.models.timm_parts import check_ratios, import_timm, into_stages, patch_side
 
 
 def vit(
@@ -74,10 +74,12 @@ def vit_arguments(
         raise ValueError(f"dim must be a multiple of heads, got {dim!r} and {heads!r}")
     if not 0 <= drop_path < 1:
         raise ValueError(f"drop_path must be in [0, 1), got {drop_path!r}")
+    wide = scaled(dim, width, multiple=heads)
+    check_ratios(wide, mlp_ratio=mlp_ratio)
     return {
         "img_size": image_size,
         "patch_size": patch_side("vit", image_size, patch),
-        "embed_dim": scaled(dim, width, multiple=heads),
+        "embed_dim": wide,
         "depth": depth,
         "num_heads": heads,
         "mlp_ratio": mlp_ratio,

@@ -1,6 +1,6 @@
 """A teacher of two views of each image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class TwoViewTeacher(Teacher):
     @property
     def head(self) -> nn.Module | None:
         return self.first.head
+
+    @property
+    def run(self) -> Callable[[Tensor], Outputs] | None:
+        return self.first.run
 
     def outputs(self, batch: Batch) -> Outputs:
         return joined(self.first.outputs(batch), self.second.outputs(second_of(batch)))

@@ -95,6 +95,8 @@ def _of_all_views(cfg: DictConfig, data: DataModule, cache: TeacherCache) -> Tea
     first = cache.for_training()
     if not data.two_views:
         return first
+    if first is cache.teacher:  # where the first views have no cache, nor have the second
+        return TwoViewTeacher(first, first)
     second = TeacherCache(cfg, data, cache.teacher, cache.weights, second=True)
     return TwoViewTeacher(first, second.for_training())
 

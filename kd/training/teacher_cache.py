@@ -123,12 +123,13 @@ class TeacherCache:
 
     def _excess(self, row_bytes: int, limit: float, bound: str) -> str | None:
         view_bytes = row_bytes * self.data.num_samples["train"]
-        views = self.space.seen(self.epochs)
+        spaces = [self.data.view_space, *([self.data.second_space] if self.data.two_views else ())]
+        views = sum(space.seen(self.epochs) for space in spaces)
         need = view_bytes * views
         if need <= limit:
             return None
-        fits = int(limit // view_bytes)
-        hint = f"; data.views={fits} would fit" if 0 < fits < self.space.size else ""
+        fits = int(limit // view_bytes) // len(spaces)
+        hint = f"; data.views={fits} would fit" if 0 < fits < min(s.size for s in spaces) else ""
         return f"{need / GB:.3g} GB for {views:.4g} views of each image > {bound}{hint}"
 
     def _cached(

@@ -30,8 +30,8 @@ def mode_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
     except ValueError as error:
         yield f"{step_owner(cfg)}: {error}"
     kind, name = distiller_class(cfg).teacher_kind, cfg.teacher.name
-    if distiller_class(cfg).runs_teacher and is_ensemble(cfg):
-        yield f"teacher=ensemble: {step_owner(cfg)} needs the net of one teacher; name a model"
+    if has_own_step(cfg):
+        yield from _own_step_problems(cfg)
     if kind == "pretrained" and name in ("itself", "peers"):
         yield f"teacher={name}: mode={cfg.mode.name} needs a pretrained teacher; name a model"
     if kind != "pretrained" and name != kind:
@@ -47,6 +47,20 @@ def mode_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
                 "mode.peers: a student that is given as a module cannot be built once more; name "
                 "models, as mode.peers=[resnet8]"
             )
+
+
+def _own_step_problems(cfg: DictConfig) -> Iterator[str]:
+    """Find what a method with a LightningModule of its own cannot run with."""
+    distiller, owner = distiller_class(cfg), step_owner(cfg)
+    if distiller.runs_teacher and is_ensemble(cfg):
+        yield f"teacher=ensemble: {owner} needs the net of one teacher; name a model"
+    if distiller.runs_teacher and exchanges_images(cfg):
+        yield f"control={cfg.control}: {owner} has images of its own; use control=untrained"
+
+
+def exchanges_images(cfg: DictConfig) -> bool:
+    """Return whether the teacher's outputs for a training image are those for another one."""
+    return str(cfg.get("control")).startswith("shuffled")
 
 
 def tap_problems(cfg: DictConfig, place: str, objective: Objective) -> Iterator[str]:
@@ -86,6 +100,11 @@ def _teacher_taps(cfg: DictConfig, place: str, objective: Objective) -> Iterator
         yield (
             f"{place} runs a pretrained teacher on images of its own; name a model as the teacher, "
             "and leave mode out"
+        )
+    elif objective.runs_nets and exchanges_images(cfg):
+        yield (
+            f"{place} runs the teacher on images of its own, and control={cfg.control} exchanges "
+            "those of the batch; use control=untrained"
         )
     if mode.available_teacher_taps is not None:
         available = mode.available_teacher_taps

@@ -5,10 +5,11 @@ from typing import Literal
 
 from omegaconf import DictConfig
 
-from kd.build.parts import distiller_class
+from kd.build.parts import distiller_class, step_owner
 from kd.config.members import is_ensemble
 from kd.data.base import DataModule
 from kd.objectives.base import Objective
+from kd.validation.mode import exchanges_images
 
 
 def views_wanted(
@@ -27,10 +28,12 @@ def view_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Itera
     for name in compared:
         place = f"method.objectives.{name} compares two views of each image"
         if distiller_class(cfg).two_views != "rows":
-            yield f"{place}, and mode={cfg.mode.name} gives it one; use mode=offline"
+            yield f"{place}, and {step_owner(cfg)} gives it one; use mode=offline"
         if is_ensemble(cfg):
             yield f"{place}, and teacher={cfg.teacher.name} sees one; use a single teacher"
-        if str(cfg.get("control")).startswith("shuffled"):
+        if cfg.teacher.get("update"):
+            yield f"{place}, and a teacher that trains sees one; remove teacher.update"
+        if exchanges_images(cfg):
             yield f"{place}, and control={cfg.control} exchanges one; use control=untrained"
 
 

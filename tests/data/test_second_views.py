@@ -11,7 +11,7 @@ from torch import nn
 from kd.config.experiment import experiment_settings
 from kd.data.digits import Digits
 from kd.data.strong import OPERATIONS, Chained, Strong, operation
-from kd.data.views import CropFlip, Identity, Shift
+from kd.data.views import CropFlip, Identity, Limited, Shift
 from kd.errors import UserError
 from kd.teachers.cached import CachedTeacher
 from kd.teachers.frozen import FrozenTeacher
@@ -111,6 +111,13 @@ def test_a_limited_number_of_second_views(data):
     assert len(seen) == 2
 
 
+def test_a_limited_number_of_very_many_views():
+    space, index = Limited(Chained(CropFlip(), Strong(4)), 3), torch.arange(50)
+    shown = torch.stack([space.draw(0, epoch, index) for epoch in range(3)])
+    assert all(len(views.unique()) == 3 for views in shown.T)
+    assert shown.max() > 0.9 * space.size
+
+
 def test_loaders_of_one_view_are_as_before():
     assert [batch.second for batch in make_loader(view=CropFlip())] == [None] * 6
     assert "data.second" not in experiment_settings(composed())
@@ -172,6 +179,11 @@ def test_runs_with_two_views(options, output, tmp_path):
     ("overrides", "message"),
     [
         (["method=crld", "data/augment=rand_augment"], "RandAugment changes the first view"),
+        (
+            [*CRLD, "teacher.cache.mode=on", "teacher.cache.max_gb=5e-5"],
+            r"5\.\d+e-05 GB for 2 views of each image > teacher\.cache\.max_gb=5e-05",
+        ),
+        (["method=crld", "teacher.update=[fc]"], "a teacher that trains sees one; remove teacher"),
         (["+data/second=strong"], "data.second is set, and method=kd .* reads one view"),
     ],
 )

@@ -188,6 +188,14 @@ def test_a_teacher_without_batch_norm_is_refused_before_it_is_trained(output, tm
             ["data=text", "teacher=transformer_mini", "student=transformer_mini_2"],
             "method=datafree: not for text classification; choose method=",
         ),
+        (["control=shuffled"], "control=shuffled: method=datafree has images of its own"),
+        (
+            [
+                "+method.objectives.views._target_=kd.objectives.crld.CrossView",
+                "+method.weights.views=1",
+            ],
+            "compares two views of each image, and method=datafree gives it one",
+        ),
     ],
 )
 def test_combinations_that_it_cannot_train_are_refused(overrides, message):

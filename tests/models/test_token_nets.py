@@ -74,6 +74,8 @@ def test_the_classifiers_of_deit_are_joined_as_in_the_paper() -> None:
         ("vit_tiny_cifar", {"depth": 3}, "depth must be ≥ 4, one block a stage, got 3"),
         ("vit_tiny_cifar", {"dim": 20}, "dim must be a multiple of heads, got 20 and 3"),
         ("vit_tiny_cifar", {"drop_path": 1}, r"drop_path must be in \[0, 1\), got 1"),
+        ("deit_tiny_cifar", {"mlp_ratio": -1}, "mlp_ratio must be ≥ 1 / 192, one unit, got -1"),
+        ("mixer_tiny_cifar", {"token_ratio": 0}, "token_ratio must be ≥ 1 / 192, one unit, got 0"),
         ("mixer_tiny_cifar", {"patch": 5}, r"patch=5 does not divide images of 32x32; .*\[1, 2, 4"),
         ("deit_tiny_cifar", {"fusion": "sum"}, "fusion must be one of .*, got 'sum'"),
     ],

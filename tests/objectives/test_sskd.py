@@ -183,10 +183,11 @@ def test_images_that_are_not_square_are_refused():
         both_runs("sskd", setting)
 
 
-def test_a_teacher_with_outputs_of_other_images_is_refused(output, tmp_path):
-    cfg = configured(tmp_path, output, "method=sskd", "control=shuffled")
+def test_a_teacher_with_outputs_of_other_images_is_refused():
+    with pytest.raises(UserError, match="control=shuffled exchanges those of the batch"):
+        check_config(composed("method=sskd", "control=shuffled"))
     with pytest.raises(UserError, match="method=sskd runs both nets on rotated images"):
-        run(cfg, tmp_path)
+        both_runs("sskd", Setting(3, torch.arange(3)))
 
 
 @pytest.mark.parametrize(
