@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Scripts import one another.
-OURS = {"kd", *(path.stem for path in (ROOT / "scripts").rglob("*.py"))}
+OURS = {"kd", "reproductions", *(path.stem for path in (ROOT / "scripts").rglob("*.py"))}
 
 
 def imported(path: Path) -> Iterator[str]:

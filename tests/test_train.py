@@ -141,7 +141,7 @@ def test_a_teacher_that_changed_since_is_refused(train, output, tmp_path):
 
 
 MISTAKES = {
-    "unknown method": (["method=kdd"], "method=kdd.*did you mean 'kd'.*valid: ab, afd, at"),
+    "unknown method": (["method=kdd"], "method=kdd.*did you mean 'kd'.*valid: ab, abkd, afd, at"),
     "unknown model": (["student=resnet21"], "student=resnet21.*valid: bert_mini, "),
     "unknown data": (["data=minst"], "data=minst.*did you mean 'mnist'.*valid: cifar10"),
     "unknown key": (
@@ -348,5 +348,6 @@ def test_an_environment_variable_shows_the_traceback(train, tmp_path):
 def test_help_lists_the_options(train):
     answer = train("--help", tiny=False)
     assert answer.returncode == 0
-    for group in ("method: ab, afd,", "student: bert_mini,", "data: cifar10,", "trainer: auto,"):
+    groups = ("method: ab, abkd, afd,", "student: bert_mini,", "data: cifar10,", "trainer: auto,")
+    for group in groups:
         assert group in answer.stdout
