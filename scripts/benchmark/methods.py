@@ -34,6 +34,9 @@ NEEDS = {"fsp": ["method.variant=project"]}
 # Methods with stages, which train all terms together with method.joint=true.
 STAGED = ("ab", "fitnet", "fsp", "ft")
 
+# Their steps have other images than those of the batch: two views of each, or generated ones.
+OTHER_STEPS = ("crld", "mlkd_views", "datafree")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser("methods", description=__doc__.split("\n")[0])
@@ -43,7 +46,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each method")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names = image_methods()
+    names = [name for name in image_methods() if name not in OTHER_STEPS]
     seconds: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}
     peaks: dict[str, float] = {}
@@ -92,7 +95,16 @@ def step(project: Project, method: str, size: int) -> Callable[[], None]:
     batch = shown._replace(input=torch.randn(size, 3, 32, 32))
     with torch.no_grad():
         taught = teacher.outputs(batch.input)
-    setting = Setting(10, project.data.arrays.train_targets, student.head, teacher.head)
+    setting = Setting(
+        10,
+        project.data.arrays.train_targets,
+        student.head,
+        teacher.head,
+        student_net=student.net,
+        teacher_net=teacher.net,
+        run_student=student.outputs,
+        run_teacher=torch.no_grad()(teacher.outputs),
+    )
     probes = [taps.probe(batch.input[:2]) for taps in (student, teacher)]
     for objective in objectives.values():
         objective.build(probes[0], probes[1], setting)

@@ -11,7 +11,10 @@ from kd.config.compose import CONF_DIR
 METHODS = sorted({path.stem for path in (CONF_DIR / "method").glob("*.yaml")} - {*OTHER_METHODS})
 TEACHERLESS = ("ce", "tfkd")
 # FSP pairs nets with different channels only if it projects them.
-NEEDS = {"fsp": ["method.variant=project"]}
+NEEDS = {
+    "fsp": ["method.variant=project"],
+    "datafree": ["method.initial=1", "method.count=16", "method.steps=2"],  # else minutes
+}
 PAIRS = [("vgg8", "resnet8"), ("densenet121_half", "mobilenet_v2"), ("resnet18", "resnet8")]
 
 
