@@ -62,7 +62,7 @@ def gains(found: Sequence[Gain], theme: Theme) -> Figure:
     ax.set_yticks(range(len(found)), [gain.label for gain in found], color=theme.ink)
     ax.set_ylim(len(found) - 0.4, -0.6)
     ax.grid(axis="x")
-    ax.set_xlabel("gain over the student alone, points (crosses: the study's two machines)")
+    ax.set_xlabel("gain in points; crosses: the study, on its two machines")
     return figure
 
 
