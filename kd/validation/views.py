@@ -31,8 +31,6 @@ def view_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Itera
             yield f"{place}, and {step_owner(cfg)} gives it one; use mode=offline"
         if is_ensemble(cfg):
             yield f"{place}, and teacher={cfg.teacher.name} sees one; use a single teacher"
-        if cfg.teacher.get("update"):
-            yield f"{place}, and a teacher that trains sees one; remove teacher.update"
         if exchanges_images(cfg):
             yield f"{place}, and control={cfg.control} exchanges one; use control=untrained"
 

@@ -183,7 +183,6 @@ def test_runs_with_two_views(options, output, tmp_path):
             [*CRLD, "teacher.cache.mode=on", "teacher.cache.max_gb=5e-5"],
             r"5\.\d+e-05 GB for 2 views of each image > teacher\.cache\.max_gb=5e-05",
         ),
-        (["method=crld", "teacher.update=[fc]"], "a teacher that trains sees one; remove teacher"),
         (["+data/second=strong"], "data.second is set, and method=kd .* reads one view"),
     ],
 )
