@@ -76,16 +76,8 @@ def deit(
     The net computes the same in training and at inference.
 
     Args:
-        in_channels: C.
-        image_size: H and W.
-        num_classes: K.
-        dim: width D.
-        depth: number of blocks ≥ 4, in four stages.
-        heads: of a block's attention.
-        mlp_ratio: units of a block's two linear layers' middle, as a multiple of D.
-        patch: side of a patch in pixels; None: see `kd.models.timm_parts.patch_side`.
-        drop_path: probability in [0, 1) that training skips the last block; it grows with depth.
-        width: factor of D, rounded to a multiple of `heads`.
+        in_channels, image_size, num_classes, dim, depth, heads, mlp_ratio, patch, drop_path, width:
+            as `kd.models.vit.vit`.
         fusion: "probabilities" or "logits"; see `DistilledTransformer`.
 
     Raises:

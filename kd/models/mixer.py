@@ -29,14 +29,9 @@ def mixer(
     after a layer norm.
 
     Args:
-        in_channels: C.
-        image_size: H and W.
-        num_classes: K.
-        dim: width D.
-        depth: number of blocks ≥ 4, in four stages.
+        in_channels, image_size, num_classes, dim, depth, patch: as `kd.models.vit.vit`.
         token_ratio: units in the middle of the layers over the positions, as a multiple of D.
         mlp_ratio: units in the middle of the layers over the channels, as a multiple of D.
-        patch: side of a patch in pixels; None: see `kd.models.timm_parts.patch_side`.
         drop_path: probability in [0, 1) that training skips a block.
         width: factor of D.
 

@@ -1,4 +1,4 @@
-"""What objectives know about a run beside the outputs of its nets."""
+"""Data and nets of a run, from which objectives build their adapters."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -2,18 +2,19 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd.data.loader import TensorLoader
 from kd.errors import UserError
-from kd.teachers.base import Report, Teacher
+from kd.teachers.base import Report
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.memory_rows import MemoryRows
 from kd.teachers.output_cache import OutputCache
+from kd.teachers.wrapped import WrappedTeacher
 from kd.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ DTYPES = {"float16": torch.float16, "float32": torch.float32}
 _RESIDENT_BYTES = 1 << 28
 
 
-class CachedTeacher(Teacher):
+class CachedTeacher(WrappedTeacher):
     """Reads its outputs from a cache by (image, view).
 
     They equal the live teacher's up to the rounding of `dtype`. Before each epoch, `prepare`
@@ -41,11 +42,12 @@ class CachedTeacher(Teacher):
             over that of the values, measured on the first inference batch.
     """
 
+    teacher: FrozenTeacher
+
     def __init__(
         self, teacher: FrozenTeacher, cache: OutputCache, dtype: torch.dtype, batch_size: int
     ) -> None:
-        super().__init__()
-        self.teacher = teacher
+        super().__init__(teacher)
         self.cache, self.dtype, self.batch_size = cache, dtype, batch_size
         self.rounding: dict[str, float] = {}
         self._seconds = 0.0
@@ -63,27 +65,12 @@ class CachedTeacher(Teacher):
         return True
 
     @property
-    def forwards(self) -> int:
-        return self.teacher.forwards
-
-    @property
     def seconds(self) -> float:
         return self._seconds
 
     @property
-    def nets(self) -> Sequence[nn.Module]:
-        return self.teacher.nets
-
-    @property
-    def head(self) -> nn.Module | None:
-        return self.teacher.head
-
-    @property
     def run(self) -> Callable[[Tensor], Outputs]:
         return self.teacher.run
-
-    def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
-        return self.teacher.example_outputs(images)
 
     def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
         # The id of a sample in a view does not depend on the epoch, so a view that recurs is found.

@@ -1,20 +1,18 @@
 """A teacher whose outputs are those of other images: a control of what its knowledge is worth."""
 
-from collections.abc import Sequence
-from typing import Literal
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd.data.counter_rng import stream
 from kd.data.loader import TensorLoader
 from kd.teachers.base import Report, Teacher
+from kd.teachers.wrapped import WrappedTeacher
 from kd.types import Batch, Outputs
 
 _PURPOSE = 11  # of the random stream, see `kd.data.loader`
 
 
-class ShuffledTeacher(Teacher):
+class ShuffledTeacher(WrappedTeacher):
     """Gives each training image the outputs for another one, which is the same in every epoch.
 
     The teacher's statistics stay as they are: the same outputs, confidences and classes (within a
@@ -28,39 +26,14 @@ class ShuffledTeacher(Teacher):
     """
 
     def __init__(self, teacher: Teacher, seed: int, targets: Tensor | None = None) -> None:
-        super().__init__()
-        self.teacher = teacher
-        self.pairing_weights = teacher.pairing_weights
+        super().__init__(teacher)
         self._seed, self._targets = seed, targets
         self._loader: TensorLoader | None = None
         self._other = torch.empty(0, dtype=torch.int64)  # of each sample in the pool [N]
 
     @property
-    def output_source(self) -> Literal["live", "cached"]:
-        return self.teacher.output_source
-
-    @property
     def needs_preparation(self) -> bool:
         return True
-
-    @property
-    def forwards(self) -> int:
-        return self.teacher.forwards
-
-    @property
-    def seconds(self) -> float:
-        return self.teacher.seconds
-
-    @property
-    def nets(self) -> Sequence[nn.Module]:
-        return self.teacher.nets
-
-    @property
-    def head(self) -> nn.Module | None:
-        return self.teacher.head
-
-    def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
-        return self.teacher.example_outputs(images)
 
     def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
         if self._loader is not loader:

@@ -1,16 +1,17 @@
 """A teacher of two views of each image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd.data.loader import TensorLoader
 from kd.teachers.base import Report, Teacher
+from kd.teachers.wrapped import WrappedTeacher
 from kd.types import Batch, Outputs, joined
 
 
-class TwoViewTeacher(Teacher):
+class TwoViewTeacher(WrappedTeacher):
     """Yields the outputs for both views of a batch, those of the first views first: 2·B rows.
 
     Args:
@@ -19,53 +20,38 @@ class TwoViewTeacher(Teacher):
     """
 
     def __init__(self, first: Teacher, second: Teacher) -> None:
-        super().__init__()
-        self.first, self.second = first, second
+        super().__init__(first)
+        self.second = second
 
     @property
     def output_source(self) -> Literal["live", "cached"]:
-        sources = {self.first.output_source, self.second.output_source}
+        sources = {self.teacher.output_source, self.second.output_source}
         return "live" if "live" in sources else "cached"
 
     @property
     def needs_preparation(self) -> bool:
-        return self.first.needs_preparation or self.second.needs_preparation
-
-    @property
-    def forwards(self) -> int:
-        return self.first.forwards  # of the net, which both share
+        return self.teacher.needs_preparation or self.second.needs_preparation
 
     @property
     def seconds(self) -> float:
-        return self.first.seconds + self.second.seconds
-
-    @property
-    def nets(self) -> Sequence[nn.Module]:
-        return self.first.nets
-
-    @property
-    def head(self) -> nn.Module | None:
-        return self.first.head
+        return self.teacher.seconds + self.second.seconds
 
     @property
     def run(self) -> Callable[[Tensor], Outputs] | None:
-        return self.first.run
+        return self.teacher.run
 
     def outputs(self, batch: Batch) -> Outputs:
-        return joined(self.first.outputs(batch), self.second.outputs(second_of(batch)))
-
-    def example_outputs(self, images: Tensor) -> dict[str, Outputs]:
-        return self.first.example_outputs(images)
+        return joined(self.teacher.outputs(batch), self.second.outputs(second_of(batch)))
 
     def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
         assert loader.second is not None  # or the run had a teacher of one view
-        self.first.prepare(loader, index, report)
+        self.teacher.prepare(loader, index, report)
         self.second.prepare(loader.second, index, report)
 
     def matches(self, batch: Batch, loader: TensorLoader) -> bool:
         assert loader.second is not None
         second = self.second.matches(second_of(batch), loader.second)
-        return second and self.first.matches(batch, loader)
+        return second and self.teacher.matches(batch, loader)
 
 
 def second_of(batch: Batch) -> Batch:

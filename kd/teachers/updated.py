@@ -16,22 +16,21 @@ the loss is the run's own, by two ways or one of them:
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kd.data.loader import TensorLoader
 from kd.errors import UserError, closest
-from kd.teachers.base import Report, Teacher
 from kd.teachers.frozen import FrozenTeacher
+from kd.teachers.wrapped import WrappedTeacher
 from kd.types import Batch, Outputs, joined
 
 STATISTICS = "bn"  # the part that is no module: the running statistics of batch norm
 LOSSES = ("both", "labels", "method")
 
 
-class UpdatedTeacher(Teacher):
+class UpdatedTeacher(WrappedTeacher):
     """Runs on every batch; the named parts are trained, all others stay as they are.
 
     The changing tensors are in the state dict, the others are not.
@@ -53,6 +52,8 @@ class UpdatedTeacher(Teacher):
         (['2.bias', '2.weight'], 2)
     """
 
+    teacher: FrozenTeacher
+
     def __init__(
         self,
         teacher: FrozenTeacher,
@@ -60,8 +61,8 @@ class UpdatedTeacher(Teacher):
         loss: str = "both",
         rate: float | None = None,
     ) -> None:
-        super().__init__()
-        self.teacher, self.parts, self.rate = teacher, tuple(parts), rate
+        super().__init__(teacher)
+        self.parts, self.rate = tuple(parts), rate
         self.changing = changing_tensors(teacher.net, parts)
         for name, parameter in teacher.net.named_parameters():
             parameter.requires_grad_(name in self.changing)
@@ -93,30 +94,6 @@ class UpdatedTeacher(Teacher):
         """The parameters that train."""
         return [p for p in self.teacher.net.parameters() if p.requires_grad]
 
-    @property
-    def output_source(self) -> Literal["live"]:
-        return "live"
-
-    @property
-    def needs_preparation(self) -> bool:
-        return False
-
-    @property
-    def forwards(self) -> int:
-        return self.teacher.forwards
-
-    @property
-    def seconds(self) -> float:
-        return 0.0
-
-    @property
-    def nets(self) -> Sequence[nn.Module]:
-        return self.teacher.nets
-
-    @property
-    def head(self) -> nn.Module | None:
-        return self.teacher.head
-
     def outputs(self, batch: Batch) -> Outputs:
         """Return logits [B, K] and the wanted taps, with the gradients of the parts that train.
 
@@ -131,9 +108,6 @@ class UpdatedTeacher(Teacher):
         found = self.teacher.example_outputs(images)
         self.train(self._mode)  # the probe restores the mode of the net as a whole
         return found
-
-    def prepare(self, loader: TensorLoader, index: Tensor, report: Report) -> None:
-        """Do nothing: outputs are computed on every batch."""
 
 
 def changing_tensors(net: nn.Module, parts: Sequence[str]) -> frozenset[str]:

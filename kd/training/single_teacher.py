@@ -70,9 +70,7 @@ def acquire_teacher(
     wanted = [] if method is None else method.teacher_taps
     live = FrozenTeacher(found.net, plain(cfg.teacher.taps), wanted, images, classes.map)
     live.to(device)
-    if method is not None and wanted:
-        example = data.example_input(2).to(device)
-        live.taps.keep(method.select_taps(live.example_outputs(example)[""], example))
+    _keep_taps_read(live, method, data)
     weights = weights_digest(found.net)
     cache = TeacherCache(cfg, data, live, weights)
     task = task_named(data.task)
@@ -88,6 +86,13 @@ def acquire_teacher(
     hashes = weights[:DIGITS], recipe_hash(found.path)
     about = (found.source, *hashes, seconds)
     return AcquiredTeacher(teacher, logits, figures, *about, classes=classes.result)
+
+
+def _keep_taps_read(live: FrozenTeacher, method: Method | None, data: DataModule) -> None:
+    """Drop the taps that no term of the method reads."""
+    if method is not None and method.teacher_taps:
+        example = data.example_input(2).to(live.device)
+        live.taps.keep(method.select_taps(live.example_outputs(example)[""], example))
 
 
 def _of_all_views(cfg: DictConfig, data: DataModule, cache: TeacherCache) -> Teacher:

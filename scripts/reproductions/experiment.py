@@ -1,4 +1,4 @@
-"""What a reproduced experiment consists of."""
+"""Description of a published experiment: its runs, tables and figure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How many views of an image a student needs: 1, 4, 16, 64 or all 162 of crop and flip.
+"""Students that see 1, 4, 16, 64 or all 162 views of each image, drawn by crop and flip.
 
 Each run has its own cache of teacher outputs, so that the seconds and teacher forwards of the rows
 are comparable.
