@@ -52,36 +52,64 @@ def image_methods() -> list[str]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that all comparisons have."""
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--share", default="0/1", help="k/n: every n-th run, starting at the k-th")
+    parser.add_argument(
+        "--share", type=share, default="0/1", help="k/n: every n-th run, starting at the k-th"
+    )
     parser.add_argument("--table", action="store_true", help="print the table and run nothing")
+
+
+def share(text: str) -> tuple[int, int]:
+    """Parse `k/n` with 0 ≤ k < n.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no such share.
+
+    Example:
+        >>> share("1/2")
+        (1, 2)
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    k, n = map(int, found.groups()) if found else (0, 0)
+    if k >= n:
+        raise argparse.ArgumentTypeError(
+            f"{text}: must be k/n with k from 0 to n - 1, as 0/2 and 1/2"
+        )
+    return k, n
 
 
 def jobs(options: argparse.Namespace, rows: Sequence[str]) -> Iterator[tuple[str, int, Path]]:
     """Yield row, seed and folder of every unfinished run of this share."""
-    k, n = map(int, options.share.split("/"))
+    k, n = options.share
     for row, seed in [(row, seed) for seed in options.seeds for row in rows][k::n]:
         folder = options.folder / f"{row}_s{seed}"
         if read(folder).get("status") != "completed":
             yield row, seed, folder
 
 
-def attempt(row: str, seed: int, folder: Path, task: Callable[[], Result]) -> None:
-    """Run one job and print its test figure; a failure is printed and recorded, not raised."""
+def attempt(row: str, seed: int, folder: Path, task: Callable[[], Result]) -> bool:
+    """Run one job and print its test figure; a failure is printed and recorded, not raised.
+
+    Returns:
+        Whether it succeeded.
+    """
     from hydra import initialize_config_dir
 
     from kd.io.result_file import write_result
 
     register_models(CONF_DIR)
     folder.mkdir(parents=True, exist_ok=True)
+    succeeded = False
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             result = task()
             line = f"{result[task_figure(result).test]:.4f}"
+        succeeded = True
     except Exception as error:
         line = f"{type(error).__name__}: {error}"
         if not read(folder):  # the run failed before it could write a result
             write_result(folder, {"status": "failed", "error": line})
     print(f"{row} seed {seed}: {line}", flush=True)
+    return succeeded
 
 
 def train(folder: Path, overrides: Sequence[str]) -> Result:

@@ -38,13 +38,16 @@ def main() -> None:
         show(experiment, options)
         return
     options.seeds = experiment.seeds if options.seeds is None else options.seeds
+    failed = False
     for row, seed, folder in compare.jobs(options, options.rows or [*experiment.rows]):
         overrides = [override.format(seed=seed, folder=folder) for override in experiment.rows[row]]
         overrides += [f"seed={seed}", f"paths.output={options.folder}", *images(options)]
         overrides += options.overrides
-        compare.attempt(row, seed, folder, partial(run, folder, overrides))
-        if compare.read(folder).get("status") == "completed":
+        if compare.attempt(row, seed, folder, partial(run, folder, overrides)):
             finish(experiment, row, folder)
+        else:
+            failed = True
+    raise SystemExit(failed)
 
 
 def show(experiment: Experiment, options: argparse.Namespace) -> None:

@@ -56,6 +56,22 @@ def test_an_unknown_row_is_named_with_the_known_ones(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("share", ["foo", "2/2", "1"])
+def test_a_share_that_does_not_exist_is_refused(share, tmp_path):
+    failed = reproduced("mnist", tmp_path / "runs", "--share", share)
+    assert failed.returncode == 2
+    assert f"{share}: must be k/n with k from 0 to n - 1, as 0/2 and 1/2" in failed.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_failed_run_is_named_and_ends_the_command_with_an_error(tmp_path):
+    chosen = ["--rows", "ce", "--seeds", 0, "--images", tmp_path / "nowhere"]
+    failed = reproduced("tutorial", tmp_path / "runs", *chosen)
+    assert failed.returncode == 1
+    assert failed.stdout.startswith("ce seed 0: UserError: data.root=")
+    assert "nowhere is not a folder" in failed.stdout
+
+
 @pytest.mark.slow
 def test_a_run_a_chain_and_a_restart(tmp_path):
     images = tmp_path / "images"
