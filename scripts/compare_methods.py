@@ -10,7 +10,6 @@ the differences for significance.
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import comparison as compare
@@ -33,10 +32,12 @@ def main() -> None:
         print(table(options.folder))
         return
     shared = [*data(options), f"paths.output={options.folder}"]
-    for method, seed, folder in compare.jobs(options, options.methods):
+
+    def train(method: str, seed: int, folder: Path) -> Result:
         own = [f"method={method}", f"seed={seed}", *NEEDS.get(method, [])]
-        overrides = [*own, *shared, *options.overrides]
-        compare.attempt(method, seed, folder, partial(compare.train, folder, overrides))
+        return compare.train(folder, [*own, *shared, *options.overrides])
+
+    compare.run_all(options, options.methods, train)
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

@@ -73,9 +73,12 @@ def main() -> None:
     if options.table:
         print(table(options.folder))
         return
-    for row, seed, folder in compare.jobs(options, options.rows):
-        train = chain if row in CHAINS else procedure
-        compare.attempt(row, seed, folder, partial(train, options, row, seed, folder))
+    compare.run_all(options, options.rows, partial(train, options))
+
+
+def train(options: argparse.Namespace, row: str, seed: int, folder: Path) -> Result:
+    """Run a row of either kind."""
+    return (chain if row in CHAINS else procedure)(options, row, seed, folder)
 
 
 def procedure(options: argparse.Namespace, row: str, seed: int, folder: Path) -> Result:

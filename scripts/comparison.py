@@ -7,8 +7,9 @@ import shutil
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # works uninstalled
 
@@ -84,6 +85,32 @@ def jobs(options: argparse.Namespace, rows: Sequence[str]) -> Iterator[tuple[str
         folder = options.folder / f"{row}_s{seed}"
         if read(folder).get("status") != "completed":
             yield row, seed, folder
+
+
+def run_all(
+    options: argparse.Namespace,
+    rows: Sequence[str],
+    task: Callable[[str, int, Path], Result],
+    after: Callable[[str, Path], None] | None = None,
+) -> NoReturn:
+    """Run the unfinished jobs of this share, and end the program.
+
+    Args:
+        options: of the command line.
+        rows: of the table.
+        task: trains a row with a seed in a folder.
+        after: called with row and folder of every run that succeeded; None: nothing is done.
+
+    Raises:
+        SystemExit: always; with the code 1 if a run failed.
+    """
+    failed = False
+    for row, seed, folder in jobs(options, rows):
+        if not attempt(row, seed, folder, partial(task, row, seed, folder)):
+            failed = True
+        elif after is not None:
+            after(row, folder)
+    raise SystemExit(failed)
 
 
 def attempt(row: str, seed: int, folder: Path, task: Callable[[], Result]) -> bool:

@@ -11,7 +11,6 @@ After an interruption the same command resumes: finished runs are skipped. `--sh
 import argparse
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import comparison as compare
@@ -40,9 +39,11 @@ def main() -> None:
         return
     shared = ["data=digits_scenes", "trainer=cpu", "trainer.enable_progress_bar=false"]
     shared += ["logger=csv", f"paths.output={options.folder}", *options.overrides]
-    for method, seed, folder in compare.jobs(options, options.methods):
-        overrides = [*shared, f"method={method}", f"seed={seed}"]
-        compare.attempt(method, seed, folder, partial(compare.train, folder, overrides))
+
+    def train(method: str, seed: int, folder: Path) -> Result:
+        return compare.train(folder, [*shared, f"method={method}", f"seed={seed}"])
+
+    compare.run_all(options, options.methods, train)
 
 
 def measure() -> None:

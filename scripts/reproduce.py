@@ -38,16 +38,14 @@ def main() -> None:
         show(experiment, options)
         return
     options.seeds = experiment.seeds if options.seeds is None else options.seeds
-    failed = False
-    for row, seed, folder in compare.jobs(options, options.rows or [*experiment.rows]):
-        overrides = [override.format(seed=seed, folder=folder) for override in experiment.rows[row]]
-        overrides += [f"seed={seed}", f"paths.output={options.folder}", *images(options)]
-        overrides += options.overrides
-        if compare.attempt(row, seed, folder, partial(run, folder, overrides)):
-            finish(experiment, row, folder)
-        else:
-            failed = True
-    raise SystemExit(failed)
+
+    def train(row: str, seed: int, folder: Path) -> compare.Result:
+        own = [word.format(seed=seed, folder=folder) for word in experiment.rows[row]]
+        places = [f"seed={seed}", f"paths.output={options.folder}", *images(options)]
+        return run(folder, [*own, *places, *options.overrides])
+
+    rows = options.rows or [*experiment.rows]
+    compare.run_all(options, rows, train, partial(finish, experiment))
 
 
 def show(experiment: Experiment, options: argparse.Namespace) -> None:

