@@ -7,6 +7,8 @@ Variants: `stem="cifar"` is one 3×3 convolution of stride 1, `stem="imagenet"` 
 ImageNet. Blocks, growth rate and compression 0.5 are the paper's ImageNet nets'.
 """
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -36,18 +38,15 @@ class DenseLayer(nn.Module):
         return torch.cat([x, self.body(x)], 1)
 
 
-class Transition(nn.Module):
+def transition(in_channels: int, out_channels: int) -> nn.Sequential:
     """BN-ReLU-1×1-pool: [B, C, H, W] -> [B, out_channels, H // 2, W // 2]."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(in_channels)
-        self.relu = nn.ReLU()
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.pool = nn.AvgPool2d(2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pool(self.conv(self.relu(self.norm(x))))
+    layers = {
+        "norm": nn.BatchNorm2d(in_channels),
+        "relu": nn.ReLU(),
+        "conv": nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        "pool": nn.AvgPool2d(2),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
 def densenet(
@@ -108,7 +107,7 @@ def _add_blocks(
         features[f"block{number}"] = nn.Sequential(*(DenseLayer(c, growth) for c in steps))
         channels += layers * growth
         if number < len(blocks):
-            features[f"transition{number}"] = Transition(channels, channels // 2)
+            features[f"transition{number}"] = transition(channels, channels // 2)
             channels //= 2  # compression 0.5, "C" of DenseNet-BC
     features |= {"norm": nn.BatchNorm2d(channels), "relu": nn.ReLU()}
     return channels

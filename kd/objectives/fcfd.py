@@ -20,8 +20,9 @@ batch, which leave its running statistics alone. Their code resamples by strides
 convolutions, here `resample` does; it compares the averages of the last maps as well, and raises λ
 over the first 20 of 240 epochs.
 
-The layers of both nets must be an `nn.Sequential` with the stages among its members, as those of
-`kd.models` for images are. They run with the nets' own parameters, and no copy of these is saved.
+The layers of both nets must be an `nn.Sequential` with the stages among its members, or among those
+of a sequence in it, as the layers of `kd.models` for images are. They run with the nets' own
+parameters, and no copy of these is saved.
 
 Reduction: ⟨·⟩ is the mean over the batch, channels and positions; sum over stages; mean over the
 batch of the divergences.

@@ -1,6 +1,6 @@
 """The layers of a net from stage to stage, for objectives that run them on other maps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -17,8 +17,8 @@ class StageLayers:
     No submodule of the objective that holds it, which would save the layers once more.
 
     Args:
-        net: a sequence of layers; only read.
-        stages: names of some of its members, in order.
+        net: a sequence of layers, which may hold sequences; only read.
+        stages: paths of some of its layers, in order.
         role: of the net, for errors.
 
     Raises:
@@ -26,7 +26,7 @@ class StageLayers:
     """
 
     def __init__(self, net: nn.Module | None, stages: Sequence[str], role: str) -> None:
-        layers = dict(net.named_children()) if isinstance(net, nn.Sequential) else {}
+        layers = dict(_layers(net, stages)) if isinstance(net, nn.Sequential) else {}
         order = list(layers)
         ends = [order.index(stage) for stage in stages if stage in layers]
         if len(ends) < len(stages):
@@ -79,3 +79,16 @@ class StageLayers:
                     "make its next output, so that another layer lies between; take one of the "
                     "nets of kd.models"
                 )
+
+
+def _layers(
+    net: nn.Sequential, stages: Sequence[str], prefix: str = ""
+) -> Iterator[tuple[str, nn.Module]]:
+    """Yield paths and layers in order; an inner sequence with a stage in it is taken apart."""
+    for name, layer in net.named_children():
+        path = f"{prefix}{name}"
+        inside = any(stage.startswith(f"{path}.") for stage in stages)
+        if inside and isinstance(layer, nn.Sequential):
+            yield from _layers(layer, stages, f"{path}.")
+        else:
+            yield path, layer

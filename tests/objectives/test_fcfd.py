@@ -14,8 +14,10 @@ from support import divergence, gradient, softmax
 from torch import nn
 
 from kd.errors import UserError
+from kd.models.densenet import densenet
 from kd.objectives.fcfd import FunctionConsistent, fcfd
 from kd.objectives.setting import Setting
+from kd.objectives.stage_layers import StageLayers
 from kd.taps import Taps
 from kd.types import Outputs
 
@@ -229,6 +231,16 @@ def test_other_nets_are_refused():
     objective, ours, _, (student, teacher) = case()
     with pytest.raises(UserError, match="teacher is an ensemble"):
         objective.build(student, teacher, Setting(5, torch.arange(8), student_net=ours))
+
+
+def test_a_stage_may_end_within_a_sequence_of_layers():
+    """DenseNet's stages end at the ReLU of a transition, whose convolution belongs to the next."""
+    net = densenet(1, 8, 5, width=0.25).eval()
+    paths = ["transition1.relu", "transition2.relu", "relu"]
+    outputs = Taps(net, {path: path for path in paths}, paths).probe(torch.randn(2, 1, 8, 8))
+    layers = StageLayers(net, paths, "teacher")
+    layers.check([outputs.taps[path] for path in paths], outputs.logits, "teacher")
+    assert any(isinstance(part, nn.Conv2d) for part in layers.live[0].children())
 
 
 def test_without_a_map_that_differs_the_divergences_remain():

@@ -10,11 +10,11 @@ from kd.validation.method import check_objectives
 from kd.validation.optimizer import optimizer_problems
 
 METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
-# Without a term of the labels, or of a teacher
-ONE_GRADIENT = {"ce", "simkd"}
+# Without a term of the labels alone, or of a teacher alone
+ONE_GRADIENT = {"ce", "norm", "simkd"}
 # No divergence of all classes is among their terms
 NO_PARTS = {
-    *("cosine", "dist", "logit_mse", "tfkd", "pkd_features", "norm", "deit", "hsakd"),
+    *("cosine", "dist", "logit_mse", "tfkd", "pkd_features", "deit", "hsakd"),
     *("abkd", "normkd", "rld", "sdd", "wkd_l", *BOX_METHODS),
 }
 QUICK = {"ce", "kd", "dist", "fitnet", "mlkd", "pkd", "spherical"}
