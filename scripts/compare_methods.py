@@ -6,7 +6,8 @@ python scripts/compare_methods.py digits outputs/methods/digits --table
 
 After an interruption the same command resumes: finished runs are skipped. `--share 0/2` and
 `--share 1/2` in two shells divide the runs between two cores. `kd.report folders=[FOLDER]` tests
-the differences for significance.
+the differences for significance. `kd_untrained` is `kd` with a teacher of random weights
+(`control=untrained`), and so is every other method's name with this ending.
 """
 
 import argparse
@@ -19,25 +20,42 @@ PER_CLASS = 1000  # training images of the CIFAR-10 subset
 # An FSP matrix has one entry per pair of channels, so nets of different widths need projections.
 # On digits ResNet-18 ends with maps of one position, which CWD refuses.
 NEEDS = {"fsp": ["method.variant=project"], "cwd": ["method.tap=stage3"]}
+UNTRAINED = "_untrained"
 COLUMNS = ("method", "seeds", "test accuracy", "against `ce`, same seeds", "parameters")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_data_options(parser)
-    parser.add_argument("--methods", nargs="+", default=compare.image_methods())
+    parser.add_argument("--methods", nargs="+", default=rows())
     compare.add_options(parser)
-    options = parser.parse_args()
+    options = compare.parsed(parser)
     if options.table:
         print(table(options.folder))
         return
     shared = [*data(options), f"paths.output={options.folder}"]
 
     def train(method: str, seed: int, folder: Path) -> Result:
-        own = [f"method={method}", f"seed={seed}", *NEEDS.get(method, [])]
-        return compare.train(folder, [*own, *shared, *options.overrides])
+        return compare.train(folder, [*arm(method), f"seed={seed}", *shared, *options.overrides])
 
     compare.run_all(options, options.methods, train)
+
+
+def rows() -> list[str]:
+    """Return all methods for images, and two of them with an untrained teacher."""
+    return [*compare.image_methods(), f"kd{UNTRAINED}", f"fitnet{UNTRAINED}"]
+
+
+def arm(row: str) -> list[str]:
+    """Return a row's overrides.
+
+    Example:
+        >>> arm("fsp_untrained")
+        ['method=fsp', 'method.variant=project', 'control=untrained']
+    """
+    method = row.removesuffix(UNTRAINED)
+    control = ["control=untrained"] if row != method else []
+    return [f"method={method}", *NEEDS.get(method, []), *control]
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=rows, choices=rows, metavar="ROW")
     parser.add_argument("--assistant", default="resnet14", help="the assistant in takd")
     compare.add_options(parser)
-    options = parser.parse_args()
+    options = compare.parsed(parser)
     if options.table:
         print(table(options.folder))
         return

@@ -59,6 +59,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", action="store_true", help="print the table and run nothing")
 
 
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line; words key=value are overrides, also behind an option with a list."""
+    words = sys.argv[1:]
+    overrides = [word for word in words if re.match(r"[+~]{0,2}\w[\w.@/]*=", word)]
+    options = parser.parse_args([word for word in words if word not in overrides])
+    options.overrides += overrides
+    return options
+
+
 def share(text: str) -> tuple[int, int]:
     """Parse `k/n` with 0 ≤ k < n.
 

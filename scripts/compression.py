@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15, help="of a student's training")
     parser.add_argument("--more-epochs", type=int, help="of each way; default: half of --epochs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the measurements")
-    options = parser.parse_args()
+    options = compare.parsed(parser)
     if not options.table:
         if "students" in options.parts:
             train_students(options)

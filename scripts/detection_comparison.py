@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--latency", action="store_true", help="measure latencies and stop")
     compare.add_options(parser)
-    options = parser.parse_args()
+    options = compare.parsed(parser)
     if options.table:
         compare.keep(options.folder, RESULTS)
         print(table(RESULTS))

@@ -69,7 +69,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="these rows alone")
     compare.add_options(parser)
     parser.set_defaults(seeds=None)
-    options = parser.parse_args()
+    options = compare.parsed(parser)
     known = EXPERIMENTS[options.name].rows
     unknown = [row for row in options.rows or [] if row not in known]
     if unknown:

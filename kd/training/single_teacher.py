@@ -78,7 +78,7 @@ def acquire_teacher(
     if figures:
         _log_figure(cfg, found, task, figures)
     if logits is not None:
-        check_outputs(cfg.teacher.name, logits, data, foreign)
+        check_outputs(cfg.teacher.name, logits, data, foreign, found.source == "untrained")
     if found.path is not None and found.source != "checkpoint":
         _check_record(found.path, task, figures, cfg.teacher.epoch)
     teacher = with_update(cfg, live) or _of_all_views(cfg, data, cache)

@@ -67,7 +67,9 @@ def _match_names(cfg: DictConfig, checkpoint: Checkpoint) -> None:
         return
 
 
-def check_outputs(name: str, logits: Tensor, data: DataModule, foreign: bool) -> None:
+def check_outputs(
+    name: str, logits: Tensor, data: DataModule, foreign: bool, untrained: bool = False
+) -> None:
     """Refuse outputs that are no numbers; warn of outputs that do not fit the test labels.
 
     Args:
@@ -75,6 +77,7 @@ def check_outputs(name: str, logits: Tensor, data: DataModule, foreign: bool) ->
         logits: on the test set in its order [N, K].
         data: has the labels of the test set.
         foreign: the teacher was not trained here, so that its classes may have another order.
+        untrained: its weights are random on purpose, so that its outputs fit no labels.
 
     Raises:
         UserError: a logit is NaN or infinite.
@@ -86,5 +89,7 @@ def check_outputs(name: str, logits: Tensor, data: DataModule, foreign: bool) ->
             f"{len(logits)} test images, although its weights are finite: they overflow, or are of "
             "a net of another structure"
         )
+    if untrained:
+        return
     counts = confusion_matrix(logits, data.test_targets)
     warn_of_labels(counts, data.class_names, f"teacher {name}", teaches=True, foreign=foreign)

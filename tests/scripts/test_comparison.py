@@ -1,11 +1,15 @@
 """The comparisons' tables: differences over the same seeds, what failed, and whole chains."""
 
+import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import compare_methods
+import comparison
+import pytest
 from commands import ROOT
 
 COSTS = {"epochs": 2, "fit_seconds": 1.25, "teacher_forwards": 1500, "student/params": 77754}
@@ -41,3 +45,31 @@ def test_differences_are_over_the_same_seeds(tmp_path):
 
     shown = {row[0]: row[1:] for row in table("compare_methods", "digits", str(tmp_path))}
     assert shown["`takd`"] == ["1", "90.00", "-2.00 (below)", "77 754"]
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds", "overrides"),
+    [
+        (["digits", "runs", "a.b=1", "--seeds", "0", "1"], [0, 1], ["a.b=1"]),
+        (
+            ["digits", "runs", "--seeds", "0", "1", "+a.b=1", "c@d=[1,2]"],
+            [0, 1],
+            ["+a.b=1", "c@d=[1,2]"],
+        ),
+        (["digits", "runs", "~a.b", "--seeds", "2", "c="], [2], ["~a.b", "c="]),
+    ],
+)
+def test_overrides_may_stand_behind_a_list(words, seeds, overrides, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["script", *words])
+    parser = argparse.ArgumentParser()
+    compare_methods.add_data_options(parser)
+    comparison.add_options(parser)
+    options = comparison.parsed(parser)
+    assert (options.seeds, options.overrides) == (seeds, overrides)
+
+
+def test_arms():
+    assert {"ce", "kd", "kd_untrained", "fitnet_untrained"} <= {*compare_methods.rows()}
+    assert compare_methods.arm("kd") == ["method=kd"]
+    untrained = ["method=fsp", "method.variant=project", "control=untrained"]
+    assert compare_methods.arm("fsp_untrained") == untrained

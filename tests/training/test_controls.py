@@ -76,8 +76,9 @@ def test_the_confidence_is_the_mean_of_the_largest_probability():
     assert found == pytest.approx(11 / 20)
 
 
-def test_an_untrained_teacher_is_not_trained(output, tmp_path):
+def test_an_untrained_teacher_is_not_trained(output, tmp_path, caplog):
     result = ran(tmp_path, output, "control=untrained", "teacher.training.seed=77")
+    assert "labels of the test set" not in caplog.text  # random outputs fit no labels
     assert result["teacher/source"] == "untrained"
     assert result["teacher/test/acc"] < 0.4
     assert result["teacher/seconds"] == 0
