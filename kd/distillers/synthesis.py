@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kd.distillers.generator import Generator
+from kd.errors import UserError
 from kd.metrics import Means
 from kd.objectives.datafree import Inversion, inversion, recorded_statistics
 from kd.objectives.setting import Run
@@ -107,6 +108,9 @@ class Synthesis(nn.Module):
         """Generate images, and move the common generator towards that of the round.
 
         Neither teacher nor student changes; the caller has put the student into eval mode.
+
+        Raises:
+            UserError: no step of the round has a finite loss.
         """
         device = next(self.generator.parameters()).device
         # Drawn on the CPU: the same on every device
@@ -137,6 +141,11 @@ class Synthesis(nn.Module):
                 tensor.grad = grad
             optimizer.step()
             means.add(figures)
+        if not lowest.isfinite():
+            raise UserError(
+                f"the generator diverges: its loss is NaN or infinite in all {self.steps} steps of "
+                f"a round; lower method.lr={self.lr} or method.noise_lr={self.noise_lr}"
+            )
         return Generated(best, target, means.take())
 
     def _optimizer(self, own: Generator, noise: Tensor) -> torch.optim.Optimizer:

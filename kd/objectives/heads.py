@@ -53,7 +53,8 @@ def linear_head(method: str, role: str, head: nn.Module | None) -> nn.Linear:
     if not isinstance(head, nn.Linear):
         raise UserError(
             f"{method} reads the weight of the {role}'s classifier, which must be a linear layer "
-            f"with the tap 'embedding' as its input; the {role} has {head}"
+            f"with the tap 'embedding' as its input; the {role} has {head}. Choose another "
+            f"{role}, or name the layer's input: +{role}.taps.embedding=fc:in"
         )
     return head
 

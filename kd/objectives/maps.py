@@ -53,7 +53,7 @@ def check_maps(method: str, taps: Sequence[str], student: Outputs, teacher: Outp
         if any(len(shape) != 4 for shape in shapes):
             raise UserError(
                 f"{method} needs maps [B, C, H, W] at tap {tap!r}; the student has {shapes[0]}, "
-                f"the teacher {shapes[1]}"
+                f"the teacher {shapes[1]}; name a stage with maps in both, such as stage1"
             )
 
 
@@ -104,6 +104,7 @@ def paired_maps(
         raise UserError(
             f"{method} needs maps [B, C, H, W]; student tap {student_tap!r} has "
             f"{list(student_map.shape)}, teacher tap {teacher_tap!r} has {list(teacher_map.shape)}"
+            "; name stages with maps, such as stage1"
         )
     return student_map, teacher_map
 

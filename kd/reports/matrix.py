@@ -111,7 +111,9 @@ def _matrix(groups: Sequence[Group], grid: _Grid, title: str) -> Matrix:
         + [_text(grid.cells.get((teacher, place))) for teacher in teachers]
         for place in places
     ]
-    more = f" {grid.left_out} further rows of the same nets are left out." * bool(grid.left_out)
+    more = f" Further rows of the same nets that are left out: {grid.left_out}." * bool(
+        grid.left_out
+    )
     return Matrix(title, headings, rows, NOTE + more)
 
 

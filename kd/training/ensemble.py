@@ -1,6 +1,7 @@
 """An ensemble as the teacher: every member is acquired by itself, then they are combined."""
 
 import logging
+from collections.abc import Mapping
 
 import torch
 from omegaconf import DictConfig
@@ -9,6 +10,7 @@ from kd.build.method import Method
 from kd.config.compose import plain
 from kd.config.members import member_configs
 from kd.data.base import DataModule
+from kd.teachers.base import Teacher
 from kd.teachers.ensemble import EnsembleTeacher
 from kd.training.acquired import AcquiredTeacher
 from kd.training.single_teacher import acquire_teacher
@@ -17,6 +19,11 @@ from kd.training.teacher_net import Train
 log = logging.getLogger(__name__)
 
 _SETTINGS = ("combine", "weighting", "weights", "temperature", "features")
+
+
+def combined(cfg: DictConfig, members: Mapping[str, Teacher]) -> EnsembleTeacher:
+    """Combine the members as the config says."""
+    return EnsembleTeacher(members, **{key: plain(cfg.teacher[key]) for key in _SETTINGS})
 
 
 def acquire_ensemble(
@@ -36,8 +43,7 @@ def acquire_ensemble(
         name: acquire_teacher(alone, data, method if name == features else None, device, train)
         for name, alone in member_configs(cfg).items()
     }
-    settings = {key: plain(cfg.teacher[key]) for key in _SETTINGS}
-    teacher = EnsembleTeacher({name: m.teacher for name, m in members.items()}, **settings)
+    teacher = combined(cfg, {name: m.teacher for name, m in members.items()})
     theirs = [m.test_logits for m in members.values() if m.test_logits is not None]
     logits = teacher.combined(torch.stack(theirs))
     accuracy = (logits.argmax(1) == data.test_targets).float().mean().item()

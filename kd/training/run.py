@@ -16,6 +16,7 @@ from kd.tasks import task_named
 from kd.training.control_teachers import use_control
 from kd.training.controls import apply_control
 from kd.training.devices import check_devices, locked_folder
+from kd.training.dry_run import try_build
 from kd.training.evaluate import RunParts, evaluate
 from kd.training.fit import fit
 from kd.training.identify import identify, recipe_of
@@ -69,6 +70,7 @@ def run(
         check_start(cfg)
         check_teacher(checked, given.teacher)
         data = load_data(checked, trainer, given.data)
+        try_build(checked, data, given)
         device = trainer.strategy.root_device
         acquired = acquire(checked, data, device, run, given.teacher)
         acquired = use_control(cfg, data, checked.method, acquired, device)

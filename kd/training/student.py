@@ -1,5 +1,6 @@
 """The student of a run: its net, first weights, adapters and the mode's LightningModule."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from kd.build.parts import build_distiller, build_net, build_peers, distiller_class
 from kd.data.base import DataModule
 from kd.distillers.base import Distiller
+from kd.distillers.pairing import Pairing
 from kd.errors import UserError
 from kd.tasks import task_named
 from kd.training.acquired import AcquiredTeacher
@@ -37,17 +39,40 @@ def build_student(
     acquired: AcquiredTeacher | None,
     given: nn.Module | None = None,
 ) -> Distiller:
+    """Assemble the student's LightningModule, print the matched taps, and compile its nets.
+
+    The global generators are seeded once more after the adapters', so that the random numbers of
+    training do not depend on how many an adapter has drawn. Arguments and errors are those of
+    `assemble`.
+    """
+    cfg = checked.cfg
+    distiller, pairings = assemble(checked, data, acquired, given)
+    rank_zero_only(print_taps)(cfg.student.name, cfg.teacher.name, distiller, pairings)
+    if cfg.compile is not None:
+        distiller.compile_nets(cfg.compile)
+    seed_everything(cfg.seed, verbose=False)
+    return distiller
+
+
+def assemble(
+    checked: CheckedConfig,
+    data: DataModule,
+    acquired: AcquiredTeacher | None,
+    given: nn.Module | None = None,
+) -> tuple[Distiller, Mapping[str, Pairing]]:
     """Build the mode's LightningModule with the student, its teachers, and the adapters.
 
-    The global generators are seeded before the student's weights are drawn, and once more after
-    the adapters': so the student starts from the same weights with every method, and the random
-    numbers of training do not depend on how many an adapter has drawn.
+    The global generators are seeded before the student's weights are drawn: so the student starts
+    from the same weights with every method.
 
     Args:
         checked: the run's config and method.
         data: the run's data, in memory.
         acquired: the teacher of an offline run; None: no objective needs one.
         given: the student net; None: built from the config.
+
+    Returns:
+        The module, and the outputs for an example batch by the pairing's name.
 
     Raises:
         UserError: a net refuses its arguments, or `student.checkpoint` does not fit the student.
@@ -63,14 +88,8 @@ def build_student(
         task=task_named(data.task),
         **_teachers(cfg, data, acquired),
     )
-    labels = _labels(checked, data)
     distiller.pad_index, distiller.normalisation = data.pad_index, data.normalisation
-    pairings = distiller.build_adapters(data.example_input(2), labels)
-    rank_zero_only(print_taps)(cfg.student.name, cfg.teacher.name, distiller, pairings)
-    if cfg.compile is not None:
-        distiller.compile_nets(cfg.compile)
-    seed_everything(cfg.seed, verbose=False)
-    return distiller
+    return distiller, distiller.build_adapters(data.example_input(2), _labels(checked, data))
 
 
 def _net(cfg: DictConfig, data: DataModule) -> nn.Module:

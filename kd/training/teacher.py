@@ -35,7 +35,7 @@ def acquire(
         UserError: as `acquire_teacher`.
     """
     cfg, method = checked.cfg, checked.method
-    if not _needs_teacher(checked):
+    if not needs_teacher(checked):
         return None
     if is_ensemble(cfg):
         return acquire_ensemble(cfg, data, method, device, train)
@@ -52,11 +52,12 @@ def check_teacher(checked: CheckedConfig, given: nn.Module | None = None) -> Non
     Raises:
         UserError: a checkpoint is missing, unreadable, or of another net.
     """
-    if given is None and _needs_teacher(checked):
+    if given is None and needs_teacher(checked):
         check_teacher_files(checked.cfg)
 
 
-def _needs_teacher(checked: CheckedConfig) -> bool:
+def needs_teacher(checked: CheckedConfig) -> bool:
+    """Return whether a trained teacher has a part in the run."""
     pretrained = distiller_class(checked.cfg).teacher_kind == "pretrained"
     asked = control_of(checked.cfg) == "smoothing"  # for its confidence
     return pretrained and (checked.method.needs_teacher or asked)

@@ -50,8 +50,12 @@ def given_net(cfg: DictConfig, net: nn.Module) -> TeacherNet:
     return TeacherNet(own_net(cfg, net), "given")
 
 
-def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> TeacherNet:
-    """Build the net that the config describes, with its trained weights."""
+def build_teacher_net(cfg: DictConfig, data: DataModule) -> nn.Module:
+    """Build the net that the config describes, with random weights.
+
+    Raises:
+        UserError: it refuses its arguments, or the mode refuses it.
+    """
     classifies = task_named(data.task).classifies
     # Building a net draws random weights, which the loaded ones replace.
     with torch.random.fork_rng(devices=[]):
@@ -62,6 +66,20 @@ def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> Teach
         distiller_class(cfg).check_teacher(net)
     except ValueError as error:
         raise UserError(f"teacher={cfg.teacher.name}: {error}") from error
+    return net
+
+
+def is_untaught(cfg: DictConfig, data: DataModule) -> bool:
+    """Return whether the teacher has to be trained before it can teach."""
+    if cfg.teacher.checkpoint is not None or data.limits.registry:
+        return False
+    untrained = control_of(cfg) == "untrained"
+    return not untrained and _registry(cfg).find(teacher_key(cfg, data)) is None
+
+
+def configured_teacher(cfg: DictConfig, data: DataModule, train: Train) -> TeacherNet:
+    """Build the net that the config describes, with its trained weights."""
+    net = build_teacher_net(cfg, data)
     if control_of(cfg) == "untrained":
         return TeacherNet(net, "untrained")
     check_parts(cfg, net)  # before it is trained
@@ -82,7 +100,7 @@ def _weights(cfg: DictConfig, data: DataModule, train: Train) -> tuple[Path, str
             f"found again: {data.limits.registry}. Train it with method=ce student="
             f"{cfg.teacher.name} and pass its folder as teacher.checkpoint"
         )
-    registry = Registry(Path(cfg.paths.teachers))
+    registry = _registry(cfg)
 
     def train_in(folder: Path) -> None:
         log.info("teacher %s is not in %s yet: training it now", cfg.teacher.name, registry.root)
@@ -92,6 +110,10 @@ def _weights(cfg: DictConfig, data: DataModule, train: Train) -> tuple[Path, str
 
     path, trained = registry.get_or_train(teacher_key(cfg, data), train_in)
     return path, "trained now" if trained else "reused"
+
+
+def _registry(cfg: DictConfig) -> Registry:
+    return Registry(Path(cfg.paths.teachers))
 
 
 def _resume(run: DictConfig, folder: Path) -> None:

@@ -143,6 +143,15 @@ def test_the_common_generator_follows_a_part_of_the_way():
     torch.testing.assert_close(ends[1] - starts[1], 0.25 * (ends[0] - starts[0]))
 
 
+def test_a_diverging_generator_ends_the_run():
+    made = distiller(lr=0.5)
+    with torch.no_grad():
+        made.generated.synthesis.generator.project.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match=r"in all 2 steps of a round; lower method\.lr=0\.5"):
+        made._generate()
+    assert len(made.generated.bank) == 0
+
+
 def test_the_bank_keeps_the_latest_images():
     bank = ImageBank(4, (1, 2, 2))
     for first in (0, 3):
