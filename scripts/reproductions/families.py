@@ -115,7 +115,7 @@ def figure(runs: Runs, theme: Theme) -> Figure:
             points = [taught[seed] - alone[seed] for seed in taught.keys() & alone.keys()]
             if points:
                 found.append(Gain(f"{student} under {teacher}", points, theirs))
-    return gains(found, theme)
+    return gains(found, "gain in points; crosses: the study, on its two machines", theme)
 
 
 EXPERIMENT = Experiment(ALONE | TAUGHT, seeds=range(3), tables=tables, figure=figure)

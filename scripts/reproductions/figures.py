@@ -48,7 +48,7 @@ def curves(found: Mapping[str, Curve], x: str, y: str, theme: Theme) -> Figure:
     return figure
 
 
-def gains(found: Sequence[Gain], theme: Theme) -> Figure:
+def gains(found: Sequence[Gain], x: str, theme: Theme) -> Figure:
     """Draw each row's mean gain with its 95 % t interval and seeds; crosses are published."""
     figure, ax = axes(theme, 0.9 + 0.26 * len(found))
     ax.axvline(0, color=theme.muted, linewidth=0.9)
@@ -62,7 +62,7 @@ def gains(found: Sequence[Gain], theme: Theme) -> Figure:
     ax.set_yticks(range(len(found)), [gain.label for gain in found], color=theme.ink)
     ax.set_ylim(len(found) - 0.4, -0.6)
     ax.grid(axis="x")
-    ax.set_xlabel("gain in points; crosses: the study, on its two machines")
+    ax.set_xlabel(x)
     return figure
 
 

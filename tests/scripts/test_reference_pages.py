@@ -33,6 +33,13 @@ def test_the_tables_of_a_reproduction_are_those_of_the_results(page, tmp_path):
     assert printed.strip().splitlines()[-1] in stated  # machine time
 
 
+def test_the_summary_is_that_of_the_results():
+    command = [sys.executable, "scripts/summary.py"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.count("\n") > 10
+    assert printed in (REFERENCE / "README.md").read_text()
+
+
 @pytest.mark.parametrize(("name", "runs"), [("text", 105), ("detection", 15)])
 def test_every_run_of_a_page_is_committed(name, runs):
     assert len(list((REFERENCE / name).glob("*_s*/result.json"))) == runs
