@@ -2,7 +2,7 @@
 
 python scripts/compare_methods.py digits outputs/methods/digits teacher=resnet18 student=resnet8
 python scripts/compare_methods.py cifar10_subset outputs/methods/cifar10 --images FOLDER …
-python scripts/compare_methods.py digits outputs/methods/digits --table
+python scripts/compare_methods.py digits outputs/methods/digits --table --keep FILE
 
 After an interruption the same command resumes: finished runs are skipped. `--share 0/2` and
 `--share 1/2` in two shells divide the runs between two cores. `kd.report folders=[FOLDER]` tests
@@ -28,10 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_data_options(parser)
     parser.add_argument("--methods", nargs="+", default=rows())
+    parser.add_argument(
+        "--keep", type=Path, help="with --table: add the runs to this JSON file, and show all of it"
+    )
     compare.add_options(parser)
     options = compare.parsed(parser)
     if options.table:
-        print(table(options.folder))
+        print(table(options.folder, options.keep))
         return
     shared = [*data(options), f"paths.output={options.folder}"]
 
@@ -91,9 +94,9 @@ def subset(source: Path, target: Path, per_class: int = PER_CLASS) -> None:
                 (target / split / folder.name / image.name).symlink_to(image.resolve())
 
 
-def table(folder: Path) -> str:
+def table(folder: Path, keep: Path | None = None) -> str:
     """Format methods by mean test accuracy; those below `ce` are marked, failed runs listed."""
-    runs, failed = compare.collect(folder)
+    runs, failed = compare.collect(folder) if keep is None else compare.collect_in(keep, folder)
     return compare.markdown(COLUMNS, [row(m, runs) for m in compare.ranked(runs)], failed)
 
 

@@ -32,6 +32,11 @@ KEPT: tuple[str, ...] = (
     *("best_epoch", "config_hash", "git_commit", "threads", "versions", "teacher_forwards"),
     *("test/acc_per_class", "teacher/seconds", "teacher/cache_seconds", "runs"),
 )
+# Of a result that shares a file with many others
+KEPT_IN_ONE = (
+    *("seed", "task", "val/acc", "test/acc", "teacher/test/acc", "student/params", "epochs"),
+    *("fit_seconds", "config_hash", "git_commit"),
+)
 
 
 def image_methods() -> list[str]:
@@ -179,6 +184,27 @@ def collect(folder: Path) -> tuple[dict[str, list[Result]], list[str]]:
             error = str(result.get("error", "unfinished")).split("\n")[0]
             failed.append(f"{path.name}: {error}")
     return runs, failed
+
+
+def collect_in(file: Path, folder: Path) -> tuple[dict[str, list[Result]], list[str]]:
+    """Add the finished runs below a folder to one file, for a page with many runs.
+
+    Args:
+        file: JSON, row -> its results; created if missing. A run replaces that of its row and seed.
+        folder: parent of the run folders; may be missing.
+
+    Returns:
+        All runs of the file, and one line for each unfinished run of the folder.
+    """
+    kept: dict[str, list[Result]] = json.loads(file.read_text()) if file.exists() else {}
+    runs, failed = collect(folder)
+    for row, results in runs.items():
+        by_seed = {result["seed"]: result for result in [*kept.get(row, []), *results]}
+        kept[row] = [{k: r[k] for k in KEPT_IN_ONE if k in r} for _, r in sorted(by_seed.items())]
+    if runs:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+    return kept, failed
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], failed: Sequence[str]) -> str:

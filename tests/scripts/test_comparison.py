@@ -47,6 +47,21 @@ def test_differences_are_over_the_same_seeds(tmp_path):
     assert shown["`takd`"] == ["1", "90.00", "-2.00 (below)", "77 754"]
 
 
+def test_one_file_keeps_the_runs_of_several_folders(tmp_path):
+    file = tmp_path / "kept" / "digits.json"
+    for seed, folder in ((0, "a"), (1, "b")):
+        write(tmp_path / folder / f"ce_s{seed}", {"seed": seed, "test/acc": 0.9, "notes": "x"})
+        comparison.collect_in(file, tmp_path / folder)
+    write(tmp_path / "c" / "ce_s1", {"seed": 1, "test/acc": 0.8})
+    runs, failed = comparison.collect_in(file, tmp_path / "c")
+    assert ([(r["seed"], r["test/acc"]) for r in runs["ce"]], failed) == ([(0, 0.9), (1, 0.8)], [])
+    assert "notes" not in file.read_text()
+    before = file.read_bytes()
+    keep = ["digits", str(tmp_path / "none"), "--keep", str(file)]
+    assert table("compare_methods", *keep)[-1][:3] == ["`ce`", "2", "85.00 ± 7.07"]
+    assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "seeds", "overrides"),
     [
