@@ -31,6 +31,7 @@ KEPT: tuple[str, ...] = (
     *("student/params", "teacher/params", "teacher/source", "epochs", "fit_seconds"),
     *("best_epoch", "config_hash", "git_commit", "threads", "versions", "teacher_forwards"),
     *("test/acc_per_class", "teacher/seconds", "teacher/cache_seconds", "runs"),
+    *("train/images", "val/images", "test/images"),
 )
 # Of a result that shares a file with many others
 KEPT_IN_ONE = (

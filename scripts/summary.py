@@ -5,7 +5,7 @@ Reads the result.json files below outputs/reference; trains nothing.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -18,55 +18,49 @@ from kd.plots.style import Theme
 from kd.reports.statistics import holm, paired_p, t_interval
 
 REFERENCE = Path(__file__).resolve().parents[1] / "outputs" / "reference"
-COMPRESSION = "compression"
+SEEDS = 3  # that a comparison has at least
 COLUMNS = ("page", "comparison", "seeds", "labels alone", "gain", "p, corrected")
+
+
+class Page(NamedTuple):
+    """A page whose results are committed beside it.
+
+    Attributes:
+        name: file below outputs/reference without its ending.
+        title: of its rows.
+        alone: returns the row of labels alone that belongs to a row.
+    """
+
+    name: str
+    title: str
+    alone: Callable[[str], str] = lambda row: "ce"
 
 
 class Comparison(NamedTuple):
     """A distilled student beside the same student on labels alone.
 
     Attributes:
-        page: file below outputs/reference without its ending; beside it are the results.
-        label: for the table and the figure.
-        row: of the distilled student.
-        alone: the row of labels alone.
+        page: that has both.
+        row: name of the distilled student.
+        alone: accuracies of labels alone, in percent.
+        gains: differences of the same seeds, in points.
     """
 
-    page: str
-    label: str
+    page: Page
     row: str
-    alone: str = "ce"
+    alone: Sequence[float]
+    gains: Sequence[float]
 
 
-COMPARISONS = (
-    Comparison("documents/mnist", "MNIST, MLP: `kd`", "kd"),
-    *(
-        Comparison("documents/tutorial", f"CIFAR-10 (45 000), LightNN: `{row}`", row)
-        for row in ("soft_ce", "cosine", "regressor")
-    ),
-    Comparison("documents/views", "CIFAR-10 (3 000), ResNet-8: `kd`", "kd_all", "ce_all"),
-    *(
-        Comparison(COMPRESSION, f"CIFAR-10 (9 000), ResNet-8: `{method}`", method)
-        for method in ("kd", "dkd", "at", "fitnet", "crd", "dist")
-    ),
-    *(
-        Comparison("documents/families", f"CIFAR-10 (5 000), {label}: `kd`", *rows)
-        for student in ("resnet", "densenet")
-        for teacher in ("vgg", "resnet", "densenet")
-        for label, rows in [
-            (f"{student} under {teacher}", (f"{student}_under_{teacher}", f"{student}_alone"))
-        ]
-    ),
-    *(
-        Comparison("text", f"BBC News, {share} % of labels: `{method}`", *rows)
-        for share in (100, 20, 5)
-        for method in ("kd", "pkd")
-        for rows in [(f"{share}-layers-{method}", f"{share}-layers-ce")]
-    ),
-    *(
-        Comparison("detection", f"digits in scenes, mAP: `{method}`", method)
-        for method in ("det_kd", "fgfi")
-    ),
+COMPRESSION = Page("compression", "CIFAR-10, 9 000 images")
+PAGES = (
+    Page("documents/mnist", "MNIST", lambda row: row.replace("kd", "ce")),
+    Page("documents/tutorial", "CIFAR-10, tutorial"),
+    COMPRESSION,
+    Page("documents/families", "CIFAR-10, 5 000 images", lambda row: f"{row.split('_')[0]}_alone"),
+    Page("documents/views", "CIFAR-10, 3 000 images", lambda row: "ce_all"),
+    Page("text", "BBC News", lambda row: f"{row.rpartition('-')[0]}-ce"),
+    Page("detection", "digits in scenes, mAP"),
 )
 
 
@@ -79,24 +73,24 @@ def main() -> None:
         write_png(figure, REFERENCE / "summary.png")
 
 
-def found() -> Iterator[tuple[Comparison, list[float], list[float]]]:
-    """Yield the comparisons of three seeds or more: accuracies of labels alone, and gains."""
-    pages = {c.page: _results(c.page) for c in COMPARISONS}
-    for comparison in COMPARISONS:
-        runs = pages[comparison.page]
-        rows = comparison.row, comparison.alone
-        ours, alone = (compare.scores(runs.get(row, [])) for row in rows)
-        common = sorted(ours.keys() & alone.keys())
-        if len(common) > 2:
-            yield comparison, [*alone.values()], [ours[seed] - alone[seed] for seed in common]
+def found() -> Iterator[Comparison]:
+    """Yield every comparison with enough common seeds."""
+    for page in PAGES:
+        runs = {row: compare.scores(results) for row, results in _results(page).items()}
+        for row, ours in runs.items():
+            alone = runs.get(page.alone(row), {})
+            common = sorted(ours.keys() & alone.keys())
+            if page.alone(row) != row and len(common) >= SEEDS:
+                gained = [ours[seed] - alone[seed] for seed in common]
+                yield Comparison(page, row, [*alone.values()], gained)
 
 
-def _results(page: str) -> dict[str, list[compare.Result]]:
+def _results(page: Page) -> dict[str, list[compare.Result]]:
     """Return the results of a page by row; those of `COMPRESSION` are of exported fp32 files."""
-    if page != COMPRESSION:
-        return compare.collect(REFERENCE / page)[0]
+    if page is not COMPRESSION:
+        return compare.collect(REFERENCE / page.name)[0]
     runs: dict[str, list[compare.Result]] = {}
-    for path in sorted((REFERENCE / page / "methods").glob("*.json")):
+    for path in sorted((REFERENCE / page.name / "methods").glob("*.json")):
         measured = json.loads(path.read_text())
         result = {"seed": measured["seed"], "test/acc": measured["fp32/acc"]}
         runs.setdefault(measured["row"], []).append(result)
@@ -106,24 +100,22 @@ def _results(page: str) -> dict[str, list[compare.Result]]:
 def table() -> str:
     """Format seeds, accuracy of labels alone and gain of each comparison."""
     shown = [*found()]
-    corrected = holm([p for *_, gained in shown if (p := paired_p(gained)) is not None])
+    corrected = holm([p for each in shown if (p := paired_p(each.gains)) is not None])
     lines = []
-    for (comparison, alone, gained), p in zip(shown, corrected, strict=True):
-        link = f"[{comparison.page}]({comparison.page}.md)"
-        ends = t_interval(gained)
-        assert ends is not None  # of three seeds or more
-        mean = round(fmean(gained), 2) + 0.0  # + 0.0 turns -0.0 into 0.0
+    for each, p in zip(shown, corrected, strict=True):
+        link = f"[{each.page.name}]({each.page.name}.md)"
+        ends = t_interval(each.gains)
+        assert ends is not None  # of `SEEDS` or more
+        mean = round(fmean(each.gains), 2) + 0.0  # + 0.0 turns -0.0 into 0.0
         gain = f"{mean:+.2f} [{ends[0]:+.2f}, {ends[1]:+.2f}]"
-        cells = [str(len(gained)), compare.spread(alone), gain, f"{p:.3f}"]
-        lines.append([link, comparison.label, *cells])
+        cells = [str(len(each.gains)), compare.spread(each.alone), gain, f"{p:.3g}"]
+        lines.append([link, f"{each.page.title}: `{each.row}`", *cells])
     return compare.markdown(COLUMNS, lines, [])
 
 
 def figure(theme: Theme) -> Figure:
     """Draw the gains with their 95 % t intervals and seeds."""
-    drawn = [
-        Gain(comparison.label.replace("`", ""), gained, []) for comparison, _, gained in found()
-    ]
+    drawn = [Gain(f"{each.page.title}: {each.row}", each.gains, []) for each in found()]
     return gains(drawn, "gain over labels alone, in points", theme)
 
 

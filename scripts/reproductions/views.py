@@ -9,6 +9,7 @@ import statistics
 from pathlib import Path
 
 import comparison as compare
+from comparison import Result
 from matplotlib.figure import Figure
 
 from kd.plots.style import Theme
@@ -49,13 +50,18 @@ def tables(runs: Runs, folder: Path) -> str:
     lines = []
     for row, found in ((row, runs[row]) for row in ROWS if row in runs):
         method, count = row.split("_")
-        seconds = [r["fit_seconds"] + (r.get("teacher/cache_seconds") or 0.0) for r in found]
+        seconds = [result["fit_seconds"] for result in found]
         scores = compare.spread([*compare.scores(found).values()])
         difference = compare.interval(runs, row, "kd_all")
-        forwards = statistics.median(result.get("teacher_forwards") or 0 for result in found)
+        forwards = statistics.median(_forwards(result) for result in found)
         cells = [f"`{method}`", count, str(len(found)), scores, difference]
         lines.append([*cells, compare.grouped(forwards), f"{statistics.median(seconds):.0f}"])
     return compare.markdown(COLUMNS, lines, [])
+
+
+def _forwards(result: Result) -> int:
+    """Return how many images the teacher saw for training; all runs test it once as well."""
+    return max((result.get("teacher_forwards") or 0) - int(result["test/images"]), 0)
 
 
 def figure(runs: Runs, theme: Theme) -> Figure:
