@@ -42,8 +42,9 @@ DEFINITIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         "against controls",
-        "Verdict beside the control arms (sweep=controls): better than labels alone, and also than "
-        "every control of its method, by paired t tests corrected together by Holm's method. What "
+        "Verdict beside the control arms (sweep=controls) with the row's settings: better than "
+        "labels alone, and also than those that are named; labels and controls: than all, a "
+        "shuffled teacher among them. Paired t tests, corrected together by Holm's method. What "
         "does not beat a teacher that is untrained or shuffled has not learnt from its knowledge.",
     ),
     (

@@ -41,6 +41,16 @@ def read_settings(text: str, teacherless: bool, recognised: bool = False) -> Set
     return {k: v for k, v in found.items() if not _is_ignored(k, ignored)}
 
 
+def of_taps(key: str) -> bool:
+    """Return whether a setting names what a method reads of a net, which changes no net.
+
+    Example:
+        >>> of_taps("student.taps.flat"), of_taps("student.net.width")
+        (True, False)
+    """
+    return re.match(r"(student|teacher)\.taps(\.|$)", key) is not None
+
+
 def _is_ignored(key: str, groups: set[str]) -> bool:
     return key.split(".", 1)[0] in groups or key in _NAMES
 
