@@ -64,9 +64,9 @@ DEFINITIONS: tuple[tuple[str, str], ...] = (
     (
         "P(better)",
         "Share of the common seeds at which the row beats the baseline, ties counted half, and its "
-        " 95 % percentile bootstrap interval (Bouthillier et al. 2021, arXiv:2103.03098): "
+        "95 % percentile bootstrap interval (Bouthillier et al. 2021, arXiv:2103.03098): "
         "above 0.5 it is significant, and they call it meaningful if it also reaches beyond 0.75. "
-        "No interval if all seeds agree.",
+        "If it wins at all seeds or at none, the exact binomial interval (Clopper and Pearson).",
     ),
     (
         "McNemar p",

@@ -9,6 +9,7 @@ from kd.io.printable import printable
 from kd.io.task_figures import TaskFigure
 from kd.reports.labels import MAX_LABEL, shown
 from kd.reports.rows import Row
+from kd.reports.settings import of_taps
 
 
 @dataclass
@@ -48,8 +49,10 @@ def by_student(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     several = _replaced_data(rows)
     for row in rows:
-        # The whole net, not its name alone: `student.net.width=0.5` is another student.
-        net = sorted(((k, v) for k, v in row.settings.items() if k.startswith("student.")), key=str)
+        # The whole net, not its name alone: `student.net.width=0.5` is another student. What a
+        # method reads of it is no part of it: the baseline reads nothing.
+        own = ((k, v) for k, v in row.settings.items() if k.startswith("student."))
+        net = sorted((pair for pair in own if not of_taps(pair[0])), key=str)
         data = [("data.fingerprint", _fingerprint(row))] if row.settings["data"] in several else []
         task = [] if row.figure.key == "acc" else [("task", row.figure.words)]
         groups[row.settings["data"], row.settings["student"], *net, *data, *task].append(row)

@@ -1,14 +1,18 @@
-"""Probability that a row beats its baseline, with its bootstrap interval.
+"""Probability that a row beats its baseline, with its interval.
 
 Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks"
-(https://arxiv.org/abs/2103.03098).
+(https://arxiv.org/abs/2103.03098). If every seed says the same, their bootstrap has no spread, and
+the exact interval of a binomial share takes its place: Clopper and Pearson 1934
+(https://doi.org/10.1093/biomet/26.4.404).
 """
 
 from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from kd.reports.statistics import ROUNDING, Interval, bootstrap_interval
+from scipy import stats
+
+from kd.reports.statistics import LEVEL, ROUNDING, Interval, bootstrap_interval
 
 
 class Superiority(NamedTuple):
@@ -16,7 +20,8 @@ class Superiority(NamedTuple):
 
     Attributes:
         probability: share of the seeds at which the row is better; ties count one half.
-        interval: its 95 % percentile bootstrap interval; None if every seed says the same.
+        interval: its 95 % percentile bootstrap interval, and Clopper and Pearson's if the row wins
+            at every seed or at none; None if all seeds are ties.
     """
 
     probability: float
@@ -38,4 +43,13 @@ def superiority(differences: Sequence[float], samples: int, seed: int) -> Superi
     if len(differences) < 2:
         return None
     wins = [0.5 if abs(d) <= ROUNDING else float(d > 0) for d in differences]
-    return Superiority(fmean(wins), bootstrap_interval(wins, samples, seed))
+    interval = bootstrap_interval(wins, samples, seed) or _exact_interval(wins)
+    return Superiority(fmean(wins), interval)
+
+
+def _exact_interval(wins: Sequence[float]) -> Interval | None:
+    """The interval of a share of 0 or 1; ties are neither wins nor losses."""
+    if wins[0] not in (0, 1):
+        return None
+    exact = stats.binomtest(int(sum(wins)), len(wins)).proportion_ci(1 - LEVEL, method="exact")
+    return float(exact.low), float(exact.high)

@@ -7,6 +7,7 @@ from run_folders import leaderboard, row_of, write_run, write_sweep
 from scipy import stats
 from support import present
 
+from kd.reports.matrix import matrices
 from kd.reports.summary import summary
 
 
@@ -45,6 +46,23 @@ def test_another_student_or_data_set_is_another_group(tmp_path):
         "digits, resnet8, width=0.5",
         "mnist, resnet8, width=1",
     }
+
+
+def test_taps_that_a_method_reads_make_no_group(tmp_path):
+    for seed, gain in enumerate((0.01, 0.02)):
+        write_run(tmp_path / f"ce{seed}", 0.9, method="ce", seed=seed)
+        write_run(tmp_path / f"kd{seed}", 0.9 + gain, seed=seed)
+        taught = write_run(tmp_path / f"at{seed}", 0.92 + gain, method="at", seed=seed)
+        config = taught / ".hydra" / "config.yaml"
+        nets = "\n  taps:\n    flat: flatten\n  net:"
+        config.write_text(config.read_text().replace("\n  net:", nets))
+    board = leaderboard(tmp_path)
+    (group,) = board.groups
+    assert group.title == "digits, resnet8"
+    assert [row.label for row in group.rows] == ["at, flat=flatten", "kd", "ce"]
+    assert present(row_of(board, "at, flat=flatten").comparison).mean == pytest.approx(0.035)
+    lines = [line for matrix in matrices(board) for line in matrix.rows]
+    assert [line[:2] for line in lines] == [["resnet8", "90.00 ± 0.00"]] * 2
 
 
 def test_excluded_runs_are_listed_and_counted(tmp_path):

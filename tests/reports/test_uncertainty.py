@@ -50,8 +50,28 @@ def test_the_probability_of_being_better_counts_ties_half():
     assert found.probability == (1 + 0 + 0.5 + 1) / 4
     low, high = present(found.interval)
     assert low < 0.5 < high
-    assert present(superiority([0.1, 0.2, 0.3], samples=10, seed=0)).interval is None
     assert superiority([0.1], samples=10, seed=0) is None
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("seeds", [2, 5, 10])
+def test_seeds_that_all_agree_have_the_exact_binomial_interval(seeds, sign):
+    found = present(superiority([sign * 0.01] * seeds, samples=10, seed=0))
+    wins = seeds if sign > 0 else 0
+    exact = stats.binomtest(wins, seeds).proportion_ci(0.95, method="exact")
+    assert found.probability == wins / seeds
+    assert found.interval == pytest.approx((exact.low, exact.high))
+    if wins == 5:
+        assert found.interval == pytest.approx((0.025 ** (1 / 5), 1))  # 0.48
+
+
+def test_seeds_that_are_all_ties_have_no_interval():
+    assert present(superiority([0.0] * 3, samples=10, seed=0)) == (0.5, None)
+
+
+def test_a_report_shows_the_interval_of_a_row_that_always_wins(tmp_path):
+    write_sweep(tmp_path, kd=[0.93, 0.94, 0.95, 0.96, 0.97], ce=[0.9, 0.9, 0.9, 0.91, 0.9])
+    assert "| 1.00 (0.48 to 1.00) |" in report_texts(tmp_path / "r", leaderboard(tmp_path))["md"]
 
 
 def test_the_columns_of_a_report(tmp_path):
