@@ -38,25 +38,25 @@ def verdict(row: Row, group: Group) -> str:
     return row.comparison.verdict or "one seed, no verdict"
 
 
-def result_columns(board: Leaderboard) -> list[Column]:
-    """Return the columns between a row's label and its verdict."""
+def result_columns(board: Leaderboard, group: Group) -> list[Column]:
+    """Return the columns of a group between a row's label and its verdict."""
     last = any(row.values(_last(row)) for row in board.rows)
     return [
         Column("seeds", lambda row: str(len(row.runs)), lambda row: len(row.runs)),
-        _spread(score_heading(board), lambda row: row.figure.test),
+        _spread(score_heading(group), lambda row: row.figure.test),
         *([_spread("last epoch", _last)._replace(in_terminal=False)] if last else []),
         Column("difference", _difference, lambda row: row.comparison and row.comparison.mean),
         Column("p (Holm)", _p, lambda row: row.comparison and row.comparison.p_holm),
     ]
 
 
-def cost_columns(board: Leaderboard) -> list[Column]:
-    """Return the columns of accuracy and cost, which come last."""
+def cost_columns(group: Group) -> list[Column]:
+    """Return the columns of accuracy and cost of a group, which come last."""
     return [
         Column(
             "95 % interval", _interval, lambda row: (row.interval() or [None])[0], page_only=True
         ),
-        _validation(board),
+        _validation(group),
         Column("gap recovered", _gap, lambda row: row.gap),
         _mean("parameters", "student/params"),
         _mean("compression", "compression", decimals=1),
@@ -66,9 +66,9 @@ def cost_columns(board: Leaderboard) -> list[Column]:
     ]
 
 
-def score_heading(board: Leaderboard) -> str:
-    """Heading of the column by which a table is sorted."""
-    return f"test {board.figure_words}"
+def score_heading(group: Group) -> str:
+    """Heading of the column by which a group's table is sorted: that of its task's figure."""
+    return f"test {group.figure.words}"
 
 
 def _last(row: Row) -> str:
@@ -79,16 +79,15 @@ def _spread(heading: str, key: Callable[[Row], str]) -> Column:
     return Column(heading, lambda row: spread(row, key(row)), lambda row: row.mean(key(row)))
 
 
-def _validation(board: Leaderboard) -> Column:
-    """Validation figure, with a mark at each group's best row: selection never uses the test."""
-    groups = [group for group in board.groups if group.rows]
-    best = [max(g.rows, key=lambda row: row.mean(row.figure.val) or 0) for g in groups]
+def _validation(group: Group) -> Column:
+    """Validation figure, with a mark at the group's best row: selection never uses the test."""
+    best = max(group.rows, key=lambda row: row.mean(row.figure.val) or 0)
 
     def text(row: Row) -> str:
-        several = any(row in group.rows and len(group.rows) > 1 for group in board.groups)
-        return spread(row, row.figure.val) + (" (best)" if several and row in best else "")
+        marked = row is best and len(group.rows) > 1
+        return spread(row, row.figure.val) + (" (best)" if marked else "")
 
-    return Column(f"validation {board.figure_words}", text, lambda row: row.mean(row.figure.val))
+    return Column(f"validation {group.figure.words}", text, lambda row: row.mean(row.figure.val))
 
 
 def spread(row: Row, key: str) -> str:

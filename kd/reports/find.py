@@ -1,6 +1,7 @@
 """Search for run folders below given folders."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -58,9 +59,28 @@ def find_runs(folders: list[Path]) -> Found:
     return found
 
 
+def check_finished(found: Found, folders: list[Path]) -> None:
+    """Refuse folders without any number to report.
+
+    Raises:
+        UserError: no run or trial is finished; counts the others.
+    """
+    if found.runs or found.trials:
+        return
+    states = Counter(item.state for item in found.excluded)
+    counts = ", ".join(f"{number} {state}" for state, number in states.items())
+    first = found.excluded[0]
+    raise UserError(
+        f"no finished run below {', '.join(map(str, folders))}: {counts}; the first, "
+        f"{first.folder}: {first.why}"
+    )
+
+
 def _check_exists(folder: Path) -> None:
     if folder.is_dir():
         return
+    if folder.exists():
+        raise UserError(f"{folder} is a file, not a folder; name the folder of a sweep")
     above = next(parent for parent in folder.absolute().parents if parent.is_dir())
     there = [path.name for path in above.iterdir() if path.is_dir() and path.name[0] != "."]
     raise UserError(f"folder {folder} does not exist; in {above}: {nearest(folder.name, there)}")

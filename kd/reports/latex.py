@@ -31,14 +31,14 @@ _COMMANDS = {
 
 def latex(board: Leaderboard, matrices: Sequence[Matrix] = ()) -> str:
     """Return the tables of all groups and the matrices as LaTeX."""
-    results = [column for column in result_columns(board) if column.in_terminal]
-    costs = [column for column in cost_columns(board) if column.heading in _COSTS]
     parts = [r"% Written by kd.report; needs \usepackage{booktabs}"]
     for group in board.groups:
+        results = [column for column in result_columns(board, group) if column.in_terminal]
+        costs = [column for column in cost_columns(group) if column.heading in _COSTS]
         headings = ["row", *_headings(results), *_headings(costs)]
         body = [
             [line.label, *(cell[0] for cell in (*line.results, *line.further))]
-            for line in lines(board, group, results, costs)
+            for line in lines(group, results, costs)
         ]
         parts.append(table(group.title, headings, body))
     parts += [table(m.title, m.headings, m.rows, m.note) for m in matrices]

@@ -43,11 +43,6 @@ class Leaderboard:
         return sorted({group.figure for group in self.groups})
 
     @property
-    def figure_words(self) -> str:
-        """Names of the figures, as in `accuracy` or `accuracy or mAP`."""
-        return " or ".join(figure.words for figure in self.figures) or "accuracy"
-
-    @property
     def runs(self) -> list[Run]:
         """The runs of all rows."""
         return [row.runs[seed] for row in self.rows for seed in sorted(row.runs)]

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from kd.reports.columns import EMPTY, Column, score_heading, verdict
 from kd.reports.groups import Group
-from kd.reports.leaderboard import Leaderboard
 from kd.reports.rows import Row
 from kd.reports.teachers import TeacherLine, teacher_cells, teacher_lines
 
@@ -28,14 +27,11 @@ class Line(NamedTuple):
     further: list[Cell]
 
 
-def lines(
-    board: Leaderboard, group: Group, results: Sequence[Column], further: Sequence[Column]
-) -> list[Line]:
+def lines(group: Group, results: Sequence[Column], further: Sequence[Column]) -> list[Line]:
     """Return the lines of a group's table.
 
     Args:
-        board: the leaderboard.
-        group: one of its groups.
+        group: of a leaderboard.
         results: columns before the verdict.
         further: columns after it.
     """
@@ -47,7 +43,7 @@ def lines(
         for row in group.rows
     ]
     for teacher in teacher_lines(group):
-        cells = (_of_teacher(teacher, c, score_heading(board)) for c in (results, further))
+        cells = (_of_teacher(teacher, c, score_heading(group)) for c in (results, further))
         found.append((teacher.score, Line(teacher.label, "teacher", *cells)))
     return [line for _, line in sorted(found, key=lambda pair: -pair[0])]
 

@@ -25,12 +25,12 @@ def markdown(
 ) -> str:
     """Return the whole report as Markdown; figures are linked, not embedded."""
     parts = [f"# {escape_markdown(title(about))}", _pairs(summary(board))]
-    results, costs = (
-        [c for c in columns if not c.page_only]
-        for columns in (result_columns(board), further_columns(board))
-    )
     for group in board.groups:
-        parts += [f"## {escape_markdown(group.title)}", _table(board, group, results, costs)]
+        results, costs = (
+            [c for c in columns if not c.page_only]
+            for columns in (result_columns(board, group), further_columns(board, group))
+        )
+        parts += [f"## {escape_markdown(group.title)}", _table(group, results, costs)]
     for matrix in matrices:
         parts += [f"## {escape_markdown(matrix.title)}", _matrix(matrix), matrix.note]
     parts += [_picture(drawing) for drawing in drawings]
@@ -42,13 +42,11 @@ def markdown(
     return "\n\n".join([*parts, "## Reproduction", _pairs(made)]) + "\n"
 
 
-def _table(
-    board: Leaderboard, group: Group, results: Sequence[Column], costs: Sequence[Column]
-) -> str:
+def _table(group: Group, results: Sequence[Column], costs: Sequence[Column]) -> str:
     headings = ["row", *(c.heading for c in results), "verdict", *(c.heading for c in costs)]
     rule = ["---", *["--:"] * len(results), "---", *["--:"] * len(costs)]
     body = []
-    for line in lines(board, group, results, costs):
+    for line in lines(group, results, costs):
         left, right = ([text for text, _ in cells] for cells in (line.results, line.further))
         body.append([escape_markdown(line.label), *left, line.verdict, *right])
     return _joined([headings, rule, *body])

@@ -41,9 +41,8 @@ def page(
         title=title(about),
         files=files,
         summary=summary(board),
-        sorted_by=score_heading(board),
         groups=[
-            _table(board, group, result_columns(board), further_columns(board))
+            _table(group, result_columns(board, group), further_columns(board, group))
             for group in board.groups
         ],
         matrices=matrices,
@@ -55,9 +54,7 @@ def page(
     )
 
 
-def _table(
-    board: Leaderboard, group: Group, results: list[Column], costs: list[Column]
-) -> dict[str, Any]:
+def _table(group: Group, results: list[Column], costs: list[Column]) -> dict[str, Any]:
     rows = [
         {
             "label": line.label,
@@ -66,9 +63,15 @@ def _table(
             "results": [(text, _sort_key(number)) for text, number in line.results],
             "costs": [(text, _sort_key(number)) for text, number in line.further],
         }
-        for line in lines(board, group, results, costs)
+        for line in lines(group, results, costs)
     ]
-    return {"title": group.title, "rows": rows, "results": results, "costs": costs}
+    return {
+        "title": group.title,
+        "sorted_by": score_heading(group),
+        "rows": rows,
+        "results": results,
+        "costs": costs,
+    }
 
 
 def _sort_key(number: float | None) -> str:

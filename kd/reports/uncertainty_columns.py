@@ -3,14 +3,15 @@
 from collections.abc import Callable
 
 from kd.reports.columns import EMPTY, Column, cost_columns, number, p_text
+from kd.reports.groups import Group
 from kd.reports.leaderboard import Leaderboard
 from kd.reports.power import MAX_SEEDS
 from kd.reports.rows import Row
 
 
-def further_columns(board: Leaderboard) -> list[Column]:
-    """Return the columns after the verdict."""
-    return [*uncertainty_columns(board), *cost_columns(board)]
+def further_columns(board: Leaderboard, group: Group) -> list[Column]:
+    """Return the columns of a group after the verdict."""
+    return [*uncertainty_columns(board), *cost_columns(group)]
 
 
 def uncertainty_columns(board: Leaderboard) -> list[Column]:

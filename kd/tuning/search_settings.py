@@ -1,5 +1,6 @@
 """Checks of a search's settings other than its space."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kd.errors import UserError
@@ -13,6 +14,11 @@ def check_settings(settings: dict[str, Any]) -> None:
     Raises:
         UserError: names every mistake.
     """
+    if not isinstance(settings["pruning"], Mapping):
+        given = "null" if settings["pruning"] is None else settings["pruning"]
+        raise UserError(
+            f"search.pruning={given}: has the keys startup and warmup, as search.pruning.startup=5"
+        )
     flat = settings | {f"pruning.{k}": v for k, v in settings["pruning"].items()}
     problems = [
         f"search.{key}={flat[key]}: must be a whole number ≥ {minimum}"

@@ -16,7 +16,7 @@ _RANGE_KEYS = ("low", "high", "log", "step")
 _SCALARS = (str, int, float, bool, type(None))  # what Optuna's database can store
 
 
-def read_space(configured: Mapping[str, Any]) -> Space:
+def read_space(configured: Mapping[str, Any] | None) -> Space:
     """Convert `search.space` to distributions.
 
     Args:
@@ -33,7 +33,7 @@ def read_space(configured: Mapping[str, Any]) -> Space:
     """
     space: dict[str, Distribution] = {}
     problems = []
-    for key, value in configured.items():
+    for key, value in (configured or {}).items():
         try:
             space[key] = _distribution(value)
         except ValueError as error:

@@ -4,7 +4,7 @@ import pytest
 from run_folders import write_run, write_sweep
 
 from kd.errors import UserError
-from kd.reports.find import find_runs
+from kd.reports.find import check_finished, find_runs
 
 
 def test_runs_are_found_at_any_depth_and_listed_once(tmp_path):
@@ -28,3 +28,11 @@ def test_a_missing_folder_is_named_with_a_similar_one(tmp_path):
         find_runs([tmp_path / "swep"])
     with pytest.raises(UserError, match=r"no run below .*: a run folder contains result.json or"):
         find_runs([tmp_path / "sweep"])
+
+
+def test_a_report_needs_a_finished_run_or_trial(tmp_path):
+    write_run(tmp_path / "a" / "running")
+    with pytest.raises(UserError, match=r"no finished run below .*: 1 unfinished; the first, "):
+        check_finished(find_runs([tmp_path]), [tmp_path])
+    write_run(tmp_path / "trial_0000", 0.8, status="untested")
+    check_finished(find_runs([tmp_path]), [tmp_path])

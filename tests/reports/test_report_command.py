@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from commands import ROOT, Command
-from run_folders import write_sweep
+from run_folders import write_run, write_sweep
 
 from kd.config.overrides import expand_shorthand
 
@@ -36,14 +36,34 @@ def test_the_table_is_printed_and_the_page_names_the_command(tmp_path):
         ("sweep={folder}/swep", "swep does not exist; .* did you mean 'sweep'?"),
         ("detect=0", "error: detect=0: must be a difference in points, above 0"),
         ("folders=[{folder}/sweep]", "error: no run below .*/sweep"),
+        ("folders={folder}/sweep", r"error: folders=.*/sweep: must be a list, as \[A,B\]"),
+        ("sweep={folder}/a.txt", "error: .*/a.txt is a file, not a folder; name the folder"),
+        (
+            "sweep={folder}/unfinished",
+            "error: no finished run below .*/unfinished: 1 failed, 1 unfinished; the first, .*: x",
+        ),
     ],
 )
 def test_mistakes_are_reported_without_a_traceback(argument, message, tmp_path):
     (tmp_path / "sweep").mkdir()
+    (tmp_path / "a.txt").write_text("")
+    write_run(tmp_path / "unfinished" / "b")
+    write_run(tmp_path / "unfinished" / "a", status="failed", error="x")
     completed = report(argument.format(folder=tmp_path))
     assert completed.returncode == 1
     assert re.search(message, completed.stderr), completed.stderr
     assert "Traceback" not in completed.stderr
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path):
+    write_sweep(tmp_path / "runs", kd=[0.95])
+    completed = report(f"sweep={tmp_path / 'runs'}", "figures=false", "output=/proc/x")
+    assert completed.returncode == 1
+    assert re.fullmatch(
+        "error: output=/proc/x: the report cannot be written there: .*; choose another folder "
+        "with output=FOLDER",
+        completed.stderr.strip(),
+    )
 
 
 def test_a_baseline_is_quoted_for_hydra():

@@ -2,9 +2,12 @@
 
 import csv
 import io
+import re
 
 import pytest
 from run_folders import leaderboard, report_texts, row_of, write_run
+
+from kd.reports.write import Forms
 
 DETECTOR = {"task": "detection", "data": "digits_scenes", "student": "tiny_detector"}
 
@@ -40,8 +43,18 @@ def test_detectors_are_judged_by_map(board):
 
 
 def test_every_form_of_the_report_names_the_figures(board, tmp_path):
-    texts = report_texts(tmp_path / "report", board)
-    assert all("test accuracy or mAP" in texts[form] for form in ("html", "md"))
+    texts = report_texts(tmp_path / "report", board, Forms(figures=False, latex=True))
+    headings = [line for line in texts["md"].splitlines() if line.startswith("| row |")]
+    for form in ("html", "md", "tex"):
+        assert " or mAP" not in texts[form]
+    for heading, group in zip(headings, board.groups, strict=True):
+        words = group.figure.words
+        assert f"| test {words} |" in heading
+        assert f"| validation {words} |" in heading
+        assert f">test {words}<" in texts["html"]
+        assert f" & test {words} & " in texts["tex"]
+    assert texts["html"].count('aria-sort="descending"') == 2
+    assert re.search(r"teacher .*\| 60.00 \|", texts["md"])  # in the column of its group's figure
     rows = list(csv.DictReader(io.StringIO(texts["csv"])))
     found = {row["method"]: (row["test/map"], row["test/acc"]) for row in rows}
     assert found["det_kd"] == ("0.42", "")

@@ -4,6 +4,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kd.errors import UserError
+from kd.tuning.search_settings import check_settings
 from kd.tuning.space import contains, read_space
 
 
@@ -73,6 +74,13 @@ def test_all_mistakes_are_reported_at_once():
         read_space({"a": 4, "b": []})
 
 
-def test_an_empty_space_is_refused():
+@pytest.mark.parametrize("space", [{}, None])
+def test_an_empty_space_is_refused(space):
     with pytest.raises(UserError, match=r"search\.space is empty"):
-        read_space({})
+        read_space(space)
+
+
+def test_settings_of_pruning_are_needed():
+    settings = {"trials": 5, "seed": 0, "heartbeat": 1, "storage": None, "pruning": None}
+    with pytest.raises(UserError, match=r"search\.pruning=null: has the keys startup and warmup"):
+        check_settings(settings)
