@@ -13,9 +13,9 @@ _UNIMPORTANT = ("paths.", "hydra.", "seed=", "logger=", "trainer.enable_progress
 def summary(board: Leaderboard) -> list[tuple[str, str]]:
     """Return what is compared, as pairs of a term and its description."""
     runs, states = board.runs, Counter(item.state for item in board.excluded)
-    found = f"{_count(len(runs), 'finished run')} in {_count(len(board.rows), 'row')}"
+    found = f"{count(len(runs), 'finished run')} in {count(len(board.rows), 'row')}"
     rest = "".join(f", {n} {state}" for state, n in sorted(states.items()))
-    teachers = f"; {_count(board.teachers, 'teacher run')} not compared" if board.teachers else ""
+    teachers = f"; {count(board.teachers, 'teacher run')} not compared" if board.teachers else ""
     commits = {str(run.result.get("git_commit"))[:12] for run in runs} - {"None"}
     lines = [
         ("runs", found + rest + teachers),
@@ -39,7 +39,8 @@ def _several_teachers(group: Group) -> str:
     return said + ", ".join(named) if named else ""
 
 
-def _count(number: int, thing: str) -> str:
+def count(number: int, thing: str) -> str:
+    """Return a number of things in words: `1 row`, `2 rows`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 

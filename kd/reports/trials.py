@@ -1,10 +1,10 @@
 """Trials of `kd.search`: the best on validation after n of them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kd.io.checksums import read_intact
 from kd.io.run_folder import RunFolder
@@ -19,6 +19,7 @@ class Trial(NamedTuple):
         method, data, student: names.
         figure: what the value is, in words: `accuracy`.
         value: validation figure, a fraction; None: the trial ended before it had one.
+        seconds: of training, with that of a teacher within the trial; None: not recorded.
     """
 
     folder: Path
@@ -27,6 +28,7 @@ class Trial(NamedTuple):
     student: str
     figure: str
     value: float | None
+    seconds: float | None = None
 
 
 def trial_of(folder: Path) -> Trial | None:
@@ -38,7 +40,16 @@ def trial_of(folder: Path) -> Trial | None:
     found = result.get(figure.val)
     value = float(found) if isinstance(found, int | float) and 0 <= found <= 1 else None
     method, data, student = (str(result.get(role)) for role in ("method", "data", "student"))
-    return Trial(folder, method, data, student, figure.words, value)
+    return Trial(folder, method, data, student, figure.words, value, _seconds(result))
+
+
+def _seconds(result: Mapping[str, Any]) -> float | None:
+    own, teacher = (_duration(result.get(key)) for key in ("fit_seconds", "teacher/seconds"))
+    return None if own is None else own + (teacher or 0.0)
+
+
+def _duration(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value < math.inf else None
 
 
 def searches(trials: Sequence[Trial]) -> dict[Path, list[Trial]]:

@@ -11,10 +11,9 @@ from optuna.storages import BaseStorage
 from kd.config.identity import content_hash, settings_hash
 from kd.errors import UserError
 from kd.io.checksums import read_intact, write_json
+from kd.io.search_folder import STUDY
 from kd.tuning.space import Space
 from kd.tuning.storage_url import StorageUrl
-
-_FILE = "study.json"  # the identity of the search that a folder holds
 
 
 def search_identity(default: DictConfig, space: Space, settings: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def claim_folder(folder: Path, url: StorageUrl, identity: dict[str, Any]) -> Non
     """
     inside = url.file is not None and url.file.is_relative_to(folder.absolute())
     ours = identity | {"storage": url.file.name if inside and url.file else url.shown}
-    file = folder / _FILE
+    file = folder / STUDY
     theirs = read_intact(file)
     if theirs is None:
         write_json(file, ours)
