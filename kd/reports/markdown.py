@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import zip_longest
 
 from kd.io.printable import printable
 from kd.reports.about import About, title, versions
@@ -31,8 +32,10 @@ def markdown(
             for columns in (result_columns(board, group), further_columns(board, group))
         )
         parts += [f"## {escape_markdown(group.title)}", _table(group, results, costs)]
-    for matrix in matrices:
-        parts += [f"## {escape_markdown(matrix.title)}", _matrix(matrix), matrix.note]
+    for matrix, following in zip_longest(matrices, matrices[1:]):
+        parts += [f"## {escape_markdown(matrix.title)}", _matrix(matrix)]
+        if following is None or following.note != matrix.note:  # once for equal neighbours
+            parts.append(matrix.note)
     parts += [_picture(drawing) for drawing in drawings]
     excluded = [(f"{item.state}: {item.folder}", item.why) for item in board.excluded]
     if excluded or missing_seeds(board):

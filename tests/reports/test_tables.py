@@ -9,6 +9,7 @@ from run_folders import ABOUT, TABLES, leaderboard, report_texts, write_run, wri
 
 from kd.reports.figures.temperature import curves, specs
 from kd.reports.latex import escape_latex, table
+from kd.reports.markdown import markdown
 from kd.reports.matrix import matrices
 from kd.reports.write import Forms, write_report
 
@@ -122,3 +123,12 @@ def test_with_several_alphas_there_is_a_heat_map_instead(tmp_path):
         for alpha in (0.5, 0.9):
             write_run(tmp_path / f"{t}{alpha}", 0.9, knobs={"temperature": t, "alpha": alpha})
     assert list(specs(leaderboard(tmp_path))) == []
+
+
+def test_a_note_that_several_matrices_share_is_shown_once(tmp_path):
+    write_pairs(tmp_path)
+    board = leaderboard(tmp_path)
+    (matrix,) = matrices(board)
+    other = matrix._replace(note="left out: 9")
+    text = markdown(board, ABOUT, (), [matrix, matrix, other])
+    assert (text.count(matrix.note), text.count("left out: 9")) == (1, 1)
