@@ -33,6 +33,10 @@ def main() -> None:
     )
     compare.add_options(parser)
     options = compare.parsed(parser)
+    named = [row.removesuffix(UNTRAINED) for row in options.methods]
+    compare.check_names(parser, "--methods", named, compare.all_methods())
+    if options.keep is not None and not options.table:
+        parser.error("--keep belongs to --table, which adds the finished runs to the file")
     if options.table:
         print(table(options.folder, options.keep))
         return

@@ -17,6 +17,7 @@ from kd.chains.summary import CHAIN
 from kd.config.compose import CONF_DIR, register_models
 from kd.config.overrides import expand_shorthand
 from kd.config.targets import resolve_target
+from kd.errors import nearest
 from kd.io.checksums import write_json
 from kd.io.run_folder import RunFolder
 from kd.io.task_figures import task_figure
@@ -40,12 +41,20 @@ KEPT_IN_ONE = (
 )
 
 
+def all_methods() -> list[str]:
+    """Return the names of all methods."""
+    return sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
+
+
 def image_methods() -> list[str]:
     """Return the names of the methods whose objectives compare any classifiers of images."""
     task = "image_classification"
     targets = {
-        path.stem: re.findall(r"_target_: (kd\.objectives\.[\w.]+)", path.read_text())
-        for path in sorted((CONF_DIR / "method").glob("*.yaml"))
+        name: re.findall(
+            r"_target_: (kd\.objectives\.[\w.]+)",
+            (CONF_DIR / "method" / f"{name}.yaml").read_text(),
+        )
+        for name in all_methods()
     }
     return [
         name
@@ -72,6 +81,15 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     options = parser.parse_args([word for word in words if word not in overrides])
     options.overrides += overrides
     return options
+
+
+def check_names(
+    parser: argparse.ArgumentParser, option: str, names: Sequence[str], valid: Sequence[str]
+) -> None:
+    """End the program with one line if a name does not exist, before anything is trained."""
+    for name in names:
+        if name not in valid:
+            parser.error(f"{option} {name}: there is none; {nearest(name, valid)}")
 
 
 def share(text: str) -> tuple[int, int]:
@@ -197,7 +215,7 @@ def collect_in(file: Path, folder: Path) -> tuple[dict[str, list[Result]], list[
     Returns:
         All runs of the file, and one line for each unfinished run of the folder.
     """
-    kept: dict[str, list[Result]] = json.loads(file.read_text()) if file.exists() else {}
+    kept = _read_runs(file)
     runs, failed = collect(folder)
     for row, results in runs.items():
         by_seed = {result["seed"]: result for result in [*kept.get(row, []), *results]}
@@ -206,6 +224,23 @@ def collect_in(file: Path, folder: Path) -> tuple[dict[str, list[Result]], list[
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
     return kept, failed
+
+
+def _read_runs(file: Path) -> dict[str, list[Result]]:
+    """Read the runs of a file by row; none if there is no file.
+
+    Raises:
+        SystemExit: it holds something else.
+    """
+    if not file.exists():
+        return {}
+    try:
+        kept: dict[str, list[Result]] = json.loads(file.read_text())
+        if all(isinstance(run["seed"], int) for runs in kept.values() for run in runs):
+            return kept
+    except (ValueError, LookupError, TypeError, AttributeError):
+        pass
+    raise SystemExit(f"{file}: is no file of runs, which --keep writes; choose another one")
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], failed: Sequence[str]) -> str:

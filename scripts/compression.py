@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--more-epochs", type=int, help="of each way; default: half of --epochs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the measurements")
     options = compare.parsed(parser)
+    compare.check_names(parser, "--methods", options.methods, compare.image_methods())
     if not options.table:
         if "students" in options.parts:
             train_students(options)

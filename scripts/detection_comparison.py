@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--latency", action="store_true", help="measure latencies and stop")
     compare.add_options(parser)
     options = compare.parsed(parser)
+    compare.check_names(parser, "--methods", options.methods, METHODS)
     if options.table:
         compare.keep(options.folder, RESULTS)
         print(table(RESULTS))

@@ -70,10 +70,7 @@ def arguments() -> argparse.Namespace:
     compare.add_options(parser)
     parser.set_defaults(seeds=None)
     options = compare.parsed(parser)
-    known = EXPERIMENTS[options.name].rows
-    unknown = [row for row in options.rows or [] if row not in known]
-    if unknown:
-        parser.error(f"no such row: {', '.join(unknown)}; the rows are {', '.join(known)}")
+    compare.check_names(parser, "--rows", options.rows or [], [*EXPERIMENTS[options.name].rows])
     return options
 
 

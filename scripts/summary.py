@@ -42,7 +42,7 @@ class Comparison(NamedTuple):
     Attributes:
         page: that has both.
         row: name of the distilled student.
-        alone: accuracies of labels alone, in percent.
+        alone: accuracies of labels alone in percent, of the seeds that both have.
         gains: differences of the same seeds, in points.
     """
 
@@ -82,7 +82,7 @@ def found() -> Iterator[Comparison]:
             common = sorted(ours.keys() & alone.keys())
             if page.alone(row) != row and len(common) >= SEEDS:
                 gained = [ours[seed] - alone[seed] for seed in common]
-                yield Comparison(page, row, [*alone.values()], gained)
+                yield Comparison(page, row, [alone[seed] for seed in common], gained)
 
 
 def _results(page: Page) -> dict[str, list[compare.Result]]:

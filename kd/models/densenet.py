@@ -38,17 +38,6 @@ class DenseLayer(nn.Module):
         return torch.cat([x, self.body(x)], 1)
 
 
-def transition(in_channels: int, out_channels: int) -> nn.Sequential:
-    """BN-ReLU-1×1-pool: [B, C, H, W] -> [B, out_channels, H // 2, W // 2]."""
-    layers = {
-        "norm": nn.BatchNorm2d(in_channels),
-        "relu": nn.ReLU(),
-        "conv": nn.Conv2d(in_channels, out_channels, 1, bias=False),
-        "pool": nn.AvgPool2d(2),
-    }
-    return nn.Sequential(OrderedDict(layers))
-
-
 def densenet(
     in_channels: int,
     image_size: int,
@@ -107,7 +96,18 @@ def _add_blocks(
         features[f"block{number}"] = nn.Sequential(*(DenseLayer(c, growth) for c in steps))
         channels += layers * growth
         if number < len(blocks):
-            features[f"transition{number}"] = transition(channels, channels // 2)
+            features[f"transition{number}"] = _transition(channels, channels // 2)
             channels //= 2  # compression 0.5, "C" of DenseNet-BC
     features |= {"norm": nn.BatchNorm2d(channels), "relu": nn.ReLU()}
     return channels
+
+
+def _transition(in_channels: int, out_channels: int) -> nn.Sequential:
+    """BN-ReLU-1×1-pool: [B, C, H, W] -> [B, out_channels, H // 2, W // 2]."""
+    layers = {
+        "norm": nn.BatchNorm2d(in_channels),
+        "relu": nn.ReLU(),
+        "conv": nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        "pool": nn.AvgPool2d(2),
+    }
+    return nn.Sequential(OrderedDict(layers))

@@ -17,7 +17,7 @@ from kd.reports.settings import of_taps
 from kd.reports.statistics import BETTER, WORSE, holm, paired_p, verdict_of
 
 CANNOT_TELL = "cannot tell"
-_ANOTHER_TEACHER = "shuffled"  # the control without which nothing shows what the teacher knows
+_SHUFFLED = "shuffled"  # the control without which nothing shows what the teacher knows
 # What `untrained` lacks of the teacher, and `self` replaces with it.
 _TRAINING = ("teacher.training", "teacher.checkpoint", "teacher.epoch", "teacher.weights")
 
@@ -108,7 +108,7 @@ def _words(verdicts: Mapping[str, Sequence[str | None]]) -> str:
     not_beaten = [name for name in controls if set(verdicts[name]) != {BETTER}]
     if not_beaten:
         return f"better than labels alone, not than {', '.join(not_beaten)}"
-    if _ANOTHER_TEACHER in controls:
+    if _SHUFFLED in controls:
         return "better than labels and controls"
     if not controls:
         return "better than labels alone"

@@ -5,7 +5,9 @@ together can tell (arguments that a net refuses, maps that a term cannot compare
 tried first, with teachers of random weights.
 """
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig
@@ -23,7 +25,7 @@ from kd.training.ensemble import combined
 from kd.training.student import assemble
 from kd.training.teacher import needs_teacher
 from kd.training.teacher_classes import teacher_classes
-from kd.training.teacher_net import build_teacher_net, is_untaught
+from kd.training.teacher_net import build_teacher_net, needs_training
 from kd.validation.check import CheckedConfig, check_config
 
 
@@ -39,12 +41,24 @@ def try_build(checked: CheckedConfig, data: DataModule, given: GivenParts) -> No
     if (given.student, given.teacher, given.method) != (None, None, None):
         return
     alone = member_configs(cfg) if is_ensemble(cfg) else {"": cfg}
-    if not needs_teacher(checked) or not any(is_untaught(each, data) for each in alone.values()):
+    if not needs_teacher(checked) or not any(needs_training(each, data) for each in alone.values()):
         return
-    with isolate_rng():
+    with isolate_rng(), _silent():
         fresh = check_config(cfg, given)  # objectives keep their adapters
         teacher = _untrained(cfg, data, fresh.method)
         assemble(fresh, data, AcquiredTeacher(teacher, None, {}, "untrained", "", None, 0.0))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Drop what the build logs: it is logged when the student is built for training."""
+    logger = logging.getLogger("kd")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _untrained(cfg: DictConfig, data: DataModule, method: Method) -> Teacher:

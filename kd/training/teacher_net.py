@@ -69,7 +69,7 @@ def build_teacher_net(cfg: DictConfig, data: DataModule) -> nn.Module:
     return net
 
 
-def is_untaught(cfg: DictConfig, data: DataModule) -> bool:
+def needs_training(cfg: DictConfig, data: DataModule) -> bool:
     """Return whether the teacher has to be trained before it can teach."""
     if cfg.teacher.checkpoint is not None or data.limits.registry:
         return False

@@ -21,7 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # comparison
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalled
 
-from comparison import image_methods
+from comparison import check_names, image_methods
 from machine import describe, peak_mb, reset_peak
 from project import Project
 
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each method")
     parser.add_argument("--methods", nargs="+", default=image_methods())
     options = parser.parse_args()
+    check_names(parser, "--methods", options.methods, image_methods())
     torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}

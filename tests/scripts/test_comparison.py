@@ -88,3 +88,23 @@ def test_arms():
     assert compare_methods.arm("kd") == ["method=kd"]
     untrained = ["method=fsp", "method.variant=project", "control=untrained"]
     assert compare_methods.arm("fsp_untrained") == untrained
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--methods", "kdd"], "--methods kdd: there is none; did you mean 'kd'?"),
+        (["--methods", "ce", "kdd_untrained"], "--methods kdd: there is none; did you mean"),
+        (["--keep", "a.json"], "--keep belongs to --table"),
+        (["--table", "--keep", "notes.json"], "notes.json: is no file of runs"),
+    ],
+)
+def test_wrong_words_end_with_one_message_and_no_folder(words, message, tmp_path):
+    (tmp_path / "notes.json").write_text('{"a": 1}')
+    script = str(ROOT / "scripts" / "compare_methods.py")
+    command = [sys.executable, script, "digits", "runs", *words]
+    completed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert completed.returncode != 0
+    assert message in completed.stderr
+    assert "Traceback" not in completed.stderr
+    assert not (tmp_path / "runs").exists()
