@@ -2,19 +2,23 @@
 
 python scripts/compare_methods.py digits outputs/methods/digits teacher=resnet18 student=resnet8
 python scripts/compare_methods.py cifar10_subset outputs/methods/cifar10 --images FOLDER …
-python scripts/compare_methods.py digits outputs/methods/digits --table --keep FILE
+python scripts/compare_methods.py digits outputs/methods/digits --table --keep FILE --cost FILE
 
 After an interruption the same command resumes: finished runs are skipped. `--share 0/2` and
 `--share 1/2` in two shells divide the runs between two cores. `kd.report folders=[FOLDER]` tests
 the differences for significance. `kd_untrained` is `kd` with a teacher of random weights
-(`control=untrained`), and so is every other method's name with this ending.
+(`control=untrained`), and so is every other method's name with this ending. `--cost` adds the
+columns of a file that `benchmark/methods.py --keep` has written.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import comparison as compare
 from comparison import Result
+
+Costs = dict[str, dict[str, float]]  # method -> ratio of times, mb and others
 
 PER_CLASS = 1000  # training images of the CIFAR-10 subset
 # An FSP matrix has one entry per pair of channels, so nets of different widths need projections.
@@ -22,6 +26,7 @@ PER_CLASS = 1000  # training images of the CIFAR-10 subset
 NEEDS = {"fsp": ["method.variant=project"], "cwd": ["method.tap=stage3"]}
 UNTRAINED = "_untrained"
 COLUMNS = ("method", "seeds", "test accuracy", "against `ce`, same seeds", "parameters")
+COST_COLUMNS = ("step time / `kd`", "memory / `kd`")
 
 
 def main() -> None:
@@ -31,14 +36,18 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=Path, help="with --table: add the runs to this JSON file, and show all of it"
     )
+    parser.add_argument("--cost", type=Path, help="with --table: file of benchmark/methods.py")
     compare.add_options(parser)
     options = compare.parsed(parser)
     named = [row.removesuffix(UNTRAINED) for row in options.methods]
     compare.check_names(parser, "--methods", named, compare.all_methods())
     if options.keep is not None and not options.table:
         parser.error("--keep belongs to --table, which adds the finished runs to the file")
+    if options.cost is not None and not options.table:
+        parser.error("--cost belongs to --table, which gains two columns")
     if options.table:
-        print(table(options.folder, options.keep))
+        costs = read_costs(parser, options.cost) if options.cost is not None else None
+        print(table(options.folder, options.keep, costs))
         return
     shared = [*data(options), f"paths.output={options.folder}"]
 
@@ -98,10 +107,27 @@ def subset(source: Path, target: Path, per_class: int = PER_CLASS) -> None:
                 (target / split / folder.name / image.name).symlink_to(image.resolve())
 
 
-def table(folder: Path, keep: Path | None = None) -> str:
+def read_costs(parser: argparse.ArgumentParser, file: Path) -> Costs:
+    """Return the cost of a step of each method in a file of `benchmark/methods.py`."""
+    try:
+        costs: Costs = json.loads(file.read_text())["methods"]
+        known = all({"ratio", "mb"} <= cost.keys() for cost in costs.values())
+        known = known and costs["kd"]["mb"] > 0
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        known = False
+    if not known:
+        parser.error(f"--cost {file}: is no file that benchmark/methods.py --keep has written")
+    return costs
+
+
+def table(folder: Path, keep: Path | None = None, costs: Costs | None = None) -> str:
     """Format methods by mean test accuracy; those below `ce` are marked, failed runs listed."""
     runs, failed = compare.collect(folder) if keep is None else compare.collect_in(keep, folder)
-    return compare.markdown(COLUMNS, [row(m, runs) for m in compare.ranked(runs)], failed)
+    ranked = compare.ranked(runs)
+    if costs is None:
+        return compare.markdown(COLUMNS, [row(method, runs) for method in ranked], failed)
+    rows = [[*row(method, runs), *cost(method, costs)] for method in ranked]
+    return compare.markdown((*COLUMNS, *COST_COLUMNS), rows, failed)
 
 
 def row(method: str, runs: dict[str, list[Result]]) -> list[str]:
@@ -116,6 +142,20 @@ def row(method: str, runs: dict[str, list[Result]]) -> list[str]:
         difference + below,
         compare.grouped(runs[method][0]["student/params"]),
     ]
+
+
+def cost(row: str, costs: Costs) -> list[str]:
+    """Format time and memory of a step relative to `kd`; – for a row that was not measured.
+
+    Example:
+        >>> measured = {"kd": {"ratio": 1.0, "mb": 200.0}, "crd": {"ratio": 1.9, "mb": 300.0}}
+        >>> cost("crd", measured), cost("kd_untrained", measured), cost("ce", measured)
+        (['1.90', '1.50'], ['1.00', '1.00'], ['–', '–'])
+    """
+    found = costs.get(row.removesuffix(UNTRAINED))
+    if found is None:
+        return ["–", "–"]
+    return [f"{found['ratio']:.2f}", f"{found['mb'] / costs['kd']['mb']:.2f}"]
 
 
 if __name__ == "__main__":

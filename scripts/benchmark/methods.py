@@ -1,18 +1,24 @@
 """Benchmark of a training step of every method relative to `kd`, with cached teacher outputs.
 
-python scripts/benchmark/methods.py --batch-size 256
+python scripts/benchmark/methods.py --batch-size 256 --keep FILE
 
-One thread; times are CPU times, which other processes do not lengthen. A step of the method and a
-step of `kd` alternate. Methods that compare two views have two images of each sample in their step,
-and the rounds of `datafree` are part of its steps: its figure is a mean over ten steps.
+Each method has a process of its own and one thread. Times are CPU times, which other processes do
+not lengthen; a step of the method and a step of `kd` alternate. Memory is what the first two steps
+add to the resident memory of the built method. Methods that compare two views have two images of
+each sample in their step, and the rounds of `datafree` are part of its steps: its figure is a mean
+over ten steps. With `--keep` the same command resumes after an interruption.
 """
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +27,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # comparison
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalled
 
-from comparison import check_names, image_methods
+from comparison import check_names, image_methods, markdown
 from machine import describe, peak_mb, reset_peak
 from project import Project
 
 from kd.build.trainer import build_optimizer
 from kd.config.compose import plain
+from kd.io.checksums import write_json
 from kd.teachers.frozen import FrozenTeacher
 from kd.teachers.two_views import TwoViewTeacher
 from kd.training.acquired import AcquiredTeacher
@@ -41,6 +48,7 @@ NEEDS = {"fsp": ["method.variant=project"], "datafree": ["method.initial=1"]}
 STAGED = ("ab", "fitnet", "fsp", "ft")
 # Every tenth step generates images, so that the mean of ten steps counts.
 UNEQUAL = ("datafree",)
+COLUMNS = ("method", "CPU ms per step", "relative to `kd`", "MB in a step", "relative to `kd`")
 
 
 def main() -> None:
@@ -50,36 +58,93 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each method")
     parser.add_argument("--methods", nargs="+", default=image_methods())
+    parser.add_argument("--keep", type=Path, help="JSON file of the figures; finished ones stay")
     options = parser.parse_args()
     check_names(parser, "--methods", options.methods, image_methods())
     torch.set_num_threads(1)
-    seconds: dict[str, list[float]] = {}
-    ratios: dict[str, list[float]] = {}
-    peaks: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        project = Project(
-            options.teacher, options.student, (3, 32, 32), 45_000, Path(folder), ["trainer=cpu"]
+    kept = opened(parser, options)
+    costs = kept["methods"]
+    measured = partial(cost, options.teacher, options.student, options.batch_size, options.steps)
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
+        for name in dict.fromkeys(["kd", *options.methods]):
+            if name not in costs:
+                costs[name] = processes.submit(measured, name).result()
+                if options.keep is not None:
+                    options.keep.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(options.keep, kept)
+                print(name, file=sys.stderr)
+    print(
+        f"{kept['machine']}; {options.teacher} to {options.student}, batch {options.batch_size}\n"
+    )
+    print(table(costs))
+
+
+def opened(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures of the file to keep, or none yet, with what they belong to.
+
+    Raises:
+        SystemExit: the file holds something else, or figures of another machine or other settings.
+    """
+    about = {
+        "machine": describe(torch.device("cpu")),
+        **{key: getattr(options, key) for key in ("teacher", "student", "batch_size", "steps")},
+    }
+    if options.keep is None or not options.keep.exists():
+        return {**about, "methods": {}}
+    try:
+        kept: dict[str, Any] = json.loads(options.keep.read_text())
+        other = [key for key, value in about.items() if kept[key] != value]
+    except (ValueError, LookupError, TypeError):
+        parser.error(f"{options.keep}: is no file of this benchmark; choose another one")
+    if other:
+        parser.error(
+            f"{options.keep}: has {other[0]} {kept[other[0]]}, and this is {about[other[0]]}; "
+            "choose another file"
         )
-        reference = step(project, "kd", options.batch_size)
-        for name in options.methods:
-            reset_peak()
-            before = peak_mb()
-            one = step(project, name, options.batch_size)
-            timed(one), timed(one)  # warm-up: oneDNN's first calls are slow
-            pairs = [(timed(one), timed(reference)) for _ in range(options.steps)]
-            if name in UNEQUAL:
-                pairs = [tuple(map(statistics.mean, zip(*pairs, strict=True)))]
-            peaks[name] = peak_mb() - before
-            seconds[name] = [mine for mine, _ in pairs]
-            ratios[name] = [mine / its for mine, its in pairs]
-            print(name, file=sys.stderr)
-    print(describe(torch.device("cpu")))
-    print("\n| method | CPU ms per step | relative to `kd` | additional MB at the peak |")
-    print("|---|--:|--:|--:|")
-    for name in sorted(options.methods, key=lambda name: statistics.median(ratios[name])):
-        milliseconds = 1000 * statistics.median(seconds[name])
-        ratio = statistics.median(ratios[name])
-        print(f"| `{name}` | {milliseconds:.0f} | {ratio:.2f} | {peaks[name]:.0f} |")
+    return kept
+
+
+def cost(teacher: str, student: str, size: int, steps: int, method: str) -> dict[str, float]:
+    """Measure steps of a method in this process, which measures nothing else.
+
+    Returns:
+        CPU `ms` per step, the median `ratio` to a step of `kd`, and `mb` in the first steps.
+    """
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        shape = (3, 32, 32)
+        project = Project(teacher, student, shape, 45_000, Path(folder), ["trainer=cpu"])
+        one = step(project, method, size)
+        reset_peak()
+        before = peak_mb()
+        timed(one), timed(one)  # oneDNN's first calls are slow as well
+        memory = peak_mb() - before
+        reference = step(project, "kd", size)
+        timed(reference), timed(reference)
+        pairs = [(timed(one), timed(reference)) for _ in range(steps)]
+    if method in UNEQUAL:
+        pairs = [(statistics.mean(mine for mine, _ in pairs), statistics.mean(k for _, k in pairs))]
+    return {
+        "ms": round(1000 * statistics.median(mine for mine, _ in pairs), 1),
+        "ratio": round(statistics.median(mine / its for mine, its in pairs), 3),
+        "mb": round(memory, 1),
+    }
+
+
+def table(costs: dict[str, dict[str, float]]) -> str:
+    """Format the methods by their time, with memory relative to that of `kd`."""
+    rows = [
+        [
+            f"`{name}`",
+            f"{figures['ms']:.0f}",
+            f"{figures['ratio']:.2f}",
+            f"{figures['mb']:.0f}",
+            f"{figures['mb'] / costs['kd']['mb']:.2f}",
+        ]
+        for name, figures in sorted(costs.items(), key=lambda item: item[1]["ratio"])
+    ]
+    return markdown(COLUMNS, rows, [])
 
 
 def timed(call: Callable[[], None]) -> float:

@@ -1,5 +1,6 @@
 """The benchmarks run, on the smallest of inputs; minutes, so slow."""
 
+import json
 import subprocess
 import sys
 
@@ -23,7 +24,10 @@ ARGUMENTS = {
     ],
     "early_stop.py": FAST,
     "growth.py": ["{folder}/growth.png", "--images", "256", "--sweep", "1"],
-    "methods.py": ["--batch-size", "8", "--steps", "1", "--teacher", "resnet20"],
+    "methods.py": [
+        *("--batch-size", "8", "--steps", "1", "--teacher", "resnet20"),
+        *("--methods", "crd", "crld", "datafree", "fitnet", "semckd"),
+    ],
     "pipeline.py": ["--images", "256", "--repeats", "1"],
 }
 
@@ -36,6 +40,30 @@ def test_a_benchmark_prints_its_table(script, tmp_path):
     completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert completed.returncode == 0, completed.stderr
     assert "torch" in completed.stdout  # the description of the machine
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_methods_keeps_its_figures_and_resumes(tmp_path):
+    file = tmp_path / "cost.json"
+    command = [sys.executable, "scripts/benchmark/methods.py", "--batch-size", "8", "--steps", "1"]
+    command += ["--teacher", "resnet20", "--keep", str(file), "--methods"]
+    first = subprocess.run([*command, "ce"], cwd=ROOT, capture_output=True, text=True, check=True)
+    kept = json.loads(file.read_text())["methods"]
+    both = subprocess.run(
+        [*command, "ce", "nst"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (first.stderr.split(), both.stderr.split()) == (["kd", "ce"], ["nst"])
+    costs = json.loads(file.read_text())["methods"]
+    assert {name: costs[name] for name in ("kd", "ce")} == kept
+    assert all(cost["ms"] > 0 and cost["mb"] > 0 for cost in costs.values())
+    for words, message in (
+        (["--batch-size", "9"], "has batch_size 8, and this is 9; choose another file"),
+        (["--keep", str(tmp_path / "notes.json")], "notes.json: is no file of this benchmark"),
+    ):
+        (tmp_path / "notes.json").write_text("[]")
+        wrong = [*command, "ce", *words]
+        refused = subprocess.run(wrong, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
 
 
 @pytest.mark.slow

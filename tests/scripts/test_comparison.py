@@ -62,6 +62,17 @@ def test_one_file_keeps_the_runs_of_several_folders(tmp_path):
     assert file.read_bytes() == before
 
 
+def test_the_cost_of_a_step_stands_beside_the_accuracy(tmp_path):
+    for row, accuracy in (("ce", 0.9), ("crd", 0.8), ("crd_untrained", 0.7)):
+        write(tmp_path / "runs" / f"{row}_s0", {"seed": 0, "test/acc": accuracy})
+    costs = {"kd": {"ratio": 1.02, "mb": 200.0}, "crd": {"ratio": 1.9, "mb": 300.0}}
+    file = tmp_path / "cost.json"
+    file.write_text(json.dumps({"machine": "x", "methods": costs}))
+    shown = table("compare_methods", "digits", str(tmp_path / "runs"), "--cost", str(file))
+    assert shown[0][-2:] == ["step time / `kd`", "memory / `kd`"]
+    assert [row[-2:] for row in shown[2:]] == [["–", "–"], ["1.90", "1.50"], ["1.90", "1.50"]]
+
+
 @pytest.mark.parametrize(
     ("words", "seeds", "overrides"),
     [
@@ -97,6 +108,9 @@ def test_arms():
         (["--methods", "ce", "kdd_untrained"], "--methods kdd: there is none; did you mean"),
         (["--keep", "a.json"], "--keep belongs to --table"),
         (["--table", "--keep", "notes.json"], "notes.json: is no file of runs"),
+        (["--cost", "a.json"], "--cost belongs to --table"),
+        (["--table", "--cost", "notes.json"], "notes.json: is no file that benchmark/methods.py"),
+        (["--table", "--cost", "none.json"], "none.json: is no file that benchmark/methods.py"),
     ],
 )
 def test_wrong_words_end_with_one_message_and_no_folder(words, message, tmp_path):
