@@ -36,8 +36,8 @@ KEPT: tuple[str, ...] = (
 )
 # Of a result that shares a file with many others
 KEPT_IN_ONE = (
-    *("seed", "task", "val/acc", "test/acc", "teacher/test/acc", "student/params", "epochs"),
-    *("fit_seconds", "config_hash", "git_commit"),
+    *("seed", "task", "val/acc", "test/acc", "test/acc_last", "teacher/test/acc"),
+    *("student/params", "epochs", "fit_seconds", "config_hash", "git_commit"),
 )
 
 

@@ -14,9 +14,11 @@ Paper: Liu, Kan, Shan & Chen, "Function-Consistent Feature Distillation", ICLR 2
 https://arxiv.org/abs/2304.11832.
 
 The authors' code draws two paths in every step; here all run, with the weight 2/P at which that has
-the same mean. In its mixed paths each batch norm has statistics of its own. Here the teacher's are
-those of its training, so that equal features cost nothing, and the student's are those of the
-batch, which leave its running statistics alone. Their code resamples by strides and transposed
+the same mean. Its teacher runs with the statistics of the batch, and in its mixed paths each batch
+norm has statistics of its own. Here the teacher's are those of its training, so that equal features
+cost nothing, and the student's are those of the batch, which leave its running statistics alone.
+Its bridges into stages without a ReLU at their end (MobileNetV2, WRN) have no leaky ReLU. It
+resamples by strides and transposed
 convolutions, here `resample` does; it compares the averages of the last maps as well, and raises λ
 over the first 20 of 240 epochs.
 

@@ -12,7 +12,8 @@ https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distil
 The paper adds the terms of the two views, and the labels' cross-entropy of both; here both are
 means over the views, half of it, so that `alpha` has the same meaning as with one view. In the
 authors' code the strong view's instance terms at T = 2 and 6 compare the weak logits, and its pairs
-of samples and classes are computed and left out.
+of samples and classes are computed and left out. Its masks are those of the weak view alone, and
+the strong view has none.
 
 Outputs have 2·B rows, those of the weak views before those of the strong ones.
 

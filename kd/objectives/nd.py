@@ -16,6 +16,9 @@ of one pass over the images, and stay. During the first epoch they are of the im
 with those of the batch, so that no label in the batch is without a mean. A teacher that changes
 would leave its first means behind, and is refused.
 
+The authors' code raises the weight of the soft targets from 0 over the first 20 of 240 epochs; here
+it is constant.
+
 Where the widths differ, the student's embedding goes through batch norm and a trained linear map.
 The authors' code has dropout between the two, which changes the norms that the term compares.
 

@@ -16,9 +16,10 @@ map and embedding, or h is no plain linear layer, E and C stay part of the deplo
 (`objective.*`).
 
 The labels' loss is part of the term because it reads z, and the student's own logits do not. As in
-the authors' code for CIFAR-100, the term has no soft targets, and the larger map is max-pooled to
-the size of the other. That code divides logits by their deviation before the losses and has a
-smaller β in the first 20 and the last 60 of 240 epochs; neither is done here.
+the authors' code for CIFAR-100, the term has no soft targets. The larger map is max-pooled to the
+size of the other: that code does so with the teacher's, and the code for ImageNet with the
+student's. The former divides logits by their deviation before the losses and has a smaller β in the
+first 20 and the last 60 of 240 epochs; neither is done here.
 
 Reduction: ⟨·⟩ is the mean over the batch, channels and positions; sum over segments.
 """

@@ -11,7 +11,8 @@ Detectors via Pearson Correlation Coefficient", NeurIPS 2022, https://arxiv.org/
 
 The paper distils the levels of a feature pyramid; in image classification the levels are the
 stages of both nets. A student with other channels gets a 1×1 convolution; its maps are resampled to
-the teacher's resolution. A constant channel has F̂ = 0.
+the teacher's resolution. A constant channel has F̂ = 0. σ is the root of the mean square, so that
+both forms of the loss are equal; the code in MMRazor divides by one less than the number of values.
 
 Reduction: mean over batch, channels and positions, sum over levels.
 """

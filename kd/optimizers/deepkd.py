@@ -20,11 +20,13 @@ Paper: Huang, Song, Zhang & Ren, "DeepKD: A Deeply Decoupled and Denoised Knowle
 Trainer", NeurIPS 2025, https://arxiv.org/abs/2505.15133.
 
 Where the authors' code (https://github.com/haiduo/DeepKD) differs: the buffer of g_task decays with
-the momentum of g_label, whatever `task_delta` is; its number of classes in the mask is a constant;
-the mask counts the label among the largest logits, so that it leaves one class less where the
-teacher is right; the factor 1 − p_t[y] of the others in soft targets is averaged over the batch
-apart from the divergence; and the pairs of samples and classes of MLKD belong to the task. The
-lengths of the mask's phases and `middle` are choices of this module.
+the momentum of g_label, whatever `task_delta` is; its number of classes in the mask is a constant,
+0 (no mask) in its configs for CIFAR-100; the mask counts the label among the largest logits, so
+that it leaves one class less where the teacher is right; the factor 1 − p_t[y] of the others in
+soft targets is averaged over the batch apart from the divergence; the pairs of samples and classes
+of MLKD belong to the task; and CRLD and MLKD have DKD's parts there, twice the others' without the
+factor 1 − p_t[y] and with a warm-up, where here the two parts add up to the term of these methods.
+The lengths of the mask's phases and `middle` are choices of this module.
 """
 
 from collections.abc import Mapping

@@ -24,6 +24,12 @@ from kd.validation.numbers import is_number
 from kd.validation.problems import attempt, listed, refuse
 from kd.validation.schedules import range_problems, schedule_problems
 
+# Precisions of Lightning in which the nets' weights are not float32
+_OTHER_WEIGHTS = (
+    *("16-true", "bf16-true", "64-true", "64"),
+    *("transformer-engine", "transformer-engine-float16"),
+)
+
 
 def weight_problems(cfg: DictConfig) -> Iterator[str]:
     """Find weights without an objective, objectives without a weight, and wrong values."""
@@ -111,6 +117,17 @@ def objective_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> 
         if objective.needs_labels and augment and resolve_target(augment).mixes:
             yield f"{place} reads labels, and data/augment={augment.split('.')[-1]} mixes them"
         yield from tap_problems(cfg, place, objective)
+
+
+def precision_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Iterator[str]:
+    """Find weights of another format than float32, for terms that compare with a teacher."""
+    precision = str(cfg.trainer.get("precision"))
+    if precision in _OTHER_WEIGHTS and any(term.needs_teacher for term in objectives.values()):
+        yield (
+            f"trainer.precision={precision}: keeps weights in another format than float32, which "
+            f"the outputs of teachers and the adapters of method={cfg.method.name} have; use "
+            "trainer.precision=bf16-mixed or 32-true"
+        )
 
 
 def check_method(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Method:

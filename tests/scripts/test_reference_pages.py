@@ -1,10 +1,12 @@
 """Committed pages of results: their tables are those of the committed result.json files."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 from commands import ROOT
+from comparison import spread
 
 REFERENCE = ROOT / "outputs" / "reference"
 
@@ -31,6 +33,28 @@ def test_the_tables_of_a_reproduction_are_those_of_the_results(page, tmp_path):
     assert len(tables) > 4
     assert [line for line in stated.splitlines() if line.startswith("|")] == tables
     assert printed.strip().splitlines()[-1] in stated  # machine time
+
+
+def test_the_tables_of_all_methods_are_those_of_the_runs(tmp_path):
+    kept = REFERENCE / "methods"
+    cost = ["--cost", str(kept / "cost.json")]
+    pages = {"digits": cost, "cifar10": cost, "vit_student": [], "vit_teacher": []}
+    tables = []
+    for name, more in pages.items():
+        command = [sys.executable, "scripts/compare_methods.py", "digits", str(tmp_path), "--table"]
+        command += ["--keep", str(kept / f"{name}.json"), *more]
+        printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        tables += printed.stdout.splitlines()
+    stated = (REFERENCE / "methods.md").read_text().splitlines()
+    assert [line for line in stated if line.startswith("|")] == tables
+
+
+def test_the_accuracy_without_any_image_is_that_of_the_runs():
+    runs = json.loads((REFERENCE / "methods" / "mnist_datafree.json").read_text())["datafree"]
+    assert [run["seed"] for run in runs] == [0, 1, 2]
+    page = (REFERENCE / "methods.md").read_text()
+    for figure in ("test/acc", "test/acc_last"):
+        assert spread([100 * run[figure] for run in runs]) in page
 
 
 def test_the_summary_is_that_of_the_results():

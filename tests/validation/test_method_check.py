@@ -22,3 +22,11 @@ from kd.validation.check import check_config
 def test_mistakes_of_a_method_are_named(overrides, message):
     with pytest.raises(UserError, match=f"(?s){message}"):
         check_config(composed(*overrides))
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "64"])
+def test_weights_in_another_format_are_refused_beside_a_teacher(precision):
+    message = f"trainer.precision={precision}: keeps weights in another format than float32"
+    with pytest.raises(UserError, match=message):
+        check_config(composed("method=crd", f"trainer.precision={precision}"))
+    check_config(composed("method=ce", f"trainer.precision={precision}"))
