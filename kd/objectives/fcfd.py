@@ -31,7 +31,7 @@ batch of the divergences.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -147,16 +147,11 @@ class FunctionConsistent(Objective):
         self.to_teacher.extend(_bridge(own, other) for own, other in widths)
         self.to_student.extend(_bridge(other, own) for own, other in widths[:-1])
         self._layers = (ours, theirs)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of bridges and of the student's layers; the teacher's stay in evaluation."""
-        super().train(mode)
-        for layers, training in zip(self._layers, (mode, False), strict=False):
-            layers.train(training)
-        return self
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        # Here, because Lightning sets the modes of submodules one by one after a validation.
+        for layers, training in zip(self._layers, (self.training, False), strict=True):
+            layers.train(training)
         ours = [student.taps[tap] for tap in self.student_taps]
         theirs = [teacher.taps[tap].to(ours[0].dtype) for tap in self.student_taps]
         entered = [
