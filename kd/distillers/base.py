@@ -51,6 +51,7 @@ class Distiller(StagedModule, ABC):
             the first views before the second, for objectives that compare them; `nets` each run on
             a view of their own, if `views` is 2; "": it has no use for them.
         needs_images: the mode reads training images by their index.
+        starts_certain: whether the first teacher outputs are those of a certain label.
         runs_teacher: why the teacher runs on images that no cache can hold, and is a single net;
             empty: it may be cached, or be an ensemble.
         tasks: names of the tasks, of `kd.tasks.TASKS`, that the mode trains.
@@ -60,6 +61,7 @@ class Distiller(StagedModule, ABC):
 
     needs_index: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
+    starts_certain: ClassVar[bool] = False
     runs_teacher: ClassVar[str] = ""
     two_views: ClassVar[Literal["", "rows", "nets"]] = ""
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification")

@@ -3,8 +3,8 @@
     L_e = CE(p_e(x), (1 − α_e)·y + α_e·p_(e−1)(x)),    α_e = α · e / E
 
 Kim, Ji, Yoon & Hwang, "Self-Knowledge Distillation with Progressive Refinement of Targets", ICCV
-2021, https://arxiv.org/abs/2006.12000. `experiment=pskd` has this loss; any other method that reads
-logits alone works as well.
+2021, https://arxiv.org/abs/2006.12000. `experiment=pskd` has this loss. Other methods work as well
+if they read logits alone, and these through their softmax: the log-odds of a label are unbounded.
 
 Difference from the published code: it stores probabilities in one table that is overwritten during
 the epoch. Here the log-probabilities of the last and of the current epoch are two tables, so that
@@ -39,6 +39,7 @@ class PSKDDistiller(Distiller):
     teacher_kind = "itself"
     available_teacher_taps = ()  # only logits are stored
     needs_index = True
+    starts_certain = True
     one_device = "each device would know the past outputs of its own samples only"
     past: Tensor  # log-probabilities [N, K] of the last epoch
     present: Tensor  # log-probabilities [N, K] of the current epoch, as far as it is done

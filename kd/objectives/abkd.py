@@ -121,6 +121,7 @@ class AlphaBeta(LogitObjective):
             if not 0 <= power < math.inf:
                 raise ValueError(f"{name} must be a finite number ≥ 0, got {power!r}")
         self.teacher_power, self.student_power = teacher_power, student_power
+        self.reads_log_odds = teacher_power == student_power == 0
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         return abkd(student, teacher, self.temperature, self.teacher_power, self.student_power)

@@ -51,10 +51,12 @@ def linear_head(method: str, role: str, head: nn.Module | None) -> nn.Linear:
         UserError: it is None or another module.
     """
     if not isinstance(head, nn.Linear):
+        found = "none is known" if head is None else f"the {role} has {head}"
         raise UserError(
             f"{method} reads the weight of the {role}'s classifier, which must be a linear layer "
-            f"with the tap 'embedding' as its input; the {role} has {head}. Choose another "
-            f"{role}, or name the layer's input: +{role}.taps.embedding=fc:in"
+            f"with the tap 'embedding' as its input; {found}. Choose another {role}, name the "
+            f"layer's input, as +{role}.taps.embedding=fc:in, or with teacher=ensemble the member "
+            "that is read, as teacher.features=resnet20"
         )
     return head
 

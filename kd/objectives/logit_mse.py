@@ -50,5 +50,9 @@ class LogitMSE(LogitObjective):
         standardise: see `LogitObjective`.
     """
 
+    @property
+    def reads_log_odds(self) -> bool:  # type: ignore[override]
+        return not self.standardise
+
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         return logit_mse(student, teacher)

@@ -53,7 +53,7 @@ def check_maps(method: str, taps: Sequence[str], student: Outputs, teacher: Outp
         if any(len(shape) != 4 for shape in shapes):
             raise UserError(
                 f"{method} needs maps [B, C, H, W] at tap {tap!r}; the student has {shapes[0]}, "
-                f"the teacher {shapes[1]}; name a stage with maps in both, such as stage1"
+                f"the teacher {shapes[1]}; {_stages(shapes)}"
             )
 
 
@@ -101,12 +101,20 @@ def paired_maps(
     """
     student_map, teacher_map = student.taps[student_tap], teacher.taps[teacher_tap]
     if student_map.dim() != 4 or teacher_map.dim() != 4:
+        shapes = list(student_map.shape), list(teacher_map.shape)
+        taps = dict.fromkeys([repr(student_tap), repr(teacher_tap)])
         raise UserError(
-            f"{method} needs maps [B, C, H, W]; student tap {student_tap!r} has "
-            f"{list(student_map.shape)}, teacher tap {teacher_tap!r} has {list(teacher_map.shape)}"
-            "; name stages with maps, such as stage1"
+            f"{method} needs maps [B, C, H, W] at tap {' and '.join(taps)}; the student has "
+            f"{shapes[0]}, the teacher {shapes[1]}; {_stages(shapes)}"
         )
     return student_map, teacher_map
+
+
+def _stages(shapes: Sequence[Sequence[int]]) -> str:
+    """What to choose in place of tensors of these shapes, which are no maps."""
+    if any(len(shape) == 3 for shape in shapes):
+        return "nets on patches have tokens [B, N, D]: choose nets of convolutions, such as resnet8"
+    return "name stages with maps, such as stage1"
 
 
 def smaller_size(first: Tensor, second: Tensor) -> tuple[int, int]:

@@ -74,6 +74,7 @@ class NormalizedLogits(Objective):
     """
 
     family = "response"
+    reads_log_odds = True
     scheduled: ClassVar = {"temperature": check_temperature}
 
     def __init__(self, temperature: float = 2.0) -> None:

@@ -43,7 +43,7 @@ _EPOCHS = "trainer.max_epochs"
 # What the state dicts of torch's optimizers keep beside the state, and a resumed run sets anew
 _OPTIMIZER = (
     *("lr", "weight_decay", "momentum", "dampening", "nesterov", "betas", "eps", "alpha", "rho"),
-    *("delta", "task_delta", "label_delta", "others_delta"),
+    *("delta", "task_delta", "label_delta", "others_delta", "first", "middle"),
 )
 _TRAINER = ("precision", "accelerator", "devices", "strategy", "deterministic", "max_time")
 _APPLIED = {

@@ -1,7 +1,7 @@
 """Classes of a teacher that knows more classes than the student's data, or others."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from kd.config.compose import plain
 from kd.data.base import DataModule
 from kd.errors import UserError, closest, nearest
 from kd.io.checkpoint.recorded import recorded_classes
+from kd.objectives.base import Objective
 from kd.taps import Taps
 from kd.tasks import task_named
 from kd.teachers.class_map import ClassMap
@@ -97,10 +98,8 @@ def refuse_other_classes(
     )
     if readers:
         raise UserError(
-            f"method.objectives.{readers[0]} reads the teacher's logits, and {have}; set "
-            "teacher.classes=[…] to the teacher's class of each of the data's (numbers, recorded "
-            "names, or by_name), or train on features alone, with "
-            + " ".join(f"method.weights.{name}=0" for name in readers)
+            f"method.objectives.{readers[0]} reads the teacher's logits, and {have}; "
+            + _remedy(terms, readers)
         )
     if distiller_class(cfg).runs_teacher:
         raise UserError(
@@ -113,6 +112,20 @@ def refuse_other_classes(
             "say nothing about its classes"
         )
     log.info("%s: the student learns from its features alone, and it has no accuracy here", have)
+
+
+def _remedy(terms: Mapping[str, Objective], readers: Sequence[str]) -> str:
+    """What to set in place of terms that read the logits of a teacher with other classes."""
+    chosen = (
+        "teacher.classes=[…] to the teacher's class of each of the data's (numbers, recorded "
+        "names, or by_name)"
+    )
+    if any(terms[name].runs_teacher_layers for name in readers):
+        return f"choose another method, such as method=kd, and set {chosen}"
+    if any(term.needs_teacher for name, term in terms.items() if name not in readers):
+        weights = " ".join(f"method.weights.{name}=0" for name in readers)
+        return f"set {chosen}, or train on features alone, with {weights}"
+    return f"set {chosen}"
 
 
 def _names(cfg: DictConfig, given: nn.Module | None) -> list[str]:

@@ -37,5 +37,7 @@ def _problems(cfg: DictConfig, data: DataModule, method: Method) -> Iterator[str
     for place, needed in needs_index.items():
         if needed and limits.index:
             yield f"{place} keeps a memory by sample index: {limits.index}"
+    if method.needs_teacher and limits.cache and cfg.teacher.cache.mode in ("on", "refresh"):
+        yield f"teacher.cache={cfg.teacher.cache.mode}: {limits.cache}; choose teacher.cache=auto"
     if mode.needs_images and limits.images:
         yield f"mode={cfg.mode.name} reads training images by index: {limits.images}"

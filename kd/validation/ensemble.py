@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 from kd.config.compose import model_config
 from kd.config.members import member_names
-from kd.config.targets import resolve_target
 from kd.errors import UserError, nearest
 from kd.teachers.weighting import BY_SAMPLE, COMBINATIONS, WEIGHTINGS
+from kd.validation.augment import mixing_problems
 from kd.validation.numbers import is_number
 
 
@@ -87,10 +87,8 @@ def combination_problems(cfg: DictConfig) -> Iterator[str]:
             f"{teacher.weighting} weights each sample; teacher.combine=probabilities has the "
             "gradient of the weighted sum of KL terms"
         )
-    augment = OmegaConf.select(cfg, "data.augment._target_")
-    if teacher.weighting == "confidence" and augment and resolve_target(augment).mixes:
-        name = augment.split(".")[-1]
-        yield f"teacher.weighting=confidence reads labels, and data/augment={name} mixes them"
+    if teacher.weighting == "confidence":
+        yield from mixing_problems(cfg, "teacher.weighting=confidence")
 
 
 def taps_problem(cfg: DictConfig, place: str, taps: tuple[str, ...]) -> Iterator[str]:

@@ -33,6 +33,11 @@ def label_problems(
         objectives: those of a weight other than 0.
     """
     if uses_labels(cfg, given):
+        if cfg.data.get("labels") is False:
+            yield (
+                f"{WITHOUT_LABELS}: data given as an object decide themselves whether their "
+                "batches have labels; leave it out, and choose " + _TEACHER_ALONE
+            )
         return
     control = cfg.get("control")
     if control in _CONTROLS:
@@ -53,10 +58,10 @@ def label_problems(
             "teacher.weighting=entropy"
         )
     optimizer = parts_optimizer(cfg)
-    if optimizer is not None and optimizer.by_class:
+    if optimizer is not None:
         yield (
-            f"optimizer={optimizer.__name__.lower()} reads labels, and {WITHOUT_LABELS}; choose "
-            "optimizer=sgd"
+            f"optimizer={optimizer.__name__.lower()} has a momentum for the gradient of labels, "
+            f"and {WITHOUT_LABELS}; choose optimizer=sgd"
         )
     for name, objective in objectives.items():
         if objective.reads_labels:
@@ -74,6 +79,9 @@ def _remedy(cfg: DictConfig, name: str, objective: Objective) -> str:
     if _vanishes_with_alpha(cfg, name):
         found.append("method.alpha=1 (its weight is 1 - alpha)")
     places = [stage.place for stage in stage_configs(cfg) if stage.weights.get(name, 0) != 0]
+    if not found and any("[" in place for place in places):  # the command line sets no list's item
+        return f"choose {_TEACHER_ALONE}"
+    places = [place for place in places if "[" not in place]
     return f"set {' or '.join([*found, *(f'{place}.{name}=0' for place in places)])}"
 
 

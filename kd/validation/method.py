@@ -14,11 +14,13 @@ from kd.build.method import (
     build_schedules,
     stage_configs,
 )
+from kd.build.parts import distiller_class
 from kd.config.targets import resolve_target
 from kd.errors import UserError, nearest
 from kd.objectives.base import Objective
 from kd.tasks import TASKS
 from kd.tasks.base import Task
+from kd.validation.augment import mixing_problems
 from kd.validation.mode import tap_problems
 from kd.validation.numbers import is_number
 from kd.validation.problems import attempt, listed, refuse
@@ -111,11 +113,16 @@ def misfit(cfg: DictConfig, name: str, task: Task) -> str:
 
 def objective_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Iterator[str]:
     """Find inputs of objectives that the data, the student or the teacher do not provide."""
-    augment = OmegaConf.select(cfg, "data.augment._target_")
+    teaches = any(objective.needs_teacher for objective in objectives.values())
+    if objectives and distiller_class(cfg).runs_teacher and not teaches:
+        yield (
+            f"method={cfg.method.name}: no term of a weight other than 0 reads the teacher; choose "
+            "a method.alpha above 0"
+        )
     for name, objective in objectives.items():
         place = f"method.objectives.{name}"
-        if objective.needs_labels and augment and resolve_target(augment).mixes:
-            yield f"{place} reads labels, and data/augment={augment.split('.')[-1]} mixes them"
+        if objective.needs_labels:
+            yield from mixing_problems(cfg, place)
         yield from tap_problems(cfg, place, objective)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kd.build.given import GivenParts
 from kd.build.parts import (
@@ -56,6 +56,16 @@ def _own_step_problems(cfg: DictConfig) -> Iterator[str]:
         yield f"teacher=ensemble: {owner} needs the net of one teacher; name a model"
     if distiller.runs_teacher and exchanges_images(cfg):
         yield f"control={cfg.control}: {owner} has images of its own; use control=untrained"
+    if distiller.runs_teacher and (augment := OmegaConf.select(cfg, "data.augment._target_")):
+        yield (
+            f"data.augment={augment.rpartition('.')[2]}: {owner} trains on images of its own, and "
+            "does not augment them; leave data/augment out"
+        )
+    if distiller.runs_teacher and cfg.teacher.cache.mode in ("on", "refresh"):
+        yield (
+            f"teacher.cache={cfg.teacher.cache.mode}: {owner} trains on images of its own, whose "
+            "teacher outputs no cache holds; leave teacher.cache out"
+        )
 
 
 def exchanges_images(cfg: DictConfig) -> bool:
@@ -79,6 +89,11 @@ def tap_problems(cfg: DictConfig, place: str, objective: Objective) -> Iterator[
         yield from _unknown_taps(place, "student", objective.student_taps, cfg.student, fitting)
     if objective.needs_teacher:
         yield from _teacher_taps(cfg, place, objective)
+    if objective.reads_log_odds and distiller_class(cfg).starts_certain:
+        yield (
+            f"{place} compares logits themselves, and those of mode={cfg.mode.name} are of certain "
+            "labels in the first epoch; choose a method on their softmax, such as method=kd"
+        )
 
 
 def _not_available(

@@ -8,6 +8,7 @@ from kd.config.targets import resolve_target
 from kd.objectives.base import Objective
 from kd.objectives.kd import SoftTargets
 from kd.optimizers.base import PartsOptimizer
+from kd.validation.augment import mixing_problems
 
 # Precisions with a scaler, which multiplies the loss and divides `.grad` again
 _SCALED = ("16-mixed", "16")
@@ -23,7 +24,7 @@ def optimizer_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> 
     if parts_optimizer(cfg.teacher.training) is not None:
         yield (
             f"teacher.training.{_place(cfg.teacher.training)}: a teacher is trained on labels "
-            "alone; leave it as teacher.training.optimizer=sgd"
+            "alone; leave it as optimizer@teacher.training.optimizer=sgd"
         )
     kind = parts_optimizer(cfg)
     if kind is not None and objectives:
@@ -49,11 +50,11 @@ def _method_problems(
 ) -> Iterator[str]:
     of_task = {name for name, term in objectives.items() if term.learns_labels}
     if not of_task or of_task == {*objectives}:
-        lacking = "of the labels" if not of_task else "besides that of the labels"
+        lacking = "of the labels alone" if not of_task else "besides that of the labels"
         yield (
             f"{_place(cfg)} keeps the gradients of the labels and of the teacher apart, and "
             f"method={cfg.method.name} has no term {lacking}; use optimizer=sgd"
-            + (", or a method.alpha below 1" if not of_task and "alpha" in cfg.method else "")
+            + (", or a method.alpha below 1" if not of_task and _shares(cfg) else "")
         )
     elif kind.by_class and not any(
         term.by_class and not term.learns_labels for term in objectives.values()
@@ -64,9 +65,13 @@ def _method_problems(
             f"{_place(cfg)} splits the soft term into label and other classes, and no term of "
             f"method={cfg.method.name} has these parts; use optimizer=dot, or {remedy}"
         )
-    augment = OmegaConf.select(cfg, "data.augment._target_")
-    if kind.by_class and augment and resolve_target(augment).mixes:
-        yield f"{_place(cfg)} reads labels, and data/augment={augment.split('.')[-1]} mixes them"
+    if kind.by_class:
+        yield from mixing_problems(cfg, _place(cfg))
+
+
+def _shares(cfg: DictConfig) -> bool:
+    """Whether `method.alpha` may give a part of the loss to labels, which the data have."""
+    return "alpha" in cfg.method and cfg.data.get("labels") is not False
 
 
 def _other_divergence(objectives: Mapping[str, Objective]) -> bool:

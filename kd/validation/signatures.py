@@ -23,6 +23,8 @@ from kd.errors import nearest
 ANY = "**"
 # Slots whose node is built if there is one; others also hold numbers, or parts given as objects.
 _BUILT = ("callbacks.*", "logger.*", "method.objectives.*", "method.schedules.*", "data.augment")
+# Slots whose class gets further arguments from the run, such as the student
+_DISTILLERS = ("method.distiller", "mode.distiller")
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
@@ -53,6 +55,8 @@ def _target(node: dict[str, Any], place: str, slot: str | None) -> Iterator[str]
         if slot is not None:
             check_class(target, slot)
         parameters = _parameters(target)
+        if slot in _DISTILLERS:
+            parameters = {k: v for k, v in parameters.items() if k not in _from_the_run()}
     except Exception as error:  # importing a module runs its code, which may raise anything
         yield f"{place}._target_={name}: {root_cause(error)}"
         return
@@ -84,6 +88,13 @@ def _parameters(target: Any) -> dict[str, Any]:
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return found
     return found | {ANY: None}
+
+
+def _from_the_run() -> set[str]:
+    """Arguments of a LightningModule that the run passes, and no config has."""
+    from kd.distillers.base import Distiller  # loads Lightning
+
+    return {*_parameters(Distiller), "teacher", "test_logits", "peers"}
 
 
 def _is_a(value: Any, annotation: Any) -> bool:

@@ -88,10 +88,7 @@ def update_problems(
             f"it, or choose mode=offline and data of classes"
         )
     elif runner := _runner(cfg, objectives):
-        yield (
-            f"teacher.update={parts}: {runner} runs the teacher's net by itself, and needs it as "
-            "it was; remove teacher.update"
-        )
+        yield (f"teacher.update={parts}: {runner}, and needs it as it was; remove teacher.update")
     elif not any(term.needs_teacher for term in objectives.values()):
         yield f"teacher.update={parts}: method={cfg.method.name} reads no teacher; remove it"
     elif (
@@ -100,17 +97,21 @@ def update_problems(
         and not any(term.fits_every_net for term in objectives.values())
     ):
         yield (
-            f"teacher.update_loss={loss}: method={cfg.method.name} has no term for labels of a "
-            "weight other than 0; set teacher.update_loss=method, or give the labels a weight"
+            f"teacher.update_loss={loss}: method={cfg.method.name} has no term that compares any "
+            "net's logits with labels, of a weight other than 0; set teacher.update_loss=method"
         )
 
 
 def _runner(cfg: DictConfig, objectives: Mapping[str, Objective]) -> str | None:
-    """What runs the teacher beside the batches of training; None: nothing does."""
+    """What uses the teacher beside its outputs in training, and how; None: nothing does."""
+    alone = "runs the teacher's net by itself"
     if distiller_class(cfg).runs_teacher:
-        return step_owner(cfg)
-    found = [name for name, o in objectives.items() if o.runs_nets or o.runs_teacher_layers]
-    return f"method.objectives.{found[0]}" if found else None
+        return f"{step_owner(cfg)} {alone}"
+    for name, objective in objectives.items():
+        runs = objective.runs_nets or objective.runs_teacher_layers
+        if use := alone if runs else objective.needs_pretrained:
+            return f"method.objectives.{name} {use}"
+    return None
 
 
 def class_map_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Iterator[str]:

@@ -114,11 +114,12 @@ def test_features_alone_need_no_map(ten, output, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ((), r"soft reads the teacher's logits.*10 classes.*4; set teacher\.classes.*soft=0"),
+        ((), r"soft reads the teacher's logits.*10 classes.*4; set teacher\.classes.*by_name\)$"),
         (("method=at", "teacher.update=[fc]"), r"teacher\.update: .* has 10 classes.*set teacher"),
         (("method=srrl",), r"reads the teacher's logits.*set teacher\.classes"),
-        (("method=sskd",), r"weights\.rotations=0 method\.weights\.soft=0"),
-        (("method=fcfd",), r"weights\.soft=0 method\.weights\.function=0"),
+        (("method=sskd",), r"set teacher\.classes=.*by_name\)$"),
+        (("method=at", "method.alpha=0.5"), r"features alone, with method\.weights\.soft=0$"),
+        (("method=fcfd",), r"choose another method, such as method=kd, and set teacher\.cl"),
         (("teacher.classes=[3,1,7]",), r"has 3 classes.*has 4: 3, 1, 7, 4"),
         (("teacher.classes=[3,1,7,11]",), r"has no class 11; did you mean '1'\? valid: 0, 1, 2"),
         (("teacher.classes=[3,1,7,'04']",), r"has no class '04'; did you mean .*valid: 0, 1"),

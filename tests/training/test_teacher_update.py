@@ -214,7 +214,11 @@ def test_only_the_chosen_norms_train():
         (("teacher.update=[fc]", "method=fcfd"), r"objectives\.function runs the teacher's net"),
         (("teacher.update=[fc]", "method=sskd"), r"objectives\.rotations runs the teacher's net"),
         (("teacher.update=[fc]", "method=datafree"), r"method=datafree runs the teacher's net"),
-        (("teacher.update=[fc]", "method=norm"), r"set teacher\.update_loss=method"),
+        (
+            ("teacher.update=[bn]", "method=nd"),
+            "class means of a pretrained teacher, and needs",
+        ),
+        (("teacher.update=[fc]", "method=deit", "student=deit_tiny_cifar"), r"any net's logits"),
         (("teacher.update=[fc]", "mode=pskd"), "choose mode=offline"),
     ],
 )

@@ -12,6 +12,19 @@ from kd.validation.check import check_config
     [
         (["teacher=none"], "objectives.soft needs a teacher, and teacher=none"),
         (["method=fitnet", "method.student_tap=stag2"], "no tap 'stag2'.*did you mean 'stage2'"),
+        (
+            ["mode=pskd", "method=normkd"],
+            "objectives.soft compares logits themselves, and those of mode=pskd are of certain",
+        ),
+        (["mode=pskd", "method=logit_mse"], "choose a method on their softmax"),
+        (
+            ["method=datafree", "teacher.cache.mode=on"],
+            "teacher.cache=on: method=datafree trains on images of its own, whose teacher outputs",
+        ),
+        (
+            ["method=datafree", "data/augment=mixup"],
+            "data.augment=MixUp: method=datafree trains on images of its own",
+        ),
         (["method=fitnet", "method.teacher_tap=stage4"], "no tap 'stage4' in teacher=resnet20"),
         (
             ["method=fitnet", "student=torchvision", "student.net.arch=alexnet"],

@@ -44,7 +44,7 @@ def test_every_method_with_a_soft_term(method):
     [
         (["method=ce", "optimizer=dot"], "method=ce has no term besides that of the labels"),
         (["method.alpha=1", "optimizer=dot"], "method=kd has no term of the labels"),
-        (["method=norm", "optimizer=dot"], "method=norm has no term of the labels; .*sgd$"),
+        (["method=norm", "optimizer=dot"], "method=norm has no term of the labels alone; .*sgd$"),
         (["method=dist", "optimizer=deepkd"], "no term of method=dist has these parts; .*dot"),
         (
             ["method.variant=reverse", "optimizer=deepkd"],
@@ -53,8 +53,15 @@ def test_every_method_with_a_soft_term(method):
         (["optimizer=dot", "trainer.precision=16-mixed"], "use trainer.precision=bf16-mixed"),
         (["optimizer=deepkd", "trainer.gradient_clip_val=1"], "gradient_clip_val=1: .*no single"),
         (["optimizer=dot", "compile=default"], "compile=default: optimizer=dot goes backward"),
-        (["optimizer=deepkd", "data/augment=mixup"], "reads labels, and data/augment=MixUp"),
-        (["optimizer@teacher.training.optimizer=dot"], "a teacher is trained on labels alone"),
+        (["optimizer=deepkd", "data/augment=mixup"], "reads labels, and data.augment=MixUp"),
+        (
+            ["optimizer@teacher.training.optimizer=dot"],
+            "labels alone; leave it as optimizer@teacher.training.optimizer=sgd",
+        ),
+        (
+            ["optimizer=dot", "data.labels=false", "method.alpha=1"],
+            "use optimizer=sgd\n.*optimizer=dot has a momentum for the gradient of labels, and",
+        ),
         (["optimizer=dot", "optimizer.delta=0.2"], "momentum of distillation must be in .*1.1"),
         (["optimizer=deepkd", "optimizer.first=0.7"], "0 < first ≤ middle ≤ 1 must hold"),
     ],

@@ -18,6 +18,9 @@ from kd.validation.check import check_config
         (["optimizer.lr=abc"], "optimizer.lr=abc: must be float"),
         (["+optimizer.foreach=2"], "optimizer.foreach=2: must be bool or null"),
         (["student.net.width=wide"], "student.net.width=wide: must be float"),
+        (["mode=kdcl", "+mode.distiller.num_classes=3"], "mode.distiller.num_classes: .* takes no"),
+        (["+mode.distiller.views=2"], "mode.distiller.views: .* takes no 'views'; valid: none"),
+        (["method=datafree", "+method.distiller.teacher=3"], "distiller.teacher: .* takes no"),
         (["student.net._target_=kd.models.nope.net"], "student.net._target_=kd.models.nope.net: "),
     ],
 )
