@@ -34,6 +34,8 @@ class Objective(TapPairs, ABC):
             `compares_classes`.
         by_class: whether the term falls into a part of the label and one of the other classes, see
             `class_terms`.
+        standardise: whether the term scales every row of logits to the deviation 1, which makes all
+            rows of two classes alike.
         reads_log_odds: whether the term compares logits themselves, and not their softmax, so that
             those of a certain label are no targets for it.
         copies_head: whether `build` copies the teacher's head, which must be trained by then.
@@ -79,6 +81,7 @@ class Objective(TapPairs, ABC):
     reads_targets: bool = False
     reads_logits: ClassVar[bool] = False
     two_views: ClassVar[bool] = False
+    standardise: bool = False
     reads_log_odds: bool = False
     copies_head: ClassVar[bool] = False
     needs_pretrained: ClassVar[str] = ""

@@ -74,6 +74,7 @@ class NormalizedLogits(Objective):
     """
 
     family = "response"
+    standardise = True
     reads_log_odds = True
     scheduled: ClassVar = {"temperature": check_temperature}
 

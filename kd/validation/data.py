@@ -32,6 +32,11 @@ def _problems(cfg: DictConfig, data: DataModule, method: Method) -> Iterator[str
     for name, objective in method.objectives.items():
         place = f"method.objectives.{name}"
         needs_index[place] = objective.needs_index
+        if objective.standardise and data.num_classes == 2:
+            yield (
+                f"{place} standardises logits, and those of two classes are ±0.71 then, whatever "
+                "they were; choose method=kd without method.standardise"
+            )
         if objective.needs_labels and data.mixes:
             yield f"{place} reads labels, and the targets of data {data.name!r} are probabilities"
     for place, needed in needs_index.items():
