@@ -63,6 +63,8 @@ def label_problems(
             f"optimizer={optimizer.__name__.lower()} has a momentum for the gradient of labels, "
             f"and {WITHOUT_LABELS}; choose optimizer=sgd"
         )
+    if distiller_class(cfg).runs_teacher:  # its images are made for classes, which are the labels
+        return
     for name, objective in objectives.items():
         if objective.reads_labels:
             yield (

@@ -46,6 +46,24 @@ def test_new_settings_hold_from_the_first_resumed_step(first, output, tmp_path):
     assert "kd.schedules.Linear" in change["settings"]["scheduler._target_"]
 
 
+class Mask(Watch):
+    """Record the share of the classes that DeepKD's mask leaves."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.seen.append(trainer.optimizers[0].share(0.0))
+
+
+def test_the_mask_of_deepkd_may_change(output, tmp_path):
+    words = ("method=kd", "optimizer=deepkd", "teacher.training.trainer.max_epochs=1")
+    begun, resumed = tmp_path / "begun", tmp_path / "resumed"
+    run(configured(begun, output, *words, "trainer.max_epochs=1"), begun, callbacks=[Mask()])
+    assert Mask.seen[-1] == 0.05
+    more = (*words, "trainer.max_epochs=2", "optimizer.first=0.2", f"resume={begun}")
+    result = run(configured(resumed, output, *more), resumed, callbacks=[Mask()])
+    assert Mask.seen[-1] == 0.2
+    assert result["changes"][0]["settings"]["optimizer.first"] == [0.05, 0.2]
+
+
 def test_a_run_of_changed_length_is_no_straight_run(first, output, tmp_path):
     longer, straight = tmp_path / "longer", tmp_path / "straight"
     two = (*LABELS, "trainer.max_epochs=2")

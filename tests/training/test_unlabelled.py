@@ -121,3 +121,7 @@ def test_what_reads_labels_is_refused_with_the_remedy(tmp_path, overrides, messa
 def test_a_method_without_labels_is_accepted(method):
     knob = ["method.exclude_class=false"] if method == "crd" else []
     check_config(composed("data.labels=false", f"method={method}", "method.weights.hard=0", *knob))
+
+
+def test_images_that_are_generated_for_a_class_need_no_labels():
+    check_config(composed("data.labels=false", "method=datafree", "method.alpha=0.5"))
