@@ -107,5 +107,5 @@ def test_nonsense_is_refused():
     student, teacher = (
         Outputs(torch.zeros(2, 5), {"stage1": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
     )
-    with pytest.raises(UserError, match=r"afd needs maps.*'stage1' has \[2, 3\], teacher"):
+    with pytest.raises(UserError, match=r"afd needs maps.*'stage1'; the student has \[2, 3\]"):
         AttentiveFeatures(["stage1"]).build(student, teacher, SETTING)

@@ -80,8 +80,8 @@ def test_constructor_refuses_nonsense(temperature):
 @pytest.mark.parametrize(
     ("student", "teacher", "message"),
     [
-        ((2, 3), (2, 3, 4, 4), r"student tap 'stage3' has \[2, 3\].*teacher.*\[2, 3, 4, 4\]"),
-        ((2, 3, 4, 4), (2, 7), r"student.*\[2, 3, 4, 4\].*teacher tap 'stage3' has \[2, 7\]"),
+        ((2, 3), (2, 3, 4, 4), r"tap 'stage3'; the student has \[2, 3\].*teacher.*\[2, 3, 4, 4\]"),
+        ((2, 3, 4, 4), (2, 7), r"student.*\[2, 3, 4, 4\], the teacher \[2, 7\]"),
         ((2, 3, 4, 4), (2, 3, 1, 1), r"only one: \[2, 3, 1, 1\]"),
     ],
 )

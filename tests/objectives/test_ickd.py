@@ -79,7 +79,7 @@ def test_vectors_are_refused():
     student, teacher = (
         Outputs(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
     )
-    with pytest.raises(UserError, match=r"ickd needs maps.*'stage3' has \[2, 3\], teacher"):
+    with pytest.raises(UserError, match=r"ickd needs maps.*'stage3'; the student has \[2, 3\]"):
         InterChannelCorrelation("stage3").build(student, teacher, SETTING)
 
 

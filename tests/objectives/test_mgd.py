@@ -116,7 +116,7 @@ def test_vectors_raise():
     student, teacher = (
         Outputs(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
     )
-    with pytest.raises(UserError, match=r"mgd needs maps.*'stage3' has \[2, 3\], teacher"):
+    with pytest.raises(UserError, match=r"mgd needs maps.*'stage3'; the student has \[2, 3\]"):
         MaskedGenerative("stage3").build(student, teacher, SETTING)
 
 

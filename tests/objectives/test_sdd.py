@@ -201,7 +201,7 @@ def test_what_cannot_be_read_is_refused():
     with pytest.raises(UserError, match=r"in_features=7.*'stage3', a map \[3, 6, 4, 4\]"):
         ScaleDecoupled().build(student, teacher, setting._replace(teacher_head=nn.Linear(7, 5)))
     vector = Outputs(student.logits, {"stage3": torch.zeros(3, 4)})
-    with pytest.raises(UserError, match=r"sdd needs maps.*'stage3' has \[3, 4\], teacher"):
+    with pytest.raises(UserError, match=r"sdd needs maps.*'stage3'; the student has \[3, 4\]"):
         ScaleDecoupled().build(vector, teacher, setting)
 
 

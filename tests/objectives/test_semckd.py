@@ -165,7 +165,7 @@ def test_vectors_raise():
     student, teacher = (
         Outputs(torch.zeros(2, 5), {"stage1": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
     )
-    with pytest.raises(UserError, match=r"semckd needs maps.*'stage1' has \[2, 3\], teacher"):
+    with pytest.raises(UserError, match=r"semckd needs maps.*'stage1'; the student has \[2, 3\]"):
         SemanticCalibration(["stage1"], ["stage1"], 2).build(student, teacher, SETTING)
 
 

@@ -148,5 +148,5 @@ def test_invalid_reduction_and_vectors_raise():
         ReusedClassifier(reduction=0)
     student, teacher, setting = case()
     vector = Outputs(student.logits, {"stage3": torch.zeros(8, 3)})
-    with pytest.raises(UserError, match=r"simkd needs maps.*'stage3' has \[8, 3\], teacher"):
+    with pytest.raises(UserError, match=r"simkd needs maps.*'stage3'; the student has \[8, 3\]"):
         ReusedClassifier().build(vector, teacher, setting)

@@ -143,5 +143,5 @@ def test_vectors_are_refused():
     student, teacher = (
         Outputs(torch.zeros(2, 5), {"stage3": torch.zeros(s)}) for s in ((2, 3), (2, 3, 4, 4))
     )
-    with pytest.raises(UserError, match=r"wkd_f needs maps.*'stage3' has \[2, 3\], teacher"):
+    with pytest.raises(UserError, match=r"wkd_f needs maps.*'stage3'; the student has \[2, 3\]"):
         WassersteinFeatures().build(student, teacher, Setting(5, torch.arange(10) % 5))
