@@ -112,6 +112,17 @@ class Contract:
         value = self.value(objective, teacher, teacher, batch)
         assert value.item() == pytest.approx(self.at_teacher, abs=2e-5)
 
+    def test_a_mode_set_module_by_module_is_that_of_train(self):
+        """Lightning restores the modes so after a validation, without a call of `train`."""
+        objective, *given = self.case()
+        expected = self.value(objective.train(), *given)
+        objective, *given = self.case()  # a memory has changed
+        modes = {module: module.training for module in objective.train().modules()}
+        objective.eval()
+        for module, mode in modes.items():
+            module.training = mode
+        torch.testing.assert_close(self.value(objective, *given), expected)
+
     def test_batch_order(self):
         objective, student, teacher, batch = self.case()
         before = self.value(objective, student, teacher, batch)
