@@ -15,6 +15,7 @@ import argparse
 import json
 from pathlib import Path
 
+import command_line
 import comparison as compare
 from comparison import Result
 
@@ -37,10 +38,10 @@ def main() -> None:
         "--keep", type=Path, help="with --table: add the runs to this JSON file, and show all of it"
     )
     parser.add_argument("--cost", type=Path, help="with --table: file of benchmark/methods.py")
-    compare.add_options(parser)
-    options = compare.parsed(parser)
+    command_line.add_options(parser)
+    options = command_line.parsed(parser)
     named = [row.removesuffix(UNTRAINED) for row in options.methods]
-    compare.check_names(parser, "--methods", named, compare.all_methods())
+    command_line.check_names(parser, "--methods", named, command_line.all_methods())
     if options.keep is not None and not options.table:
         parser.error("--keep belongs to --table, which adds the finished runs to the file")
     if options.cost is not None and not options.table:
@@ -59,7 +60,7 @@ def main() -> None:
 
 def rows() -> list[str]:
     """Return all methods for images, and two of them with an untrained teacher."""
-    return [*compare.image_methods(), f"kd{UNTRAINED}", f"fitnet{UNTRAINED}"]
+    return [*command_line.image_methods(), f"kd{UNTRAINED}", f"fitnet{UNTRAINED}"]
 
 
 def arm(row: str) -> list[str]:

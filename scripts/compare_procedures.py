@@ -16,6 +16,7 @@ import statistics
 from functools import partial
 from pathlib import Path
 
+import command_line
 import comparison as compare
 from comparison import Result
 
@@ -68,8 +69,8 @@ def main() -> None:
     rows = [*PROCEDURES, *CHAINS]
     parser.add_argument("--rows", nargs="+", default=rows, choices=rows, metavar="ROW")
     parser.add_argument("--assistant", default="resnet14", help="the assistant in takd")
-    compare.add_options(parser)
-    options = compare.parsed(parser)
+    command_line.add_options(parser)
+    options = command_line.parsed(parser)
     if options.table:
         print(table(options.folder))
         return

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import command_line
 import compare_methods
 import comparison as compare
 import compression_tables as tables
@@ -57,15 +58,15 @@ WAYS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     compare_methods.add_data_options(parser)
-    compare.add_options(parser)
+    command_line.add_options(parser)
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--epochs", type=int, default=15, help="of a student's training")
     parser.add_argument("--more-epochs", type=int, help="of each way; default: half of --epochs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the measurements")
-    options = compare.parsed(parser)
-    compare.check_names(parser, "--methods", options.methods, compare.image_methods())
+    options = command_line.parsed(parser)
+    command_line.check_names(parser, "--methods", options.methods, command_line.image_methods())
     if not options.table:
         if "students" in options.parts:
             train_students(options)

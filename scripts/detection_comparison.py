@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import command_line
 import comparison as compare
 from comparison import Result
 
@@ -28,9 +29,9 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="of all runs, key=value")
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--latency", action="store_true", help="measure latencies and stop")
-    compare.add_options(parser)
-    options = compare.parsed(parser)
-    compare.check_names(parser, "--methods", options.methods, METHODS)
+    command_line.add_options(parser)
+    options = command_line.parsed(parser)
+    command_line.check_names(parser, "--methods", options.methods, METHODS)
     if options.table:
         compare.keep(options.folder, RESULTS)
         print(table(RESULTS))

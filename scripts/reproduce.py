@@ -14,6 +14,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import command_line
 import comparison as compare
 from reproductions import families, guide, mnist, tutorial, views
 from reproductions.experiment import Experiment
@@ -67,10 +68,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="CIFAR-10 as train/, test/ folders of images")
     parser.add_argument("--figure", action="store_true", help="with --table: draw the figure")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="these rows alone")
-    compare.add_options(parser)
+    command_line.add_options(parser)
     parser.set_defaults(seeds=None)
-    options = compare.parsed(parser)
-    compare.check_names(parser, "--rows", options.rows or [], [*EXPERIMENTS[options.name].rows])
+    options = command_line.parsed(parser)
+    command_line.check_names(
+        parser, "--rows", options.rows or [], [*EXPERIMENTS[options.name].rows]
+    )
     return options
 
 

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import command_line
 import comparison as compare
 from comparison import Result
 
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder of the encoder; default: the package's")
     parser.add_argument("--corpus", type=Path, help="folder of the classes; default: the package's")
     parser.add_argument("--latency", action="store_true", help="measure latencies and stop")
-    compare.add_options(parser)
+    command_line.add_options(parser)
     parser.set_defaults(seeds=[0, 1, 2, 3, 4])
     options = parser.parse_args()
     if options.table:

@@ -17,10 +17,9 @@ The authors' code draws two paths in every step; here all run, with the weight 2
 the same mean. Its teacher runs with the statistics of the batch, and in its mixed paths each batch
 norm has statistics of its own. Here the teacher's are those of its training, so that equal features
 cost nothing, and the student's are those of the batch, which leave its running statistics alone.
-Its bridges into stages without a ReLU at their end (MobileNetV2, WRN) have no leaky ReLU. It
-resamples by strides and transposed
-convolutions, here `resample` does; it compares the averages of the last maps as well, and raises λ
-over the first 20 of 240 epochs.
+The authors' bridges into stages without a ReLU at their end (MobileNetV2, WRN) have no leaky ReLU.
+Their code resamples by strides and transposed convolutions, here `resample` does; it compares the
+averages of the last maps as well, and raises λ over the first 20 of 240 epochs.
 
 The layers of both nets must be an `nn.Sequential` with the stages among its members, or among those
 of a sequence in it, as the layers of `kd.models` for images are. They run with the nets' own
@@ -149,7 +148,7 @@ class FunctionConsistent(Objective):
         self._layers = (ours, theirs)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        # Here, because Lightning sets the modes of submodules one by one after a validation.
+        # After a validation Lightning sets `training` of each submodule, and does not call `train`.
         for layers, training in zip(self._layers, (self.training, False), strict=True):
             layers.train(training)
         ours = [student.taps[tap] for tap in self.student_taps]

@@ -52,11 +52,12 @@ def linear_head(method: str, role: str, head: nn.Module | None) -> nn.Linear:
     """
     if not isinstance(head, nn.Linear):
         found = "none is known" if head is None else f"the {role} has {head}"
+        remedies = f"Choose another {role}, or name the layer's input: +{role}.taps.embedding=fc:in"
+        if role == "teacher" and head is None:
+            remedies += "; of an ensemble, name the member that is read: teacher.features=resnet20"
         raise UserError(
             f"{method} reads the weight of the {role}'s classifier, which must be a linear layer "
-            f"with the tap 'embedding' as its input; {found}. Choose another {role}, name the "
-            f"layer's input, as +{role}.taps.embedding=fc:in, or with teacher=ensemble the member "
-            "that is read, as teacher.features=resnet20"
+            f"with the tap 'embedding' as its input; {found}. {remedies}"
         )
     return head
 

@@ -50,9 +50,9 @@ class LogitMSE(LogitObjective):
         standardise: see `LogitObjective`.
     """
 
-    @property
-    def reads_log_odds(self) -> bool:  # type: ignore[override]
-        return not self.standardise
+    def __init__(self, standardise: bool = False) -> None:
+        super().__init__(standardise)
+        self.reads_log_odds = not standardise
 
     def compare(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         return logit_mse(student, teacher)

@@ -27,6 +27,7 @@ from kd.validation.method import (
     check_objectives,
     objective_problems,
     precision_problems,
+    teacher_problems,
     weight_problems,
 )
 from kd.validation.mode import mode_problems
@@ -151,6 +152,7 @@ class _Parts:
             objectives = given.method.objectives
         self.problems.extend(objective_task_problems(cfg, given, objectives))
         self.problems.extend(objective_problems(cfg, objectives))
+        self.problems.extend(teacher_problems(cfg, objectives))
         self.problems.extend(precision_problems(cfg, objectives))
         self.problems.extend(optimizer_problems(cfg, objectives))
         self.problems.extend(view_problems(cfg, objectives))

@@ -113,17 +113,21 @@ def misfit(cfg: DictConfig, name: str, task: Task) -> str:
 
 def objective_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Iterator[str]:
     """Find inputs of objectives that the data, the student or the teacher do not provide."""
-    teaches = any(objective.needs_teacher for objective in objectives.values())
-    if objectives and distiller_class(cfg).runs_teacher and not teaches:
-        yield (
-            f"method={cfg.method.name}: no term of a weight other than 0 reads the teacher; choose "
-            "a method.alpha above 0"
-        )
     for name, objective in objectives.items():
         place = f"method.objectives.{name}"
         if objective.needs_labels:
             yield from mixing_problems(cfg, place)
         yield from tap_problems(cfg, place, objective)
+
+
+def teacher_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Iterator[str]:
+    """Find a method that runs a teacher which none of its terms reads, so that none is loaded."""
+    read = any(objective.needs_teacher for objective in objectives.values())
+    if objectives and distiller_class(cfg).runs_teacher and not read:
+        yield (
+            f"method={cfg.method.name}: no term of a weight other than 0 reads the teacher; choose "
+            "a method.alpha above 0"
+        )
 
 
 def precision_problems(cfg: DictConfig, objectives: Mapping[str, Objective]) -> Iterator[str]:

@@ -51,20 +51,22 @@ def mode_problems(cfg: DictConfig, given: GivenParts) -> Iterator[str]:
 
 def _own_step_problems(cfg: DictConfig) -> Iterator[str]:
     """Find what a method with a LightningModule of its own cannot run with."""
-    distiller, owner = distiller_class(cfg), step_owner(cfg)
-    if distiller.runs_teacher and is_ensemble(cfg):
+    if not distiller_class(cfg).runs_teacher:
+        return
+    owner, cache = step_owner(cfg), cfg.teacher.cache.mode
+    if is_ensemble(cfg):
         yield f"teacher=ensemble: {owner} needs the net of one teacher; name a model"
-    if distiller.runs_teacher and exchanges_images(cfg):
+    if exchanges_images(cfg):
         yield f"control={cfg.control}: {owner} has images of its own; use control=untrained"
-    if distiller.runs_teacher and (augment := OmegaConf.select(cfg, "data.augment._target_")):
+    if augment := OmegaConf.select(cfg, "data.augment._target_"):
         yield (
             f"data.augment={augment.rpartition('.')[2]}: {owner} trains on images of its own, and "
             "does not augment them; leave data/augment out"
         )
-    if distiller.runs_teacher and cfg.teacher.cache.mode in ("on", "refresh"):
+    if cache in ("on", "refresh"):
         yield (
-            f"teacher.cache={cfg.teacher.cache.mode}: {owner} trains on images of its own, whose "
-            "teacher outputs no cache holds; leave teacher.cache out"
+            f"teacher.cache={cache}: {owner} trains on images of its own, whose teacher outputs no "
+            "cache holds; leave teacher.cache out"
         )
 
 

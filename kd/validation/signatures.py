@@ -56,7 +56,7 @@ def _target(node: dict[str, Any], place: str, slot: str | None) -> Iterator[str]
             check_class(target, slot)
         parameters = _parameters(target)
         if slot in _DISTILLERS:
-            parameters = {k: v for k, v in parameters.items() if k not in _from_the_run()}
+            parameters = _without_parts_of_the_run(parameters)
     except Exception as error:  # importing a module runs its code, which may raise anything
         yield f"{place}._target_={name}: {root_cause(error)}"
         return
@@ -90,11 +90,12 @@ def _parameters(target: Any) -> dict[str, Any]:
     return found | {ANY: None}
 
 
-def _from_the_run() -> set[str]:
-    """Arguments of a LightningModule that the run passes, and no config has."""
+def _without_parts_of_the_run(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Leave the parameters of a LightningModule that a config may have, and not its nets."""
     from kd.distillers.base import Distiller  # loads Lightning
 
-    return {*_parameters(Distiller), "teacher", "test_logits", "peers"}
+    passed = {*_parameters(Distiller), "teacher", "test_logits", "peers"}
+    return {name: kind for name, kind in parameters.items() if name not in passed}
 
 
 def _is_a(value: Any, annotation: Any) -> bool:

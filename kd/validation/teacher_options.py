@@ -88,7 +88,7 @@ def update_problems(
             f"it, or choose mode=offline and data of classes"
         )
     elif runner := _runner(cfg, objectives):
-        yield (f"teacher.update={parts}: {runner}, and needs it as it was; remove teacher.update")
+        yield f"teacher.update={parts}: {runner}, and needs it as it was; remove teacher.update"
     elif not any(term.needs_teacher for term in objectives.values()):
         yield f"teacher.update={parts}: method={cfg.method.name} reads no teacher; remove it"
     elif (

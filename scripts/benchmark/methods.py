@@ -27,7 +27,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # comparison
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalled
 
-from comparison import check_names, image_methods, markdown
+from command_line import check_names, image_methods
+from comparison import markdown
 from machine import describe, peak_mb, reset_peak
 from project import Project
 

@@ -214,9 +214,7 @@ def test_combinations_that_it_cannot_train_are_refused(overrides, message):
 
 def test_cached_outputs_are_refused_on_demand(output, tmp_path):
     cfg = configured(tmp_path, output, *SMALL, "teacher.cache.mode=on")
-    with pytest.raises(
-        UserError, match=r"teacher.cache=on: method=datafree trains on images of it"
-    ):
+    with pytest.raises(UserError, match=r"teacher.cache=on: method=datafree trains on images"):
         run(cfg, tmp_path)
 
 

@@ -166,17 +166,6 @@ def test_the_students_layers_learn_and_the_teachers_stay():
     assert all(after[k].equal(v) for k, v in before.items()), "running statistics stay"
 
 
-def test_the_paths_have_the_mode_of_the_objective_however_it_was_set():
-    """Lightning sets the attribute of each submodule after a validation, without `train`."""
-    objective, _, _, (student, teacher) = case(same=False)
-    trained = objective.train()(student, teacher, BATCH).item()
-    validated = objective.eval()(student, teacher, BATCH).item()
-    for module in objective.modules():
-        module.training = True
-    again = objective(student, teacher, BATCH).item()
-    assert (again == pytest.approx(trained), again == pytest.approx(validated)) == (True, False)
-
-
 def test_the_nets_are_not_part_of_the_objective_and_train_on():
     objective, ours, _, (student, teacher) = case(same=False)
     names = {name.partition(".")[0] for name in objective.state_dict()}

@@ -42,6 +42,30 @@ def test_a_benchmark_prints_its_table(script, tmp_path):
     assert "torch" in completed.stdout  # the description of the machine
 
 
+EVERY_STEP = """
+import sys, tempfile
+from pathlib import Path
+sys.path[:0] = ["scripts", "scripts/benchmark"]
+import methods
+with tempfile.TemporaryDirectory() as folder:
+    nets = "resnet20", "resnet8", (3, 32, 32), 256
+    project = methods.Project(*nets, Path(folder), ["trainer=cpu"])
+    for name in methods.image_methods():
+        print("step", name, methods.timed(methods.step(project, name, 8)))
+"""
+
+
+@pytest.mark.slow
+def test_every_method_has_a_step_in_the_benchmark():
+    """In one process, although `methods.py` gives each a process of its own."""
+    command = [sys.executable, "-c", EVERY_STEP]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert completed.returncode == 0, completed.stderr
+    steps = [line.split() for line in completed.stdout.splitlines() if line.startswith("step ")]
+    assert len({name for _, name, _ in steps}) >= 60
+    assert all(float(seconds) > 0 for *_, seconds in steps)
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_methods_keeps_its_figures_and_resumes(tmp_path):
     file = tmp_path / "cost.json"

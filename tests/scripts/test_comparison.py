@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import command_line
 import compare_methods
 import comparison
 import pytest
@@ -89,8 +90,8 @@ def test_overrides_may_stand_behind_a_list(words, seeds, overrides, monkeypatch)
     monkeypatch.setattr(sys, "argv", ["script", *words])
     parser = argparse.ArgumentParser()
     compare_methods.add_data_options(parser)
-    comparison.add_options(parser)
-    options = comparison.parsed(parser)
+    command_line.add_options(parser)
+    options = command_line.parsed(parser)
     assert (options.seeds, options.overrides) == (seeds, overrides)
 
 

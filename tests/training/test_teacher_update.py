@@ -218,6 +218,7 @@ def test_only_the_chosen_norms_train():
             ("teacher.update=[bn]", "method=nd"),
             "class means of a pretrained teacher, and needs",
         ),
+        (("teacher.update=[fc]", "method=norm"), "replaces the head of one student by that of"),
         (("teacher.update=[fc]", "method=deit", "student=deit_tiny_cifar"), r"any net's logits"),
         (("teacher.update=[fc]", "mode=pskd"), "choose mode=offline"),
     ],

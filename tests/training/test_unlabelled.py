@@ -123,5 +123,12 @@ def test_a_method_without_labels_is_accepted(method):
     check_config(composed("data.labels=false", f"method={method}", "method.weights.hard=0", *knob))
 
 
+def test_data_given_as_an_object_say_themselves_whether_they_have_labels():
+    given = GivenParts(data=ready(Given(arrays())))
+    with pytest.raises(UserError, match=r"data\.labels=false: data given as an object decide"):
+        check_config(composed("data.labels=false", "method=ce"), given)
+    check_config(composed("method=ce"), given)
+
+
 def test_images_that_are_generated_for_a_class_need_no_labels():
     check_config(composed("data.labels=false", "method=datafree", "method.alpha=0.5"))
