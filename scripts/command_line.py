@@ -64,6 +64,21 @@ def check_names(
             parser.error(f"{option} {name}: there is none; {nearest(name, valid)}")
 
 
+def positive(text: str) -> int:
+    """Parse a whole number ≥ 1.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+
+    Example:
+        >>> positive("10")
+        10
+    """
+    if not re.fullmatch(r"0*[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number ≥ 1")
+    return int(text)
+
+
 def share(text: str) -> tuple[int, int]:
     """Parse `k/n` with 0 ≤ k < n.
 

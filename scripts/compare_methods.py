@@ -50,6 +50,7 @@ def main() -> None:
         costs = read_costs(parser, options.cost) if options.cost is not None else None
         print(table(options.folder, options.keep, costs))
         return
+    check_images(parser, options)
     shared = [*data(options), f"paths.output={options.folder}"]
 
     def train(method: str, seed: int, folder: Path) -> Result:
@@ -82,8 +83,24 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", help="of all runs, key=value")
     parser.add_argument("--images", type=Path, help="CIFAR-10 as train/, test/ folders")
     parser.add_argument(
-        "--per-class", type=int, default=PER_CLASS, help="training images of the CIFAR-10 subset"
+        "--per-class",
+        type=command_line.positive,
+        default=PER_CLASS,
+        help="training images of the CIFAR-10 subset",
     )
+
+
+def check_images(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program with one line if the images of the CIFAR-10 subset are missing."""
+    if options.data != "cifar10_subset" or (options.folder / "images").exists():
+        return
+    if options.images is None:
+        parser.error(
+            "cifar10_subset needs --images FOLDER, with train/<class>/* and test/<class>/*"
+        )
+    for split in ("train", "test"):
+        if not (options.images / split).is_dir():
+            parser.error(f"--images {options.images}: has no folder {split}/<class>/*")
 
 
 def data(options: argparse.Namespace) -> list[str]:
@@ -124,6 +141,8 @@ def read_costs(parser: argparse.ArgumentParser, file: Path) -> Costs:
 def table(folder: Path, keep: Path | None = None, costs: Costs | None = None) -> str:
     """Format methods by mean test accuracy; those below `ce` are marked, failed runs listed."""
     runs, failed = compare.collect(folder) if keep is None else compare.collect_in(keep, folder)
+    if not runs and not failed:
+        raise SystemExit(f"{folder}: holds no runs; leave --table out to train them")
     ranked = compare.ranked(runs)
     if costs is None:
         return compare.markdown(COLUMNS, [row(method, runs) for method in ranked], failed)

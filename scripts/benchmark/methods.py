@@ -27,7 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # comparison
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # works uninstalled
 
-from command_line import check_names, image_methods
+from command_line import check_names, image_methods, positive
 from comparison import markdown
 from machine import describe, peak_mb, reset_peak
 from project import Project
@@ -56,8 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser("methods", description=__doc__.split("\n")[0])
     parser.add_argument("--teacher", default="resnet18")
     parser.add_argument("--student", default="resnet8")
-    parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=10, help="timed steps of each method")
+    parser.add_argument("--batch-size", type=positive, default=256)
+    parser.add_argument("--steps", type=positive, default=10, help="timed steps of each method")
     parser.add_argument("--methods", nargs="+", default=image_methods())
     parser.add_argument("--keep", type=Path, help="JSON file of the figures; finished ones stay")
     options = parser.parse_args()

@@ -82,6 +82,7 @@ def test_the_benchmark_of_methods_keeps_its_figures_and_resumes(tmp_path):
     assert all(cost["ms"] > 0 and cost["mb"] > 0 for cost in costs.values())
     for words, message in (
         (["--batch-size", "9"], "has batch_size 8, and this is 9; choose another file"),
+        (["--steps", "0"], "argument --steps: 0: must be a whole number ≥ 1"),
         (["--keep", str(tmp_path / "notes.json")], "notes.json: is no file of this benchmark"),
     ):
         (tmp_path / "notes.json").write_text("[]")

@@ -102,6 +102,19 @@ def test_arms():
     assert compare_methods.arm("fsp_untrained") == untrained
 
 
+def test_images_are_needed_for_the_subset_of_cifar10(tmp_path):
+    script = str(ROOT / "scripts" / "compare_methods.py")
+    (tmp_path / "photos" / "train").mkdir(parents=True)
+    for words, message in (
+        ([], "cifar10_subset needs --images FOLDER"),
+        (["--images", "photos"], "--images photos: has no folder test/<class>/*"),
+    ):
+        command = [sys.executable, script, "cifar10_subset", "runs", *words]
+        completed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert (completed.returncode, message in completed.stderr) == (2, True), completed.stderr
+        assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -109,6 +122,8 @@ def test_arms():
         (["--methods", "ce", "kdd_untrained"], "--methods kdd: there is none; did you mean"),
         (["--keep", "a.json"], "--keep belongs to --table"),
         (["--table", "--keep", "notes.json"], "notes.json: is no file of runs"),
+        (["--table"], "runs: holds no runs; leave --table out to train them"),
+        (["--per-class", "0"], "argument --per-class: 0: must be a whole number ≥ 1"),
         (["--cost", "a.json"], "--cost belongs to --table"),
         (["--table", "--cost", "notes.json"], "notes.json: is no file that benchmark/methods.py"),
         (["--table", "--cost", "none.json"], "none.json: is no file that benchmark/methods.py"),
