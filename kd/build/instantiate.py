@@ -1,5 +1,6 @@
 """Instantiation of one config node; errors name its place in the config."""
 
+import re
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -35,9 +36,15 @@ def make(cfg: Any, slot: str, place: str | None = None, /, **extra: Any) -> Any:
         check_instance(built, slot)
         return built
     except InstantiationException as error:
-        raise UserError(f"{place}: {root_cause(error)}") from error
+        raise UserError(f"{place}{_part(error, slot)}: {root_cause(error)}") from error
     except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
         raise UserError(f"{place}: {error}") from error
+
+
+def _part(error: InstantiationException, slot: str) -> str:
+    """Return ".second" for an error of the entry `data.second` of `SLOTS` inside the slot `data`."""
+    key = re.search(r"full_key: (\S+)$", str(error))
+    return f".{key[1]}" if key and f"{slot}.{key[1]}" in SLOTS else ""
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -123,6 +123,7 @@ def refuse_addition(override: Override, chosen: Callable[[str], Any]) -> Iterato
         advice = {
             "model": f"a model is chosen by its role, as student={value} or teacher={value}",
             "data/augment": "the data of this run have no augmentation; leave it out",
+            "data/second": f"a second view is added to the config, as +data/second={value}",
             "data/view": "the data of this run have no views; leave it out",
             "search": "only kd.search has a search space",
             "objective": f"a method has several, as objective@method.objectives.NAME={value}",

@@ -68,7 +68,7 @@ class Synthesis(nn.Module):
         lr: learning rate of the generator.
         noise_lr: learning rate of the noise.
         common: how far the common generator follows that of a round, in (0, 1].
-        factors: weights of the terms.
+        factors: weights of the terms; one of them > 0.
 
     Raises:
         ValueError: a setting is out of range.
@@ -96,6 +96,8 @@ class Synthesis(nn.Module):
             raise ValueError(f"common must be in (0, 1], got {common!r}")
         if not min(factors) >= 0:
             raise ValueError(f"statistics, asked and adversarial must be ≥ 0, got {factors!r}")
+        if not any(factors):
+            raise ValueError("statistics, asked and adversarial are all 0: nothing makes the images")
         self.steps, self.count, self.noise, self.width = steps, count, noise, width
         self.lr, self.noise_lr, self.common = lr, noise_lr, common
         self.factors = tuple(factors)

@@ -46,6 +46,7 @@ class Objective(TapPairs, ABC):
         runs_teacher_layers: whether the term runs layers of `Setting.teacher_net`, which end in all
             of the teacher's classes.
         needs_index: whether the term reads `Batch.index` or `Setting.targets`, as memory banks do.
+        max_batch: most rows of a batch that the term takes; None: any number.
         one_device: reason why the term cannot be computed on several devices; empty if it can.
         scheduled: settings that a schedule may vary during a run, by the name of argument and
             attribute, each with a function that raises ValueError for values out of range.
@@ -88,6 +89,7 @@ class Objective(TapPairs, ABC):
     runs_nets: ClassVar[bool] = False
     runs_teacher_layers: ClassVar[bool] = False
     needs_index: ClassVar[bool] = False
+    max_batch: int | None = None
     one_device: ClassVar[str] = ""
     scheduled: ClassVar[Mapping[str, Callable[[float], float]]] = {}
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification")

@@ -116,7 +116,7 @@ class RelationalRepresentation(Objective):
             raise ValueError(f"memory must be ≥ 1 or null, got {memory!r}")
         self.pair((tap,))
         (self.tap,) = self.student_taps
-        self.dim, self.rows = dim, memory
+        self.dim, self.rows, self.max_batch = dim, memory, memory
         self.student_temperature = check_temperature(student_temperature)
         self.teacher_temperature = check_temperature(teacher_temperature)
         self.student_embedding: nn.Module = nn.Identity()

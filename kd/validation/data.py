@@ -37,6 +37,11 @@ def _problems(cfg: DictConfig, data: DataModule, method: Method) -> Iterator[str
                 f"{place} standardises logits, and those of two classes are ±0.71 then, whatever "
                 "they were; choose method=kd without method.standardise"
             )
+        if objective.max_batch is not None and objective.max_batch < data.batch_size:
+            yield (
+                f"{place} keeps {objective.max_batch} images in its memory, fewer than "
+                f"data.batch_size={data.batch_size}; raise method.memory, or lower data.batch_size"
+            )
         if objective.needs_labels and data.mixes:
             yield f"{place} reads labels, and the targets of data {data.name!r} are probabilities"
     for place, needed in needs_index.items():

@@ -60,8 +60,8 @@ def _own_step_problems(cfg: DictConfig) -> Iterator[str]:
         yield f"control={cfg.control}: {owner} has images of its own; use control=untrained"
     if augment := OmegaConf.select(cfg, "data.augment._target_"):
         yield (
-            f"data.augment={augment.rpartition('.')[2]}: {owner} trains on images of its own, and "
-            "does not augment them; leave data/augment out"
+            f"data/augment: {augment.rpartition('.')[2]} augments training images, and {owner} "
+            "trains on images of its own; leave data/augment out"
         )
     if cache in ("on", "refresh"):
         yield (

@@ -53,7 +53,7 @@ def _method_problems(
         lacking = "of the labels alone" if not of_task else "besides that of the labels"
         yield (
             f"{_place(cfg)} keeps the gradients of the labels and of the teacher apart, and "
-            f"method={cfg.method.name} has no term {lacking}; use optimizer=sgd"
+            f"{_owner(cfg)} has no term {lacking}; use optimizer=sgd"
             + (", or a method.alpha below 1" if not of_task and _shares(cfg) else "")
         )
     elif kind.by_class and not any(
@@ -67,6 +67,12 @@ def _method_problems(
         )
     if kind.by_class:
         yield from mixing_problems(cfg, _place(cfg))
+
+
+def _owner(cfg: DictConfig) -> str:
+    """The method, or the control that takes its place, as on the command line."""
+    control = cfg.get("control")
+    return f"control={control}" if control in ("ce", "smoothing") else f"method={cfg.method.name}"
 
 
 def _shares(cfg: DictConfig) -> bool:

@@ -63,7 +63,7 @@ def test_mistakes_of_all_kinds_are_in_one_message(outcome):
         *(("model=mynet", "student=mynet"), ("resnet8", "student=resnet8")),
         *(("method=KD", "'kd'"), ("student=ResNet-8", "'resnet8'"), ("scheduler=cos", "'cosine'")),
         *((f"+{x}", "leave the + out") for x in ("trainer=gpu", "hydra/launcher=joblib")),
-        ("teacher.cache=offf", "teacher.cache"),
+        *(("teacher.cache=offf", "teacher.cache"), ("data/second=strong", "+data/second=strong")),
     ],
 )
 def test_the_nearest_name_is_offered(word, meant, outcome):

@@ -183,6 +183,10 @@ def test_runs_with_two_views(options, output, tmp_path):
             [*CRLD, "teacher.cache.mode=on", "teacher.cache.max_gb=5e-5"],
             r"5\.\d+e-05 GB for 2 views of each image > teacher\.cache\.max_gb=5e-05",
         ),
+        (
+            ["method=crld", "+data/second=strong", "data.second.magnitude=99"],
+            r"data\.second: magnitude must be in 0 … 30, got 99",
+        ),
         (["+data/second=strong"], "data.second is set, and method=kd .* reads one view"),
     ],
 )

@@ -60,7 +60,7 @@ def configured(folder, output, *overrides, teacher=BOTH):
         ),
         (
             ["teacher.weighting=confidence", "data/augment=mixup"],
-            "weighting=confidence reads labels, and data.augment=MixUp mixes them",
+            "MixUp mixes labels, and teacher.weighting=confidence reads them",
         ),
     ],
 )

@@ -29,6 +29,13 @@ def test_standardised_logits_of_two_classes_are_refused(overrides):
         refuse_unsupported(checked.cfg, data(num_classes=2), checked.method)
 
 
+def test_a_memory_that_does_not_hold_a_batch_is_refused():
+    checked = check_config(composed("method=rrd", "method.memory=16"))
+    refuse_unsupported(checked.cfg, data(batch_size=16), checked.method)
+    with pytest.raises(UserError, match=r"relations keeps 16 .* data\.batch_size=17; raise method"):
+        refuse_unsupported(checked.cfg, data(batch_size=17), checked.method)
+
+
 def test_a_cache_of_images_without_a_finite_set_of_views_is_refused():
     checked = check_config(composed("method=kd", "teacher.cache.mode=on"))
     endless = data(limits=Limits(cache="MixUp has no finite set of views"))

@@ -18,7 +18,7 @@ from kd.validation.check import check_config
         (["method=at", "method.variant=papr"], "variant must be one of .*got 'papr'"),
         (["method=at", "method.taps=[]"], "the two nets have no stage in common"),
         (["method=datafree", "method.alpha=0"], "no term of a weight other than 0 reads the teach"),
-        (["method=dkd", "data/augment=mixup"], "data.augment=MixUp mixes them; leave"),
+        (["method=dkd", "data/augment=mixup"], "data/augment: MixUp mixes labels"),
     ],
 )
 def test_mistakes_of_a_method_are_named(overrides, message):

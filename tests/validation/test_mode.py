@@ -23,7 +23,7 @@ from kd.validation.check import check_config
         ),
         (
             ["method=datafree", "data/augment=mixup"],
-            "data.augment=MixUp: method=datafree trains on images of its own",
+            "data/augment: MixUp augments training images, and method=datafree",
         ),
         (["method=fitnet", "method.teacher_tap=stage4"], "no tap 'stage4' in teacher=resnet20"),
         (

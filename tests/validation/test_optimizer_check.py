@@ -5,6 +5,7 @@ from support import BOX_METHODS, TEXT_METHODS, TEXT_NETS, composed
 
 from kd.config.compose import CONF_DIR
 from kd.errors import UserError
+from kd.training.controls import apply_control
 from kd.validation.check import check_config
 from kd.validation.method import check_objectives
 from kd.validation.optimizer import optimizer_problems
@@ -53,7 +54,7 @@ def test_every_method_with_a_soft_term(method):
         (["optimizer=dot", "trainer.precision=16-mixed"], "use trainer.precision=bf16-mixed"),
         (["optimizer=deepkd", "trainer.gradient_clip_val=1"], "gradient_clip_val=1: .*no single"),
         (["optimizer=dot", "compile=default"], "compile=default: optimizer=dot goes backward"),
-        (["optimizer=deepkd", "data/augment=mixup"], "reads labels, and data.augment=MixUp"),
+        (["optimizer=deepkd", "data/augment=mixup"], "MixUp mixes labels, and optimizer"),
         (
             ["optimizer@teacher.training.optimizer=dot"],
             "labels alone; leave it as optimizer@teacher.training.optimizer=sgd",
@@ -69,3 +70,10 @@ def test_every_method_with_a_soft_term(method):
 def test_what_does_not_fit_is_refused(overrides, message):
     with pytest.raises(UserError, match=message):
         check_config(composed(*overrides))
+
+
+def test_a_control_is_named_in_place_of_the_method_that_it_replaces():
+    cfg = composed("control=ce", "optimizer=deepkd")
+    apply_control(cfg)
+    with pytest.raises(UserError, match="control=ce has no term besides that of the labels"):
+        check_config(cfg)
