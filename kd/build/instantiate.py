@@ -42,7 +42,7 @@ def make(cfg: Any, slot: str, place: str | None = None, /, **extra: Any) -> Any:
 
 
 def _part(error: InstantiationException, slot: str) -> str:
-    """Return ".second" for an error of the entry `data.second` of `SLOTS` inside the slot `data`."""
+    """Return ".second" for an error at the entry `data.second` of `SLOTS`, in the slot `data`."""
     key = re.search(r"full_key: (\S+)$", str(error))
     return f".{key[1]}" if key and f"{slot}.{key[1]}" in SLOTS else ""
 

@@ -97,7 +97,7 @@ class Synthesis(nn.Module):
         if not min(factors) >= 0:
             raise ValueError(f"statistics, asked and adversarial must be ≥ 0, got {factors!r}")
         if not any(factors):
-            raise ValueError("statistics, asked and adversarial are all 0: nothing makes the images")
+            raise ValueError("one of statistics, asked and adversarial must be > 0, got 0 for all")
         self.steps, self.count, self.noise, self.width = steps, count, noise, width
         self.lr, self.noise_lr, self.common = lr, noise_lr, common
         self.factors = tuple(factors)

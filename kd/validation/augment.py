@@ -18,6 +18,6 @@ def mixing_problems(cfg: DictConfig, place: str) -> Iterator[str]:
     if augment and resolve_target(augment).mixes:
         name = augment.rpartition(".")[2]
         yield (
-            f"data/augment: {name} mixes labels, and {place} reads them; leave data/augment out, or "
-            "choose data/augment=rand_augment"
+            f"data/augment: {name} mixes labels, and {place} reads them; leave data/augment out, "
+            "or choose data/augment=rand_augment"
         )

@@ -172,7 +172,7 @@ def test_the_bank_keeps_the_latest_images():
         ({"steps": 0}, "steps must be > 0"),
         ({"common": 1.5}, r"common must be in \(0, 1\]"),
         ({"asked": -1.0}, "must be ≥ 0"),
-        ({"statistics": 0, "asked": 0, "adversarial": 0}, "all 0: nothing makes the images"),
+        ({"statistics": 0, "asked": 0, "adversarial": 0}, "must be > 0, got 0 for all"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
