@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import make_batch
 from contract import Contract
 
@@ -97,6 +98,35 @@ def test_each_step_draws_a_new_mask():
     objective.build(student, teacher, SETTING)
     batch = make_batch(torch.zeros(2, dtype=torch.long))
     assert objective(student, teacher, batch).item() != objective(student, teacher, batch).item()
+
+
+def test_the_generator_finds_the_teachers_map_at_masked_positions_of_unseen_images():
+    """Maps whose neighbours agree; a generator without the other positions could only guess."""
+    torch.manual_seed(0)
+    teacher = F.interpolate(torch.randn(96, 3, 2, 2), size=6, mode="bilinear")
+    student = torch.einsum("oc,bchw->bohw", torch.randn(4, 3), teacher)
+    objective = MaskedGenerative("stage3", masked=0.5)
+    sides = [Outputs(torch.zeros(96, 5), {"stage3": maps}) for maps in (student, teacher)]
+    objective.build(*sides, SETTING)
+
+    def missing():
+        """Squared error at masked positions, relative to that of the mean map."""
+        mask = random_mask(teacher[64:], 0.5)
+        with torch.no_grad():
+            generated = objective.generator(objective.align(student[64:]) * mask)
+        hidden = (1 - mask).expand_as(generated).bool()
+        spread = (teacher[64:] - teacher[:64].mean(0))[hidden].square().mean()
+        return ((generated - teacher[64:])[hidden].square().mean() / spread).item()
+
+    assert missing() > 0.9
+    optimizer = torch.optim.Adam(objective.parameters(), 0.01)
+    batch = make_batch(torch.zeros(64, dtype=torch.long))
+    seen = [Outputs(side.logits[:64], {"stage3": side.taps["stage3"][:64]}) for side in sides]
+    for _ in range(300):
+        optimizer.zero_grad()
+        objective(*seen, batch).backward()
+        optimizer.step()
+    assert missing() < 0.4
 
 
 @pytest.mark.parametrize(
