@@ -4,7 +4,7 @@
 
 Zhang, Xiang, Hospedales & Lu, "Deep Mutual Learning", CVPR 2018,
 https://arxiv.org/abs/1706.00384. The method's objectives take the place of CE and KL, so every
-method that does not copy a trained classifier can be used.
+method can be used that needs neither a trained teacher nor two views of an image.
 
 Differences from the paper:
 - The paper updates the nets in turn and recomputes the predictions of all others after each

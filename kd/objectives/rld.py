@@ -13,9 +13,10 @@ Paper: Sun, Chen, Lyu, Chen, Chen & Wang, "Knowledge Distillation with Refined L
 https://arxiv.org/abs/2408.07703, which writes α for w_c and β for w_m.
 
 Where the teacher is right, RLD at τ = T is decoupled KD (`kd.objectives.dkd`). The classes that the
-teacher misranks receive nothing but the rest of the first line, which has the student's own
-proportions. The authors' code takes logarithms of probabilities in the first line, which are not
-finite for a very confident student; here both are computed in log space.
+teacher ranks at or above the label get a gradient from the first line alone, which moves the
+probabilities of all other classes in proportion to the student's own. The authors' code takes
+logarithms of probabilities in the first line, which are not finite for a very confident student;
+here both are computed in log space.
 
 Reduction: sum over classes, mean over the batch.
 """

@@ -20,8 +20,8 @@ class Teacher(nn.Module, ABC):
     which all its students share. `UpdatedTeacher` alone has parts that train.
 
     Attributes:
-        pairing_weights: weight in the loss of each pairing that the teacher serves, by name. Only
-            an ensemble with `combine=losses` has more than one, named "".
+        pairing_weights: weight in the loss of each pairing that the teacher serves, by name: one,
+            named "", or those of an ensemble with `combine=losses`, named like its members.
         changing: names of the parameters and buffers of its net that training changes.
     """
 
