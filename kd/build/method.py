@@ -59,6 +59,16 @@ def stage_configs(cfg: DictConfig) -> list[StageConfig]:
     ]
 
 
+def vanishes(cfg: DictConfig, name: str, alpha: float) -> bool:
+    """Return whether a term of the config has the weight 0 if `method.alpha` is `alpha`."""
+    if name not in cfg.method.objectives:  # one of a given method
+        return False
+    if not isinstance(OmegaConf.select(cfg, "method.alpha"), int | float):
+        return False
+    stages = stage_configs(cfg)
+    return all(stage.changed(cfg, "alpha", alpha).get(name, 0) == 0 for stage in stages)
+
+
 class Method(NamedTuple):
     """The terms of a loss, ready to train with.
 

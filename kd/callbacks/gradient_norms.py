@@ -1,6 +1,7 @@
 """Gradient norms of the loss terms over the first batches, to see which one dominates."""
 
 import logging
+import math
 from typing import Any, cast
 
 import torch
@@ -19,8 +20,8 @@ DOMINATED = 100.0  # ratio of gradient norms above which the smaller term has no
 class GradientNorms(Callback):
     """Prints each term's value, weight and weighted gradient norm on the student.
 
-    The figures are means over the first batches, printed once. A warning names the terms whose
-    gradient is a hundredth of the largest or less. Training is not changed.
+    The figures are means over the first batches that train the student, printed once. A warning
+    names the terms whose gradient is a hundredth of the largest or less. Training is not changed.
 
     Args:
         batches: number of batches, at least 1.
@@ -50,7 +51,8 @@ class GradientNorms(Callback):
             norm = gradient_norm(weight * term, student)
             if norm is not None:
                 found[name] = (term.item(), weight, norm)
-        self.rows.append(found)
+        if found:  # a first stage may train adapters alone
+            self.rows.append(found)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -81,7 +83,7 @@ class GradientNorms(Callback):
 
 
 def gradient_norm(term: Tensor, parameters: list[torch.nn.Parameter]) -> float | None:
-    """Return the L2 norm of a scalar's gradient over all parameters, computed in float64.
+    """Return the L2 norm of a scalar's gradient over all parameters.
 
     Returns:
         0 for a term without gradients; None for a term that none of the parameters enters.
@@ -96,7 +98,8 @@ def gradient_norm(term: Tensor, parameters: list[torch.nn.Parameter]) -> float |
     grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
     if all(grad is None for grad in grads):
         return None
-    return float(sum(grad.double().square().sum() for grad in grads if grad is not None)) ** 0.5
+    norms = [float(grad.float().norm()) for grad in grads if grad is not None]
+    return math.hypot(*norms)
 
 
 def dominated(norms: dict[str, float]) -> list[str]:

@@ -62,5 +62,6 @@ def _check_method(name: str, method: Method) -> None:
         raise UserError(f"method={name} uses no teacher; a chain needs one that does")
     if any(objective.changes_student for objective in method.objectives.values()):
         raise UserError(
-            f"method={name} deploys another net than the student, which the next stage cannot load"
+            f"method={name} may deploy another net than the student, which no next stage can load; "
+            "choose another method"
         )

@@ -105,10 +105,6 @@ class DataModule(LightningDataModule, ABC):
         """Token id that fills texts up to the length of a batch; None: samples are not padded."""
         return None
 
-    def example_input(self, count: int) -> Tensor:
-        """Return a batch [count, …] that gives the shapes of a net's outputs."""
-        return torch.zeros(count, *self.input_shape)
-
     def random_input(self, count: int) -> Tensor:
         """Return a batch [count, …] of noise, always the same."""
         generator = torch.Generator().manual_seed(0)

@@ -88,7 +88,8 @@ class MemoryDataModule(SplitArrays):
         if not isinstance(second, ViewSpace | None):
             raise ValueError(f"second must be a ViewSpace, got {second!r}")
         self.second = second
-        _ = self.view_space  # refuses a bad number of views
+        # These refuse a wrong number of views.
+        _ = self.view_space if second is None else self.second_space
 
     def variant(self, **settings: Any) -> Self:
         """The same data and split with other settings, such as `batch_size` or `leave_out`.

@@ -67,10 +67,20 @@ class Chained(ViewSpace):
     """Views of one space, each seen through those of another.
 
     View `v` is view v % then.size of `then`, of view v // then.size of `first`.
+
+    Raises:
+        ValueError: there are more than 2**31.
     """
 
     first: ViewSpace
     then: ViewSpace
+
+    def __post_init__(self) -> None:
+        if self.size > 2**31:
+            raise ValueError(
+                f"{self.first.size} views with {self.then.size} each are more than 2**31, the most "
+                "that can be numbered; take fewer operations, or less padding"
+            )
 
     @property
     def size(self) -> int:

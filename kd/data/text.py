@@ -123,11 +123,8 @@ class Text(MemoryDataModule):
         facts = {"vocab_size": self.tokenizer.vocab_size, "max_length": self.max_length}
         return facts | {"pad_index": self.pad_index, "num_classes": self.num_classes}
 
-    def example_input(self, count: int) -> Tensor:
-        """Full texts [count, max_length], whose shapes are those of a cached teacher."""
-        return self.random_input(count)
-
     def random_input(self, count: int) -> Tensor:
+        """Full texts [count, max_length], whose shapes are those of a cached teacher."""
         generator = torch.Generator().manual_seed(0)
         size = (count, self.max_length)
         ids = torch.randint(self.tokenizer.vocab_size, size, generator=generator)

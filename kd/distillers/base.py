@@ -55,6 +55,8 @@ class Distiller(StagedModule, ABC):
         runs_teacher: why the teacher runs on images that no cache can hold, and is a single net;
             empty: it may be cached, or be an ensemble.
         tasks: names of the tasks, of `kd.tasks.TASKS`, that the mode trains.
+        figures: what its runs log beside the terms, as a callback's `monitor` names it, and whether
+            a higher figure is better.
         one_device: why the mode is limited to one device; empty: it is not.
         weighted: weight and value of every term of the last step, for callbacks.
     """
@@ -65,6 +67,7 @@ class Distiller(StagedModule, ABC):
     runs_teacher: ClassVar[str] = ""
     two_views: ClassVar[Literal["", "rows", "nets"]] = ""
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "text_classification")
+    figures: ClassVar[Mapping[str, bool]] = {}
     one_device: ClassVar[str] = ""
 
     def __init__(

@@ -21,7 +21,8 @@ figure `test/acc_last`, of the last epoch, is without that selection.
 """
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ from kd.distillers.offline import OfflineDistiller
 from kd.distillers.pairing import Pairing
 from kd.distillers.synthesis import Synthesis
 from kd.errors import UserError
-from kd.objectives.datafree import batch_norms
+from kd.objectives.datafree import Inversion, batch_norms
 from kd.teachers.base import Teacher
 from kd.teachers.frozen import FrozenTeacher
 from kd.types import Batch
@@ -66,6 +67,9 @@ class DataFreeDistiller(OfflineDistiller):
     tasks = ("image_classification",)
     two_views = ""
     runs_teacher = "its images are generated while the student trains"
+    figures: ClassVar[Mapping[str, bool]] = {
+        f"train/generator/{name}": name == "acc" for name in (*Inversion._fields, "acc")
+    }
     one_device = "each device would have a generator and a bank of its own"
 
     def __init__(

@@ -100,7 +100,7 @@ class OfflineDistiller(Distiller):
                 outputs,
                 self._weights[name],
                 head,
-                self.teacher.head,
+                self.teacher.pairing_head(name),
                 teacher_net=self.teacher.nets[0] if len(self.teacher.nets) == 1 else None,
                 run_student=self.student_taps.outputs,
                 run_teacher=self.teacher.run,

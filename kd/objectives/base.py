@@ -105,14 +105,14 @@ class Objective(TapPairs, ABC):
         """Drop the pairs of taps that the teacher's shapes rule out, before outputs are cached.
 
         Args:
-            teacher: its outputs for a batch of zeros, with the taps by the student's names.
+            teacher: its outputs for a batch of noise, with the taps by the student's names.
         """
 
     def build(self, student: Outputs, teacher: Outputs, setting: Setting) -> None:
         """Create adapters that fit the shapes of one batch, before the optimizer exists.
 
         Args:
-            student: outputs of the student for a batch of zeros.
+            student: outputs of the student for a batch of noise.
             teacher: outputs of the teacher for the same batch.
             setting: number of classes, labels and heads.
 

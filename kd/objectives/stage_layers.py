@@ -54,11 +54,13 @@ class StageLayers:
 
     def run(self, number: int, maps: Tensor) -> Tensor:
         """Run the layers behind stage `number`, up to the next stage or to the logits."""
-        live = self.live[number]
+        live, bare = self.live[number], self.bare[number]
+        for layer, copied in zip(live.modules(), bare.modules(), strict=True):
+            vars(copied).update(_flags(layer))
         # Copies, so that batch norm does not update the net's running statistics.
         buffers = {name: buffer.clone() for name, buffer in live.named_buffers()}
         state = dict(live.named_parameters()) | buffers
-        output: Tensor = functional_call(self.bare[number], state, (maps,))
+        output: Tensor = functional_call(bare, state, (maps,))
         return output
 
     @torch.no_grad()
@@ -79,6 +81,12 @@ class StageLayers:
                     "make its next output, so that another layer lies between; take one of the "
                     "nets of kd.models"
                 )
+
+
+def _flags(layer: nn.Module) -> dict[str, bool]:
+    """What a layer keeps beside its tensors, such as whether its input's range is known."""
+    flags = {name: value for name, value in vars(layer).items() if isinstance(value, bool)}
+    return {name: value for name, value in flags.items() if name != "training"}
 
 
 def _layers(

@@ -76,6 +76,10 @@ class Teacher(nn.Module, ABC):
     def head(self) -> nn.Module | None:
         """The module that maps the tap `embedding` to logits; None: there is none."""
 
+    def pairing_head(self, name: str) -> nn.Module | None:
+        """Return the `head` of the net whose outputs a pairing has."""
+        return self.head
+
     @property
     def device(self) -> torch.device:
         """Device of the nets."""

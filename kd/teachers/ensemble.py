@@ -96,6 +96,9 @@ class EnsembleTeacher(Teacher):
     def head(self) -> nn.Module | None:
         return None if self.features is None else self.members[self.features].head
 
+    def pairing_head(self, name: str) -> nn.Module | None:
+        return self.members[name].head if self.combine == "losses" else self.head
+
     def combined(self, logits: Tensor, target: Tensor | None = None) -> Tensor:
         """Combine the members' logits.
 

@@ -91,7 +91,7 @@ def acquire_teacher(
 def _keep_taps_read(live: FrozenTeacher, method: Method | None, data: DataModule) -> None:
     """Drop the taps that no term of the method reads."""
     if method is not None and method.teacher_taps:
-        example = data.example_input(2).to(live.device)
+        example = data.random_input(2).to(live.device)
         live.taps.keep(method.select_taps(live.example_outputs(example)[""], example))
 
 

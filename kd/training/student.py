@@ -89,7 +89,7 @@ def assemble(
         **_teachers(cfg, data, acquired),
     )
     distiller.pad_index, distiller.normalisation = data.pad_index, data.normalisation
-    return distiller, distiller.build_adapters(data.example_input(2), _labels(checked, data))
+    return distiller, distiller.build_adapters(data.random_input(2), _labels(checked, data))
 
 
 def _net(cfg: DictConfig, data: DataModule) -> nn.Module:

@@ -98,7 +98,7 @@ class TeacherCache:
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each output for one sample, by name."""
-        images = self.data.example_input(1)
+        images = self.data.random_input(1)
         outputs = self.teacher.example_outputs(images.to(self.teacher.device))[""]
         found = {"logits": outputs.logits, **outputs.taps}
         return {name: tuple(tensor.shape[1:]) for name, tensor in found.items()}

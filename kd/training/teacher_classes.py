@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 from torch import nn
 
-from kd.build.method import Method
+from kd.build.method import Method, vanishes
 from kd.build.parts import distiller_class, step_owner
 from kd.config.compose import plain
 from kd.data.base import DataModule
@@ -99,7 +99,7 @@ def refuse_other_classes(
     if readers:
         raise UserError(
             f"method.objectives.{readers[0]} reads the teacher's logits, and {have}; "
-            + _remedy(terms, readers)
+            + _remedy(cfg, terms, readers)
         )
     if distiller_class(cfg).runs_teacher:
         raise UserError(
@@ -114,7 +114,7 @@ def refuse_other_classes(
     log.info("%s: the student learns from its features alone, and it has no accuracy here", have)
 
 
-def _remedy(terms: Mapping[str, Objective], readers: Sequence[str]) -> str:
+def _remedy(cfg: DictConfig, terms: Mapping[str, Objective], readers: Sequence[str]) -> str:
     """What to set in place of terms that read the logits of a teacher with other classes."""
     chosen = (
         "teacher.classes=[…] to the teacher's class of each of the data's (numbers, recorded "
@@ -124,7 +124,9 @@ def _remedy(terms: Mapping[str, Objective], readers: Sequence[str]) -> str:
         return f"choose another method, such as method=kd, and set {chosen}"
     if any(term.needs_teacher for name, term in terms.items() if name not in readers):
         weights = " ".join(f"method.weights.{name}=0" for name in readers)
-        return f"set {chosen}, or train on features alone, with {weights}"
+        if cfg.method.get("stages"):  # which have weights of their own
+            weights = "method.alpha=0" if all(vanishes(cfg, n, alpha=0) for n in readers) else ""
+        return f"set {chosen}" + (weights and f", or train on features alone, with {weights}")
     return f"set {chosen}"
 
 
@@ -153,7 +155,7 @@ def _count(cfg: DictConfig, data: DataModule, names: Sequence[str], given: nn.Mo
 def _outputs(net: nn.Module, data: DataModule) -> int:
     """Number of a net's outputs for one sample."""
     device = next((parameter.device for parameter in net.parameters()), None)
-    logits = Taps(net, {}, []).probe(data.example_input(2).to(device)).logits
+    logits = Taps(net, {}, []).probe(data.random_input(2).to(device)).logits
     return logits.shape[1]
 
 

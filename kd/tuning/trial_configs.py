@@ -5,11 +5,11 @@ from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from kd.config.messages import user_message
 from kd.errors import UserError
-from kd.tuning.space import Space
+from kd.tuning.space import Range, Space
 from kd.tuning.trial_overrides import merge_overrides, override
 
 
@@ -38,9 +38,8 @@ def check_space(space: Space, base: list[str]) -> DictConfig:
             message = user_message(error)
             if message is None:
                 raise
-            raise UserError(
-                f"search.space, {' '.join(overrides)}: {message}{_other_space(default)}"
-            ) from error
+            hint = _other_space(default) or _narrower(space, base, overrides)
+            raise UserError(f"search.space, {' '.join(overrides)}: {message}{hint}") from error
     return default
 
 
@@ -50,9 +49,47 @@ def _other_space(cfg: DictConfig) -> str:
     return "" if data_task(cfg).classifies else "; a space for boxes is search=detection"
 
 
+def _narrower(space: Space, base: list[str], overrides: list[str]) -> str:
+    """Which range to narrow, if the end of one is refused and a value inside is not."""
+    for key, part in _ranges(space).items():
+        for end, value in (("low", part.low), ("high", part.high)):
+            inside = _inside(part, end)
+            if override(key, value) not in overrides or inside is None:
+                continue
+            if _refused(base, override(key, value)) and not _refused(base, override(key, inside)):
+                return f"; or narrow the range, as 'search.space={{{key}: {{{end}: {inside}}}}}'"
+    return ""
+
+
+def _inside(part: Range, end: str) -> float | None:
+    """Return a value at a twentieth of a range from one of its ends; None for whole numbers."""
+    if isinstance(part, IntDistribution):
+        return None
+    share = 0.05 if end == "low" else 0.95
+    if part.log:
+        return float(f"{part.low * (part.high / part.low) ** share:.3g}")
+    return float(f"{part.low + share * (part.high - part.low):.3g}")
+
+
+def _refused(base: list[str], word: str) -> bool:
+    from kd.validation.check import check_config
+
+    try:
+        check_config(trial_config(base, [word]))
+    except Exception as error:
+        if user_message(error) is None:
+            raise
+        return True
+    return False
+
+
+def _ranges(space: Space) -> dict[str, Range]:
+    return {k: d for k, d in space.items() if not isinstance(d, CategoricalDistribution)}
+
+
 def _corners(space: Space) -> Iterator[list[str]]:
     """All ranges at their low ends, all at their high ends, and these with each choice in turn."""
-    ranges = {k: d for k, d in space.items() if not isinstance(d, CategoricalDistribution)}
+    ranges = _ranges(space)
     yield [override(key, part.low) for key, part in ranges.items()]
     high = [override(key, part.high) for key, part in ranges.items()]
     yield high

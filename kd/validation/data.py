@@ -6,7 +6,9 @@ from omegaconf import DictConfig
 
 from kd.build.method import Method
 from kd.build.parts import distiller_class
+from kd.config.members import is_ensemble
 from kd.data.base import DataModule
+from kd.validation.optimizer import parts_optimizer
 from kd.validation.problems import refuse
 from kd.validation.views import data_problems
 
@@ -42,7 +44,8 @@ def _problems(cfg: DictConfig, data: DataModule, method: Method) -> Iterator[str
                 f"{place} keeps {objective.max_batch} images in its memory, fewer than "
                 f"data.batch_size={data.batch_size}; raise method.memory, or lower data.batch_size"
             )
-        if objective.needs_labels and data.mixes:
+    if data.mixes:
+        for place in _label_readers(cfg, method):
             yield f"{place} reads labels, and the targets of data {data.name!r} are probabilities"
     for place, needed in needs_index.items():
         if needed and limits.index:
@@ -51,3 +54,15 @@ def _problems(cfg: DictConfig, data: DataModule, method: Method) -> Iterator[str
         yield f"teacher.cache={cfg.teacher.cache.mode}: {limits.cache}; choose teacher.cache=auto"
     if mode.needs_images and limits.images:
         yield f"mode={cfg.mode.name} reads training images by index: {limits.images}"
+
+
+def _label_readers(cfg: DictConfig, method: Method) -> Iterator[str]:
+    """Yield the places of all parts that read labels as class indices."""
+    for name, objective in method.objectives.items():
+        if objective.needs_labels:
+            yield f"method.objectives.{name}"
+    optimizer = parts_optimizer(cfg)
+    if optimizer is not None and optimizer.by_class:
+        yield f"optimizer={optimizer.__name__.lower()}"
+    if is_ensemble(cfg) and cfg.teacher.get("weighting") == "confidence":
+        yield "teacher.weighting=confidence"

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kd.build.given import GivenParts
-from kd.build.method import stage_configs
+from kd.build.method import stage_configs, vanishes
 from kd.build.parts import distiller_class
 from kd.config.members import is_ensemble
 from kd.objectives.base import Objective
@@ -75,19 +75,15 @@ def label_problems(
 
 def _remedy(cfg: DictConfig, name: str, objective: Objective) -> str:
     """What to set instead: the term's weight to 0, if others remain; else another method."""
+    if name not in cfg.method.objectives:
+        return f"leave the objective out, or choose {_TEACHER_ALONE}"
     if objective.needs_labels or set(cfg.method.objectives) == {name}:
         return f"choose {_TEACHER_ALONE}"
     found = []
-    if _vanishes_with_alpha(cfg, name):
+    if vanishes(cfg, name, alpha=1.0):
         found.append("method.alpha=1 (its weight is 1 - alpha)")
     places = [stage.place for stage in stage_configs(cfg) if stage.weights.get(name, 0) != 0]
     if not found and any("[" in place for place in places):  # the command line sets no list's item
         return f"choose {_TEACHER_ALONE}"
     places = [place for place in places if "[" not in place]
     return f"set {' or '.join([*found, *(f'{place}.{name}=0' for place in places)])}"
-
-
-def _vanishes_with_alpha(cfg: DictConfig, name: str) -> bool:
-    if not isinstance(OmegaConf.select(cfg, "method.alpha"), int | float):
-        return False
-    return all(stage.changed(cfg, "alpha", 1.0).get(name, 0) == 0 for stage in stage_configs(cfg))

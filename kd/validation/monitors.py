@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from omegaconf import DictConfig, OmegaConf
 
 from kd.build.data import data_task
+from kd.build.parts import distiller_class
 from kd.errors import nearest
 
 # Figures of every run, and whether a higher one is better
@@ -23,7 +24,9 @@ def monitor_problems(cfg: DictConfig) -> Iterator[str]:
         return
     task = data_task(cfg)
     selection = {task.monitor: True, f"hp/val_{task.selection}": True}
-    figures = selection | _FIGURES | {f"train/{name}": False for name in cfg.method.objectives}
+    figures = {**selection, **_FIGURES, **distiller_class(cfg).figures}
+    for place in ("train", "train/teacher") if cfg.teacher.get("update") else ("train",):
+        figures |= {f"{place}/{name}": False for name in cfg.method.objectives}
     targets = [OmegaConf.select(each, "_target_") for each in _parts(cfg)]
     known = all(str(target).startswith(("kd.", "lightning.")) for target in targets)
     for name, part in cfg.callbacks.items():

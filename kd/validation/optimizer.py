@@ -77,7 +77,8 @@ def _owner(cfg: DictConfig) -> str:
 
 def _shares(cfg: DictConfig) -> bool:
     """Whether `method.alpha` may give a part of the loss to labels, which the data have."""
-    return "alpha" in cfg.method and cfg.data.get("labels") is not False
+    given = not cfg.method.objectives  # a method without a config
+    return "alpha" in cfg.method and not given and cfg.data.get("labels") is not False
 
 
 def _other_divergence(objectives: Mapping[str, Objective]) -> bool:

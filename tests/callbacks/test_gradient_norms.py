@@ -60,3 +60,13 @@ def test_a_training_of_few_batches_is_reported_once(output, tmp_path, capsys):
     options = ("doctor=true", "data.batch_size=640", "trainer.max_epochs=1", "method=ce")
     run(configured(tmp_path, output, *options), tmp_path)
     assert capsys.readouterr().out.count("mean of the first 2 batches") == 1
+
+
+def test_a_stage_that_leaves_the_student_alone_is_not_counted(output, tmp_path, capsys):
+    options = ("doctor=true", "method=sskd", "control=untrained", "trainer.max_epochs=1")
+    run(
+        configured(tmp_path, output, *options, "method.initial=0.5", "data.batch_size=64"), tmp_path
+    )
+    shown = capsys.readouterr().out
+    assert shown.count("mean of the first 5 batches") == 1
+    assert "soft" in shown

@@ -51,6 +51,12 @@ def test_strong_views_are_the_operations_in_order():
     assert operation(names["identity"], 0.5)(given).equal(given)
 
 
+def test_more_views_than_can_be_numbered_are_refused():
+    assert Chained(CropFlip(4), Strong(4)).size < 2**31 < CropFlip(28).size * Strong(4).size
+    with pytest.raises(ValueError, match=r"6498 views with 614656 each are more than 2\*\*31"):
+        Chained(CropFlip(28), Strong(4))
+
+
 @pytest.mark.parametrize("options", [{"operations": 0}, {"magnitude": 31}])
 def test_strong_settings_out_of_range(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be in"):

@@ -89,7 +89,7 @@ def test_batches_end_with_their_longest_text(tmp_path, text):
     batches = list(data.train_dataloader())
     assert all((batch.input != 0).any(0).all() for batch in batches)
     assert {batch.input.shape[1] for batch in batches} <= {4, 5, 6, 7}
-    example = data.example_input(3)
+    example = data.random_input(3)
     assert example.shape == (3, 20)
     assert ((example > 0) & (example < data.tokenizer.vocab_size)).all()
 

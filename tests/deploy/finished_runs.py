@@ -9,6 +9,7 @@ from kd.training.run import run
 KINDS: dict[str, list[str]] = {
     "ce": ["method=ce"],
     "kd": ["method=kd"],
+    "crld": ["method=crld"],
     "ensemble": [
         "teacher=ensemble",
         "teacher.members=[resnet8,resnet14]",

@@ -10,15 +10,18 @@ import pytest
 import torch
 from conftest import make_batch
 from contract import Contract
-from support import divergence, gradient, softmax
-from torch import nn
+from support import built, configured, divergence, gradient, softmax
+from torch import Tensor, nn
 
+from kd.build.given import GivenParts
+from kd.deploy.compression.fake_quantise import fake_quantise
 from kd.errors import UserError
 from kd.models.densenet import densenet
 from kd.objectives.fcfd import FunctionConsistent, fcfd
 from kd.objectives.setting import Setting
 from kd.objectives.stage_layers import StageLayers
 from kd.taps import Taps
+from kd.training.run import run
 from kd.types import Outputs
 
 STAGES = ("stage1", "stage2", "stage3")
@@ -262,3 +265,37 @@ def test_without_a_map_that_differs_the_divergences_remain():
 def test_invalid_settings_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         FunctionConsistent(student_paths=PATHS, teacher_paths=PATHS, **arguments)
+
+
+def test_layers_of_a_path_round_their_inputs_as_the_net_does():
+    """The first batch of a path would set a range of its own otherwise."""
+    torch.manual_seed(0)
+    ours, theirs = fake_quantise(make_net((3, 4, 5))).eval(), make_net((3, 4, 5)).eval()
+    objective = FunctionConsistent(STAGES, PATHS, PATHS)
+    taps = [Taps(net, PATHS, STAGES) for net in (ours, theirs)]
+    images = torch.randn(8, 1, 4, 4)
+    setting = Setting(5, torch.arange(8) % 5, student_net=ours, teacher_net=theirs)
+    objective.build(taps[0].outputs(images), taps[1].outputs(images), setting)
+    ours.train()(images)
+    ours.eval()
+    layers, maps = objective._layers[0], taps[0].outputs(images).taps
+    layers.train(False)
+    for stage, following in enumerate(STAGES[1:]):
+        torch.testing.assert_close(layers.run(stage, maps[STAGES[stage]]), maps[following])
+
+
+class Negated(nn.Sequential):
+    """The net of its layers, but for a sign behind stage 1 that none of them has."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        for name, layer in self.named_children():
+            images = layer(images)
+            images = -images if name == "stage1" else images
+        return images
+
+
+def test_layers_that_do_not_make_the_students_outputs_are_found(output, tmp_path):
+    student = Negated(OrderedDict(built("resnet8")[0].named_children()))
+    cfg = configured(tmp_path, output, "method=fcfd")
+    with pytest.raises(UserError, match=r"student's layers behind stage 1 .* do not make its next"):
+        run(cfg, tmp_path, GivenParts(student=student))

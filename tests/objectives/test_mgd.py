@@ -107,7 +107,7 @@ def test_the_generator_finds_the_teachers_map_at_masked_positions_of_unseen_imag
     student = torch.einsum("oc,bchw->bohw", torch.randn(4, 3), teacher)
     objective = MaskedGenerative("stage3", masked=0.5)
     sides = [Outputs(torch.zeros(96, 5), {"stage3": maps}) for maps in (student, teacher)]
-    objective.build(*sides, SETTING)
+    objective.build(sides[0], sides[1], SETTING)
 
     def missing():
         """Squared error at masked positions, relative to that of the mean map."""
@@ -124,7 +124,7 @@ def test_the_generator_finds_the_teachers_map_at_masked_positions_of_unseen_imag
     seen = [Outputs(side.logits[:64], {"stage3": side.taps["stage3"][:64]}) for side in sides]
     for _ in range(300):
         optimizer.zero_grad()
-        objective(*seen, batch).backward()
+        objective(seen[0], seen[1], batch).backward()
         optimizer.step()
     assert missing() < 0.4
 

@@ -47,6 +47,8 @@ def test_losses_are_one_pairing_for_each_member():
     all_outputs = teacher.pairing_outputs(make_batch(torch.tensor([0])))
     assert all_outputs["b"].logits.tolist() == [[2.0, -1.0, 0.0]]
     assert set(teacher.example_outputs(torch.zeros(1, 1, 8, 8))) == {"a", "b"}
+    assert teacher.pairing_head("b") is members["b"].head
+    assert EnsembleTeacher(members, features="a").pairing_head("") is members["a"].head
 
 
 def test_confidence_is_uniform_without_labels():

@@ -119,6 +119,7 @@ def test_features_alone_need_no_map(ten, output, tmp_path):
         (("method=srrl",), r"reads the teacher's logits.*set teacher\.classes"),
         (("method=sskd",), r"set teacher\.classes=.*by_name\)$"),
         (("method=at", "method.alpha=0.5"), r"features alone, with method\.weights\.soft=0$"),
+        (("method=fitnet", "method.alpha=0.5"), r"features alone, with method\.alpha=0$"),
         (("method=fcfd",), r"choose another method, such as method=kd, and set teacher\.cl"),
         (("teacher.classes=[3,1,7]",), r"has 3 classes.*has 4: 3, 1, 7, 4"),
         (("teacher.classes=[3,1,7,11]",), r"has no class 11; did you mean '1'\? valid: 0, 1, 2"),

@@ -83,3 +83,15 @@ def test_a_search_is_its_default_config_its_space_its_seed_and_its_pruning():
     different = [name(default, RATE), name(other, RATE), name(default, wider)]
     different += [name(default, RATE, seed=1), name(default, RATE, pruning=pruning)]
     assert len({*different}) == 5
+
+
+@pytest.mark.usefixtures("config_path")
+@pytest.mark.slow
+def test_a_range_with_an_end_that_is_refused_can_be_narrowed_as_the_message_says():
+    words = ["paths.run=run", "optimizer=dot"]
+    space: Space = {"method.alpha": FloatDistribution(0, 1), **RATE}
+    with pytest.raises(UserError, match=r"narrow the range, as 'search.space={method.alpha: {low"):
+        check_space(space, words)
+    with pytest.raises(UserError, match=r"as 'search.space={method.alpha: {high: 0.953}}'"):
+        check_space({"method.alpha": FloatDistribution(0.05, 1), **RATE}, words)
+    check_space({"method.alpha": FloatDistribution(0.05, 0.953), **RATE}, words)

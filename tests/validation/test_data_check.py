@@ -36,6 +36,21 @@ def test_a_memory_that_does_not_hold_a_batch_is_refused():
         refuse_unsupported(checked.cfg, data(batch_size=17), checked.method)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "place"),
+    [
+        (["optimizer=deepkd"], "optimizer=deepkd"),
+        (["teacher=ensemble", "teacher.weighting=confidence"], "teacher.weighting=confidence"),
+        (["method=dkd"], "method.objectives.decoupled"),
+    ],
+)
+def test_targets_that_are_probabilities_are_no_labels(overrides, place):
+    checked = check_config(composed(*overrides))
+    refuse_unsupported(checked.cfg, data(), checked.method)
+    with pytest.raises(UserError, match=f"{place} reads labels, and the targets of data 'two'"):
+        refuse_unsupported(checked.cfg, data(mixes=True), checked.method)
+
+
 def test_a_cache_of_images_without_a_finite_set_of_views_is_refused():
     checked = check_config(composed("method=kd", "teacher.cache.mode=on"))
     endless = data(limits=Limits(cache="MixUp has no finite set of views"))

@@ -31,6 +31,9 @@ def test_the_direction_must_be_that_of_the_figure():
         (stopping(monitor="val/acc", mode="max"),),
         (stopping(monitor="train/soft"),),
         (stopping(monitor="val/peer1/acc", mode="max"), "mode=online"),
+        (stopping(monitor="train/generator/acc", mode="max"), "method=datafree"),
+        (stopping(monitor="train/generator/statistics"), "method=datafree"),
+        (stopping(monitor="train/teacher/hard"), "teacher.update=[fc]"),
     ],
 )
 def test_figures_that_runs_log_are_accepted(words):

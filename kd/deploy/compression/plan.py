@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -26,6 +27,11 @@ from kd.io.task_figures import task_of
 from kd.tasks import TASKS
 from kd.tasks.image_classification import ImageClassification
 from kd.validation.check import check_config
+from kd.validation.method import check_objectives
+from kd.validation.optimizer import optimizer_problems, parts_optimizer
+from kd.validation.views import views_wanted
+
+log = logging.getLogger(__name__)
 
 LR_SHARE = 0.1  # of the run's learning rate: the student is trained already
 
@@ -117,7 +123,22 @@ def plan_config(
         cfg.compression = {"run": run.result["config_hash"], **how}
         if method is not None:
             cfg.method = method
+            _adapt_to_method(cfg)
     return cfg
+
+
+def _adapt_to_method(cfg: DictConfig) -> None:
+    """Remove a second view and replace an optimizer that another method has no use for."""
+    terms = check_objectives(cfg, [])
+    if not views_wanted(cfg, terms):
+        cfg.data.pop("second", None)
+    if parts_optimizer(cfg) is not None and [*optimizer_problems(cfg, terms)]:
+        plain_sgd = OmegaConf.load(CONF_DIR / "optimizer" / "sgd.yaml")
+        kept = {k: cfg.optimizer[k] for k in plain_sgd if k in cfg.optimizer and k != "_target_"}
+        log.warning(
+            "method=%s: trains with optimizer=sgd, as its loss has no two parts", cfg.method.name
+        )
+        cfg.optimizer = OmegaConf.merge(plain_sgd, kept)
 
 
 def check_plan(run: FinishedRun, cfg: DictConfig) -> None:

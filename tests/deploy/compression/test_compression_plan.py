@@ -89,3 +89,19 @@ def _with_few_images(data, split):
     few = data.variant()
     few._split = split._replace(train=split.train[:31])
     return few
+
+
+def test_another_method_is_without_what_only_the_runs_method_reads(output, caplog):
+    """A second view, and an optimizer for two parts of the loss."""
+    words = ("+data/second=strong", "data.second.magnitude=5", "optimizer=deepkd")
+    run = finished_run("crld", output, *words)
+    ((_, same),) = plan(run).steps
+    assert same.data.second.magnitude == 5
+    assert same.optimizer._target_.endswith("DeepKD")
+    ((_, other),) = plan(run, taught_by="dist").steps
+    assert "second" not in other.data
+    assert other.optimizer._target_ == "torch.optim.SGD"
+    assert other.optimizer.lr == same.optimizer.lr
+    assert "method=dist: trains with optimizer=sgd" in caplog.text
+    ((_, soft),) = plan(run, taught_by="kd").steps
+    assert soft.optimizer == same.optimizer
