@@ -35,7 +35,7 @@ def test_the_tables_of_a_reproduction_are_those_of_the_results(page, tmp_path):
     assert printed.strip().splitlines()[-1] in stated  # machine time
 
 
-@pytest.mark.parametrize("name", ["digits", "vit_student", "vit_teacher"])
+@pytest.mark.parametrize("name", ["digits", "cifar10", "vit_student", "vit_teacher"])
 def test_the_table_of_all_methods_is_that_of_the_runs(name, tmp_path):
     kept = REFERENCE / "methods"
     command = [sys.executable, "scripts/compare_methods.py", "digits", str(tmp_path), "--table"]
