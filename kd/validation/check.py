@@ -101,7 +101,7 @@ def _examine(
     objectives = parts.objectives()
     scheduler = parts.optimization("")
     parts.optimization("teacher.training.")
-    if parts.sound("callbacks", "method"):
+    if parts.sound("callbacks", "method", "mode", "data"):
         problems += monitor_problems(cfg)
     return problems, objectives, scheduler
 

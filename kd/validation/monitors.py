@@ -24,8 +24,7 @@ def monitor_problems(cfg: DictConfig) -> Iterator[str]:
         return
     task = data_task(cfg)
     selection = {task.monitor: True, f"hp/val_{task.selection}": True}
-    # Another class than a mode's has none, and is reported later.
-    figures = {**selection, **_FIGURES, **getattr(distiller_class(cfg), "figures", {})}
+    figures = {**selection, **_FIGURES, **distiller_class(cfg).figures}
     for place in ("train", "train/teacher") if cfg.teacher.get("update") else ("train",):
         figures |= {f"{place}/{name}": False for name in cfg.method.objectives}
     targets = [OmegaConf.select(each, "_target_") for each in _parts(cfg)]

@@ -57,6 +57,16 @@ def test_another_base_class_is_named(slot):
         check_config(composed(override))
 
 
+@pytest.mark.parametrize("slot", WRONG)
+def test_a_class_that_there_is_not_is_named_with_its_place(slot):
+    override, _ = WRONG[slot]
+    name = override.partition("_target_")[2].strip("=:} ")
+    with pytest.raises(
+        UserError, match=r"\n  [\w.]+\._target_=kd\.nothing\.Foo: kd has no 'nothing'"
+    ):
+        check_config(composed(override.replace(name, "kd.nothing.Foo")))
+
+
 def test_the_teachers_training_has_the_same_slots():
     trained = {slot.removeprefix("teacher.training.") for slot in SLOTS} - {*SLOTS}
     assert trained == set()
