@@ -38,7 +38,7 @@ def check_space(space: Space, base: list[str]) -> DictConfig:
             message = user_message(error)
             if message is None:
                 raise
-            hint = _other_space(default) or _narrower(space, base, overrides)
+            hint = _other_space(default) or _narrower(space, base)
             raise UserError(f"search.space, {' '.join(overrides)}: {message}{hint}") from error
     return default
 
@@ -49,15 +49,19 @@ def _other_space(cfg: DictConfig) -> str:
     return "" if data_task(cfg).classifies else "; a space for boxes is search=detection"
 
 
-def _narrower(space: Space, base: list[str], overrides: list[str]) -> str:
-    """Which range to narrow, if the end of one is refused and a value inside is not."""
+def _narrower(space: Space, base: list[str]) -> str:
+    """Which range to narrow, if its ends are refused and values inside are not."""
     for key, part in _ranges(space).items():
-        for end, value in (("low", part.low), ("high", part.high)):
-            inside = _inside(part, end)
-            if override(key, value) not in overrides or inside is None:
-                continue
-            if _refused(base, override(key, value)) and not _refused(base, override(key, inside)):
-                return f"; or narrow the range, as 'search.space={{{key}: {{{end}: {inside}}}}}'"
+        inside = {end: _inside(part, end) for end in ("low", "high")}
+        ends = [
+            f"{end}: {value}"
+            for end, value in inside.items()
+            if value is not None
+            and _refused(base, override(key, getattr(part, end)))
+            and not _refused(base, override(key, value))
+        ]
+        if ends:
+            return f"; or narrow the range, as 'search.space={{{key}: {{{', '.join(ends)}}}}}'"
     return ""
 
 
