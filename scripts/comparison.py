@@ -147,9 +147,10 @@ def collect_in(file: Path, folder: Path) -> tuple[dict[str, list[Result]], list[
     for row, results in runs.items():
         by_seed = {result["seed"]: result for result in [*kept.get(row, []), *results]}
         kept[row] = [{k: r[k] for k in KEPT_IN_ONE if k in r} for _, r in sorted(by_seed.items())]
+    kept = dict(sorted(kept.items()))  # rows of the same mean always have the same order
     if runs:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+        file.write_text(json.dumps(kept, indent=1) + "\n")
     return kept, failed
 
 
