@@ -39,7 +39,7 @@ def image_methods() -> list[str]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that all comparisons have."""
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=seed, default=[0, 1, 2])
     parser.add_argument(
         "--share", type=share, default="0/1", help="k/n: every n-th run, starting at the k-th"
     )
@@ -76,6 +76,21 @@ def positive(text: str) -> int:
     """
     if not re.fullmatch(r"0*[1-9]\d*", text):
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number ≥ 1")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """Parse a whole number ≥ 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+
+    Example:
+        >>> seed("0")
+        0
+    """
+    if not re.fullmatch(r"\d+", text):
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number ≥ 0")
     return int(text)
 
 

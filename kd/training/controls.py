@@ -14,10 +14,9 @@ Neither torch nor lightning is loaded here.
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from kd.config.controls import CONTROLS, LABELS_ONLY
 from kd.errors import UserError, nearest
 
-CONTROLS = ("ce", "smoothing", "untrained", "shuffled_class", "shuffled", "self")
-LABELS_ONLY = ("ce", "smoothing")
 # Keys of a single teacher that do not describe its net
 _KEPT = ("epoch", "cache", "training", "update", "update_loss", "update_lr")
 _NO_CHECKPOINT = ("checkpoint", "checkpoint_key", "mean", "std", "classes", "num_classes")

@@ -46,7 +46,10 @@ def _problems(cfg: DictConfig, data: DataModule, method: Method) -> Iterator[str
             )
     if data.mixes:
         for place in _label_readers(cfg, method):
-            yield f"{place} reads labels, and the targets of data {data.name!r} are probabilities"
+            yield (
+                f"{place} reads labels, and the targets of data {data.name!r} are probabilities; "
+                "give class indices"
+            )
     for place, needed in needs_index.items():
         if needed and limits.index:
             yield f"{place} keeps a memory by sample index: {limits.index}"

@@ -7,13 +7,14 @@ from omegaconf import DictConfig
 from kd.build.given import GivenParts
 from kd.build.method import stage_configs, vanishes
 from kd.build.parts import distiller_class
+from kd.config.controls import LABELS_ONLY
 from kd.config.members import is_ensemble
 from kd.objectives.base import Objective
 from kd.validation.optimizer import parts_optimizer
 
 WITHOUT_LABELS = "data.labels=false"
 # Control arms whose student, or whose teacher's outputs, depend on the training labels
-_CONTROLS = ("ce", "smoothing", "shuffled_class")
+_CONTROLS = (*LABELS_ONLY, "shuffled_class")
 _TEACHER_ALONE = "a method that reads the teacher alone, such as method=kd method.alpha=1"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from omegaconf import DictConfig, OmegaConf
 
+from kd.config.controls import LABELS_ONLY
 from kd.config.targets import resolve_target
 from kd.objectives.base import Objective
 from kd.objectives.kd import SoftTargets
@@ -72,7 +73,7 @@ def _method_problems(
 def _owner(cfg: DictConfig) -> str:
     """The method, or the control that takes its place, as on the command line."""
     control = cfg.get("control")
-    return f"control={control}" if control in ("ce", "smoothing") else f"method={cfg.method.name}"
+    return f"control={control}" if control in LABELS_ONLY else f"method={cfg.method.name}"
 
 
 def _shares(cfg: DictConfig) -> bool:

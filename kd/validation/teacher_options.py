@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from kd.build.parts import distiller_class, step_owner
 from kd.config.compose import plain
+from kd.config.controls import LABELS_ONLY
 from kd.config.members import is_ensemble
 from kd.errors import nearest
 from kd.objectives.base import Objective
@@ -80,7 +81,7 @@ def update_problems(
         objectives: those of a weight other than 0.
     """
     parts, loss = plain(cfg.teacher.get("update")), cfg.teacher.get("update_loss")
-    if not parts or cfg.get("control") in ("ce", "smoothing"):
+    if not parts or cfg.get("control") in LABELS_ONLY:
         return
     if distiller_class(cfg).teacher_kind != "pretrained" or not classifies:
         yield (

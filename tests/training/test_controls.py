@@ -9,13 +9,14 @@ from omegaconf import open_dict
 from support import composed, configured
 
 from kd.build.data import build_data
+from kd.config.controls import CONTROLS
 from kd.config.experiment import experiment_settings
 from kd.config.identity import settings_hash
 from kd.errors import UserError
 from kd.io.run_folder import RunFolder
 from kd.teachers.frozen import FrozenTeacher
 from kd.training.control_teachers import mean_confidence
-from kd.training.controls import CONTROLS, apply_control
+from kd.training.controls import apply_control
 from kd.training.finished import finished
 from kd.training.run import run
 

@@ -132,3 +132,11 @@ def test_data_given_as_an_object_say_themselves_whether_they_have_labels():
 
 def test_images_that_are_generated_for_a_class_need_no_labels():
     check_config(composed("data.labels=false", "method=datafree", "method.alpha=0.5"))
+
+
+def test_a_given_method_has_no_alpha_to_set():
+    checked = check_config(composed())
+    cfg = composed("data.labels=false")
+    cfg.method.objectives, cfg.method.weights = {}, {}
+    with pytest.raises(UserError, match=r"hard reads labels.*; leave the objective out, or choose"):
+        check_config(cfg, GivenParts(method=checked.method))
