@@ -124,6 +124,7 @@ def test_images_are_needed_for_the_subset_of_cifar10(tmp_path):
         (["--table", "--keep", "notes.json"], "notes.json: is no file of runs"),
         (["--table"], "runs: holds no runs; leave --table out to train them"),
         (["--per-class", "0"], "argument --per-class: 0: must be a whole number ≥ 1"),
+        (["--seeds", "0", "-1"], "argument --seeds: -1: must be a whole number ≥ 0"),
         (["--cost", "a.json"], "--cost belongs to --table"),
         (["--table", "--cost", "notes.json"], "notes.json: is no file that benchmark/methods.py"),
         (["--table", "--cost", "none.json"], "none.json: is no file that benchmark/methods.py"),
